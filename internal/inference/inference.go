@@ -1,0 +1,92 @@
+// Package inference holds the words that every part of Headrace shares: Route, Request, Result.
+//
+// They are neutral. Dialects (MLflow's, OpenAI's) are spoken in api only, formats of model servers in
+// internal/provider only; between the two travel a Request and a Result whose items are raw JSON bytes,
+// so no number and no string is decoded and encoded again on the way.
+package inference
+
+import "time"
+
+// Type says what a route does. The values are MLflow's.
+type Type string
+
+// The route types.
+const (
+	Completions Type = "llm/v1/completions"
+	Chat        Type = "llm/v1/chat"
+	Embeddings  Type = "llm/v1/embeddings"
+	// Raw passes the model server's own body through, whatever its prediction looks like.
+	Raw Type = "mlflow/v1/invocations"
+)
+
+// Types lists the closed set.
+func Types() []Type { return []Type{Completions, Chat, Embeddings, Raw} }
+
+// Family is the list of gateway.toml that declared a route; it decides the dialect of
+// /gateway/{name}/invocations.
+type Family string
+
+// The families.
+const (
+	Routes    Family = "routes"    // MLflow 2.5 to 2.8: text, candidates
+	Endpoints Family = "endpoints" // MLflow 2.9 and later: input, choices
+)
+
+// Request is one call in neutral form. Its slices are read-only once it is handed on.
+type Request struct {
+	ID    string // the request id, for logs on the way
+	Route string // name of the route
+	Type  Type
+	// Items are raw JSON values in order: prompts, texts, or the content of one chat message. nil on a Raw route.
+	Items [][]byte
+	// Params is a raw JSON object, nil when there are none.
+	Params []byte
+	// Body is, on a Raw route, the caller's body as it came. nil elsewhere.
+	Body []byte
+}
+
+// Size is the number of bytes the request holds, as limits count them.
+func (r *Request) Size() int64 {
+	n := int64(len(r.Params) + len(r.Body))
+	for _, item := range r.Items {
+		n += int64(len(item))
+	}
+	return n
+}
+
+// Result is a normalised answer. Whoever receives one calls Release once, after its bytes have been
+// written out; they must not be used afterwards.
+type Result struct {
+	// Items are raw JSON values in order: strings for completions and chat, arrays of numbers for embeddings.
+	// For embeddings there is one for each item of the request unless the model server answered otherwise.
+	Items [][]byte
+	// Groups says, for a text request of several items, how many of Items answer each of them. nil: all
+	// answer the only one.
+	Groups []int
+	// Body is, on a Raw route, the model server's answer as it came, with NaN and Infinity made null.
+	Body []byte
+	// Queue is how long the call waited for a slot, Upstream how long the model server took.
+	Queue, Upstream time.Duration
+
+	release func()
+}
+
+// OnRelease sets what gives the result's bytes back to their budget. It replaces any earlier function.
+func (r *Result) OnRelease(f func()) { r.release = f }
+
+// Release gives the result's bytes back. It is safe to call on a nil result and more than once.
+func (r *Result) Release() {
+	if r != nil && r.release != nil {
+		r.release()
+		r.release = nil
+	}
+}
+
+// Size is the number of bytes the result holds.
+func (r *Result) Size() int64 {
+	n := int64(len(r.Body))
+	for _, item := range r.Items {
+		n += int64(len(item))
+	}
+	return n
+}

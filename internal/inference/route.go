@@ -1,0 +1,99 @@
+package inference
+
+import (
+	"iter"
+	"slices"
+	"time"
+)
+
+// Route is one entry of `[[routes]]` or `[[endpoints]]`, complete: defaults of other tables are filled in.
+// It is immutable.
+type Route struct {
+	Name        string
+	Type        Type
+	Family      Family
+	Description string
+
+	Provider string // in canonical spelling, for example "mlflow-model-serving"
+	Model    string // model.name, echoed to callers; "" when the entry has none
+
+	// Servers are the base URLs of the model server's replicas, as configured; at least one.
+	Servers []string
+	// Headers are sent with each upstream call. Values may be secrets: never log them.
+	Headers map[string]string
+	// TLSCA is the path of a PEM file with the only authorities the model server's certificate may come from; "" = the system's.
+	TLSCA string
+
+	Timeout        time.Duration // one call to the model server
+	ConnectTimeout time.Duration
+	SyncTimeout    time.Duration // a synchronous call in all: waiting and running
+	MaxReply       int64         // bytes of a model server's answer
+	Slots          int           // calls in flight per model server URL and worker process; at least 1
+
+	MaxWaiting      int   // synchronous calls accepted and not yet claimed, per front end
+	MaxWaitingBytes int64 // the same, in bytes
+
+	Limit *Limit // MLflow's rate limit; nil = none
+	// NaNError makes NaN and Infinity in a reply an error instead of null.
+	NaNError bool
+	// ChatTemplate renders a conversation on /v1/chat/completions; "" = the default rendering.
+	ChatTemplate string
+	// Output maps a prediction's shape; nil = MLflow's own rules.
+	Output *Output
+}
+
+// Limit is MLflow's rate limit: Calls in each fixed window of Period, by client address and path.
+type Limit struct {
+	Calls  int
+	Period string // as written: "minute", "2 minutes", ...
+	Key    string // kept for listings; without effect, as in MLflow's open-source gateway
+	Window time.Duration
+}
+
+// Output declares where an item's answer stands inside one prediction, for model servers that wrap it.
+type Output struct {
+	// Field is the key whose value is the answer, in predictions such as [{"embedding": [...]}].
+	Field string
+}
+
+// Table is the immutable set of routes that one configuration declares, in the order of the file.
+type Table struct {
+	routes []*Route
+	byName map[string]*Route
+}
+
+// NewTable makes a table. Names must be unique; a later duplicate is ignored (the configuration refuses it before).
+func NewTable(routes ...*Route) *Table {
+	t := &Table{byName: make(map[string]*Route, len(routes))}
+	for _, r := range routes {
+		if _, dup := t.byName[r.Name]; !dup {
+			t.routes = append(t.routes, r)
+			t.byName[r.Name] = r
+		}
+	}
+	return t
+}
+
+// Route finds a route by name; nil when there is none. A nil table has no routes.
+func (t *Table) Route(name string) *Route {
+	if t == nil {
+		return nil
+	}
+	return t.byName[name]
+}
+
+// All yields the routes in file order.
+func (t *Table) All() iter.Seq[*Route] {
+	if t == nil {
+		return slices.Values[[]*Route](nil)
+	}
+	return slices.Values(t.routes)
+}
+
+// Len is the number of routes.
+func (t *Table) Len() int {
+	if t == nil {
+		return 0
+	}
+	return len(t.routes)
+}

@@ -1,0 +1,34 @@
+// Package provider says what Headrace asks of the code that speaks one kind of model server's format.
+//
+// A provider is pure: it turns a neutral request into the bytes of one HTTP call, and the reply into a
+// neutral result. It opens no connection and knows nothing of queues. Providers that stream will implement
+// a second, optional interface beside this one.
+package provider
+
+import "headrace/internal/inference"
+
+// Call is one HTTP POST to a model server, relative to its base URL.
+type Call struct {
+	Path        string // joined to the base URL with exactly one slash
+	ContentType string
+	Body        []byte
+}
+
+// Reply is what the model server answered, with any Content-Encoding already undone.
+type Reply struct {
+	Status int
+	Reason string // the reason phrase of the status line, "" when it had none
+	// ContentType is the header's value; "" when it was absent.
+	ContentType string
+	Body        []byte
+}
+
+// Provider translates for one kind of model server. Its methods may be called concurrently, keep no
+// reference to the bytes they were given beyond the returned value (which may alias them), and return a
+// *fault.Error for every failure.
+type Provider interface {
+	// Encode makes the call for one request. Invalid: the request has a form this provider cannot express.
+	Encode(route *inference.Route, req *inference.Request) (Call, error)
+	// Decode judges the reply: UpstreamError for a 4xx or 5xx, UpstreamBadResponse for a wrong shape.
+	Decode(route *inference.Route, req *inference.Request, reply Reply) (*inference.Result, error)
+}
