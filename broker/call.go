@@ -1,0 +1,202 @@
+package broker
+
+import (
+	"sync"
+	"time"
+
+	"headrace/internal/fault"
+	"headrace/internal/inference"
+)
+
+// callState is where a call of this front end stands.
+type callState int
+
+const (
+	callWaiting   callState = iota // published, no worker has claimed it
+	callClaimed                    // a worker runs it
+	callWithdrawn                  // the caller has gone; kept until its publish is acknowledged, to delete the message
+)
+
+// outcome ends a call. Exactly one of the fields is set.
+type outcome struct {
+	result *inference.Result
+	offer  *parcelRef
+	err    error
+}
+
+// call is one synchronous request on its way. Its fields below mu are guarded by it.
+type call struct {
+	id       uint64
+	route    *inference.Route
+	lane     lane
+	size     int64
+	deadline time.Time // of the caller
+	began    time.Time
+	outcome  chan outcome  // capacity 1: the first outcome counts
+	again    chan struct{} // capacity 1: the publish got lost, repeat it
+
+	mu        sync.Mutex
+	state     callState
+	worker    string // that claimed it
+	claimedAt time.Time
+	sequence  uint64 // of the message in its stream; 0 until the publish is acknowledged
+	missing   int    // how often in a row the worker said that it does not hold the call
+	settled   func() // gives its place among the waiting back; nil once called
+}
+
+// settle gives the place among the waiting back, once. It must be called with mu held.
+func (c *call) settle() {
+	if c.settled != nil {
+		c.settled()
+		c.settled = nil
+	}
+}
+
+// end offers an outcome; only the first one counts.
+func (c *call) end(o outcome) {
+	select {
+	case c.outcome <- o:
+	default:
+		o.result.Release()
+	}
+}
+
+// claim takes the call for worker, and says how much time is left. Only one worker gets it; the same one may
+// ask again, because an answer can be lost with a connection.
+func (c *call) claim(worker string, now time.Time) (left time.Duration, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.state == callWaiting:
+		c.state, c.worker, c.claimedAt = callClaimed, worker, now
+		c.settle()
+	case c.state == callClaimed && c.worker == worker:
+	default:
+		return 0, false
+	}
+	left = c.deadline.Sub(now)
+	return left, left > 0
+}
+
+// holder is the worker that runs the call and since when; "" when none does.
+func (c *call) holder() (worker string, since time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state != callClaimed {
+		return "", time.Time{}
+	}
+	return c.worker, c.claimedAt
+}
+
+// lostAfter is how many pings in a row a worker may not know a call that it claimed: its answer may be on
+// its way when the first one arrives.
+const lostAfter = 2
+
+// unknown counts one more ping at which its worker did not hold the call, and reports when that is enough.
+func (c *call) unknown() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.missing++
+	return c.missing >= lostAfter
+}
+
+// callTable is every call that waits for frames. It is sharded because each frame looks one up.
+type callTable [32]struct {
+	mu    sync.Mutex
+	calls map[uint64]*call
+}
+
+func newCallTable() *callTable {
+	t := new(callTable)
+	for i := range t {
+		t[i].calls = make(map[uint64]*call)
+	}
+	return t
+}
+
+func (t *callTable) put(c *call) {
+	s := &t[c.id%uint64(len(t))]
+	s.mu.Lock()
+	s.calls[c.id] = c
+	s.mu.Unlock()
+}
+
+func (t *callTable) get(id uint64) *call {
+	s := &t[id%uint64(len(t))]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.calls[id]
+}
+
+func (t *callTable) remove(id uint64) {
+	s := &t[id%uint64(len(t))]
+	s.mu.Lock()
+	delete(s.calls, id)
+	s.mu.Unlock()
+}
+
+// all copies the calls of this moment.
+func (t *callTable) all() []*call {
+	var all []*call
+	for i := range t {
+		t[i].mu.Lock()
+		for _, c := range t[i].calls {
+			all = append(all, c)
+		}
+		t[i].mu.Unlock()
+	}
+	return all
+}
+
+// waiting bounds what is accepted and not yet claimed, route by route.
+type waiting struct {
+	mu     sync.Mutex
+	routes map[string]*waitCount
+}
+
+type waitCount struct {
+	calls int
+	bytes int64
+}
+
+// enter takes a place for size bytes, or says why there is none. leave gives it back and must be called once.
+func (w *waiting) enter(route *inference.Route, size int64) (leave func(), err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := w.routes[route.Name]
+	if n == nil {
+		n = new(waitCount)
+		w.routes[route.Name] = n
+	}
+	if n.calls >= route.MaxWaiting || n.bytes+size > route.MaxWaitingBytes {
+		f := fault.New(fault.QueueFull,
+			"route %q is full: %d calls with %d bytes wait already (limits: max_waiting %d, max_waiting_bytes %d); try again later",
+			route.Name, n.calls, n.bytes, route.MaxWaiting, route.MaxWaitingBytes)
+		f.RetryAfter = time.Second
+		return nil, f
+	}
+	n.calls++
+	n.bytes += size
+	return func() { w.leave(route.Name, size) }, nil
+}
+
+func (w *waiting) leave(route string, size int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := w.routes[route]
+	n.calls--
+	n.bytes -= size
+	if n.calls == 0 {
+		delete(w.routes, route) // so that routes of old configurations do not pile up
+	}
+}
+
+// count is the number of calls that wait on a route.
+func (w *waiting) count(route string) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if n := w.routes[route]; n != nil {
+		return n.calls
+	}
+	return 0
+}

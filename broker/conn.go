@@ -1,0 +1,141 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Dial says how to reach the NATS server.
+type Dial struct {
+	// URL is one or more nats:// addresses, separated by commas. Ignored when Server is set.
+	URL string
+	// Server is the embedded server of the same process; nil for any other.
+	Server *Server
+	// User and Password, or Credentials (path of a .creds file), or neither.
+	User, Password, Credentials string
+	// TLSCA is the path of a PEM file with the authorities of the servers' certificates; "" = the system's.
+	TLSCA string
+}
+
+// Validate reports what cannot be dialled.
+func (d Dial) Validate() error {
+	if d.Server == nil && d.URL == "" {
+		return errors.New("broker: neither an embedded server nor a URL")
+	}
+	for _, path := range []string{d.Credentials, d.TLSCA} {
+		if path == "" {
+			continue
+		}
+		if _, err := os.Stat(path); err != nil {
+			return fmt.Errorf("broker: %w", err)
+		}
+	}
+	return nil
+}
+
+// link is one connection to NATS. It reconnects for ever; changed is told of every loss and return.
+type link struct {
+	nc *nats.Conn
+	js jetstream.JetStream
+}
+
+// dial connects, and waits for the server as long as ctx allows: roles start in any order.
+func (d Dial) dial(ctx context.Context, name string, log *slog.Logger, changed func(up bool)) (*link, error) {
+	if d.Server != nil {
+		select {
+		case <-d.Server.Ready():
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+	opts := d.options(name, log, changed)
+	warned := false
+	for {
+		nc, err := nats.Connect(d.URL, opts...)
+		if err == nil {
+			return newLink(nc)
+		}
+		if errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) {
+			return nil, fmt.Errorf("broker: the NATS server refused the credentials of [broker]: %w", err)
+		}
+		if !warned {
+			log.Warn("waiting for the broker", "url", redact(d.URL), "error", err)
+			warned = true
+		}
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+func newLink(nc *nats.Conn) (*link, error) {
+	js, err := jetstream.New(nc)
+	if err != nil {
+		nc.Close()
+		return nil, fmt.Errorf("broker: %w", err)
+	}
+	return &link{nc: nc, js: js}, nil
+}
+
+func (d Dial) options(name string, log *slog.Logger, changed func(up bool)) []nats.Option {
+	opts := []nats.Option{
+		nats.Name("headrace " + name),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(100 * time.Millisecond),
+		nats.ReconnectJitter(100*time.Millisecond, 500*time.Millisecond),
+		nats.PingInterval(20 * time.Second),
+		nats.Timeout(5 * time.Second),
+		nats.SyncQueueLen(256),
+		// Nothing is kept for a dead link: a frame that arrives a minute late answers nobody.
+		nats.ReconnectBufSize(-1),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				log.Warn("lost the broker; reconnecting", "connection", name, "error", err)
+			}
+			changed(false)
+		}),
+		nats.ReconnectHandler(func(*nats.Conn) {
+			log.Info("reconnected to the broker", "connection", name)
+			changed(true)
+		}),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			log.Error("broker connection", "connection", name, "error", err)
+		}),
+	}
+	if d.Server != nil {
+		opts = append(opts, d.Server.InProcess())
+	}
+	if d.User != "" {
+		opts = append(opts, nats.UserInfo(d.User, d.Password))
+	}
+	if d.Credentials != "" {
+		opts = append(opts, nats.UserCredentials(d.Credentials))
+	}
+	if d.TLSCA != "" {
+		opts = append(opts, nats.RootCAs(d.TLSCA))
+	}
+	return opts
+}
+
+// redact drops user and password from URLs for logs.
+func redact(urls string) string {
+	parts := strings.Split(urls, ",")
+	for i, p := range parts {
+		if scheme, rest, ok := strings.Cut(p, "://"); ok {
+			if _, host, ok := strings.Cut(rest, "@"); ok {
+				parts[i] = scheme + "://" + host
+			}
+		}
+	}
+	return strings.Join(parts, ",")
+}

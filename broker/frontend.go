@@ -1,0 +1,421 @@
+package broker
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"golang.org/x/sync/errgroup"
+
+	"headrace/internal/budget"
+	"headrace/internal/fault"
+	"headrace/internal/inference"
+)
+
+const (
+	// inlineRequest is the largest request that travels in its message; a larger one is pulled at the claim.
+	inlineRequest = 256 << 10
+	// inlineReply is the largest reply that travels in its frame; a larger one is pulled.
+	inlineReply = 64 << 10
+	// publishPatience is how long a publish may go unacknowledged before it is repeated.
+	publishPatience = time.Second
+)
+
+// FrontEnd is the side of the sync lane that makes calls. One front end serves a whole api process; its
+// methods may be called concurrently.
+type FrontEnd struct {
+	dial   Dial
+	log    *slog.Logger
+	budget *budget.Bytes
+	id     string
+	inbox  string // subject of the frames
+
+	ready   chan struct{} // closed when link and parcels are set
+	link    *link
+	parcels *parcels
+
+	lastCall atomic.Uint64
+	calls    *callTable
+	waiting  waiting
+	roster   *roster
+	watch    watch
+
+	mu      sync.Mutex
+	streams map[string]bool // known to exist since the last reconnect
+}
+
+// NewFrontEnd validates dial. replies is the budget that large replies are reserved in before they are
+// pulled, small ones when they arrive.
+func NewFrontEnd(dial Dial, replies *budget.Bytes, log *slog.Logger) (*FrontEnd, error) {
+	if err := dial.Validate(); err != nil {
+		return nil, err
+	}
+	id := rand.Text()[:16]
+	return &FrontEnd{
+		dial: dial, log: log, budget: replies, id: id, inbox: prefixFrontEnd + id + ".f",
+		ready: make(chan struct{}), calls: newCallTable(), roster: newRoster(),
+		waiting: waiting{routes: make(map[string]*waitCount)},
+		watch:   watch{asked: make(map[string]time.Time)},
+		streams: make(map[string]bool),
+	}, nil
+}
+
+// Run connects, waiting for the broker as long as it takes, and serves calls until ctx ends. Calls that are
+// in flight then end with ShuttingDown.
+func (f *FrontEnd) Run(ctx context.Context) error {
+	stop := context.WithoutCancel(ctx)
+	l, err := f.dial.dial(ctx, "api", f.log, f.connectionChanged)
+	if err != nil {
+		return stopped(ctx, err)
+	}
+	defer l.nc.Close()
+	bulk, err := f.dial.dial(ctx, "api bulk", f.log, func(bool) {})
+	if err != nil {
+		return stopped(ctx, err)
+	}
+	defer bulk.nc.Close()
+	f.link, f.parcels = l, newParcels(f.id, bulk.nc, f.budget)
+	if err := f.subscribe(); err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return f.parcels.serve(ctx) })
+	group.Go(func() error { f.supervise(ctx); return nil })
+	f.askPresence()
+	close(f.ready)
+	err = group.Wait()
+	for _, c := range f.calls.all() {
+		c.end(outcome{err: fault.New(fault.ShuttingDown, "this front end is shutting down; try again")})
+	}
+	_ = l.nc.FlushWithContext(stop) // what was published last; the process ends either way
+	return err
+}
+
+// stopped turns the end of ctx into a clean return.
+func stopped(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+func (f *FrontEnd) subscribe() error {
+	frames, err := f.link.nc.Subscribe(prefixFrontEnd+f.id+".*", f.receive)
+	if err != nil {
+		return fmt.Errorf("broker: front end: %w", err)
+	}
+	// The library's limits drop frames silently. Ours: each call has at most one frame of inlineReply bytes.
+	if err := frames.SetPendingLimits(-1, -1); err != nil {
+		return fmt.Errorf("broker: front end: %w", err)
+	}
+	if _, err := f.link.nc.Subscribe(subjectPresence, f.notePresence); err != nil {
+		return fmt.Errorf("broker: front end: %w", err)
+	}
+	return nil
+}
+
+func (f *FrontEnd) notePresence(msg *nats.Msg) {
+	p, err := readPresence(msg.Data)
+	if err != nil {
+		f.log.Warn("unreadable presence", "error", err)
+		return
+	}
+	f.roster.note(p, time.Now())
+}
+
+func (f *FrontEnd) askPresence() {
+	if err := f.link.nc.Publish(subjectPresenceAsk, nil); err != nil {
+		f.log.Debug("asking for workers", "error", err)
+	}
+}
+
+// Ready is nil while the front end is connected to the broker.
+func (f *FrontEnd) Ready() error {
+	select {
+	case <-f.ready:
+	default:
+		return errors.New("the broker was not reached yet")
+	}
+	if !f.link.nc.IsConnected() {
+		return errors.New("the connection to the broker is lost")
+	}
+	return nil
+}
+
+// State tells how many live workers serve a route with how many slots, and how many calls of this front end
+// wait for one.
+func (f *FrontEnd) State(route string) (workers, slots, waiting int) {
+	workers, slots, _ = f.roster.serves(route)
+	return workers, slots, f.waiting.count(route)
+}
+
+// connectionChanged ends what is in flight when the connection goes, because frames sent meanwhile are lost.
+func (f *FrontEnd) connectionChanged(up bool) {
+	if up {
+		f.askPresence()
+		return
+	}
+	f.roster.clear()
+	f.mu.Lock()
+	clear(f.streams)
+	f.mu.Unlock()
+	for _, c := range f.calls.all() {
+		f.abandon(c)
+	}
+}
+
+// abandon ends a call whose connection is lost.
+func (f *FrontEnd) abandon(c *call) {
+	if worker, _ := c.holder(); worker != "" {
+		c.end(outcome{err: fault.New(fault.UpstreamUnavailable,
+			"the connection to the broker was lost while the call ran; it may have run; try again")})
+		return
+	}
+	c.end(outcome{err: fault.New(fault.NoWorkers,
+		"the connection to the broker was lost before a worker took the call; it did not run; try again")})
+}
+
+// Call publishes the request and waits for its answer, at most as long as ctx allows. Every error is a
+// *fault.Error. The caller owns the result and must release it.
+func (f *FrontEnd) Call(ctx context.Context, route *inference.Route, req *inference.Request) (*inference.Result, error) {
+	began := time.Now()
+	if err := f.awaitWorker(ctx, route); err != nil {
+		return nil, err
+	}
+	size := req.Size()
+	leave, err := f.waiting.enter(route, size)
+	if err != nil {
+		return nil, err
+	}
+	c := &call{
+		id: f.lastCall.Add(1), route: route, lane: laneOf(route), size: size, began: began,
+		outcome: make(chan outcome, 1), again: make(chan struct{}, 1), settled: leave,
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		c.deadline = deadline
+	} else {
+		c.deadline = began.Add(route.SyncTimeout)
+	}
+	f.calls.put(c)
+	defer f.leave(c)
+	message, drop := f.envelope(c, req)
+	defer drop()
+	if err := f.publish(ctx, c, message); err != nil {
+		return nil, err
+	}
+	return f.await(ctx, c, message)
+}
+
+// awaitWorker gives a route without a live worker a moment: the first announcement may be on its way.
+func (f *FrontEnd) awaitWorker(ctx context.Context, route *inference.Route) error {
+	workers, _, arrived := f.roster.serves(route.Name)
+	if workers > 0 {
+		return nil
+	}
+	timer := time.NewTimer(presenceWait)
+	defer timer.Stop()
+	select {
+	case <-f.ready:
+		f.askPresence()
+	case <-timer.C:
+		return fault.New(fault.NoWorkers, "the broker cannot be reached; the call did not run; try again")
+	case <-ctx.Done():
+		return endOf(ctx, fault.Deadline)
+	}
+	for {
+		workers, _, arrived = f.roster.serves(route.Name)
+		if workers > 0 {
+			return nil
+		}
+		select {
+		case <-arrived:
+		case <-timer.C:
+			return noWorkers(route.Name)
+		case <-ctx.Done():
+			return endOf(ctx, fault.Deadline)
+		}
+	}
+}
+
+func noWorkers(route string) error {
+	err := fault.New(fault.NoWorkers,
+		"no live worker serves route %q; start one with `headrace worker` or `headrace up`, then try again", route)
+	err.RetryAfter = 2 * time.Second
+	return err
+}
+
+// endOf is the error of a call whose context has ended: late when its time is over, else whatever its
+// canceller said.
+func endOf(ctx context.Context, late fault.Code) error {
+	cause := context.Cause(ctx)
+	if f, ok := errors.AsType[*fault.Error](cause); ok {
+		return f
+	}
+	if !errors.Is(cause, context.DeadlineExceeded) {
+		return fault.Wrap(fault.Deadline, cause, "the caller has gone")
+	}
+	if late == fault.UpstreamTimeout {
+		return fault.New(late, "the model server did not answer within the call's time")
+	}
+	return fault.New(late, "the call's time ran out while it waited for a free worker slot; it did not run")
+}
+
+// envelope makes the call's message. A large request is held here until the claiming worker has pulled it,
+// or drop is called.
+func (f *FrontEnd) envelope(c *call, req *inference.Request) (message []byte, drop func()) {
+	var w writer
+	writeRequest(&w, req)
+	segments, size := w.finish()
+	e := envelope{
+		frontEnd: f.id, call: c.id, remaining: time.Until(c.deadline),
+		requestID: req.ID, route: req.Route, kind: req.Type, request: segments,
+	}
+	if size <= inlineRequest {
+		return e.encode(), func() {}
+	}
+	e.parcel = f.parcels.hold(segments, size, nil)
+	return e.encode(), func() { f.parcels.drop(e.parcel.id) }
+}
+
+func (f *FrontEnd) publish(ctx context.Context, c *call, message []byte) error {
+	if err := f.ensure(ctx, c.lane.stream); err != nil {
+		return err
+	}
+	reply := prefixFrontEnd + f.id + "." + strconv.FormatUint(c.id, 36)
+	if err := f.link.nc.PublishRequest(c.lane.subject, reply, message); err != nil {
+		return fault.Wrap(fault.NoWorkers, err, "the broker cannot be reached; the call did not run; try again")
+	}
+	return nil
+}
+
+// ensure makes sure once in each connection's life that a stream is there.
+func (f *FrontEnd) ensure(ctx context.Context, stream string) error {
+	f.mu.Lock()
+	known := f.streams[stream]
+	f.mu.Unlock()
+	if known {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*presenceWait)
+	defer cancel()
+	if err := ensureStream(ctx, f.link.nc, stream); err != nil {
+		return fault.Wrap(fault.NoWorkers, err, "the broker is not ready; the call did not run; try again")
+	}
+	f.mu.Lock()
+	f.streams[stream] = true
+	f.mu.Unlock()
+	return nil
+}
+
+// await waits for the outcome of a published call.
+func (f *FrontEnd) await(ctx context.Context, c *call, message []byte) (*inference.Result, error) {
+	for {
+		select {
+		case o := <-c.outcome:
+			return f.receiveOutcome(ctx, c, o)
+		case <-c.again:
+			f.mu.Lock()
+			delete(f.streams, c.lane.stream)
+			f.mu.Unlock()
+			if err := f.publish(ctx, c, message); err != nil {
+				return nil, err
+			}
+		case <-ctx.Done():
+			if worker, _ := c.holder(); worker != "" {
+				return nil, endOf(ctx, fault.UpstreamTimeout)
+			}
+			return nil, endOf(ctx, fault.Deadline)
+		}
+	}
+}
+
+func (f *FrontEnd) receiveOutcome(ctx context.Context, c *call, o outcome) (*inference.Result, error) {
+	result := o.result
+	switch {
+	case o.err != nil:
+		return nil, o.err
+	case o.offer != nil:
+		pulled, err := f.pullReply(ctx, o.offer)
+		if err != nil {
+			return nil, err
+		}
+		result = pulled
+	default:
+		size := result.Size()
+		if !f.budget.TryReserve(size) {
+			if err := f.budget.Reserve(ctx, size); err != nil {
+				return nil, fault.Wrap(fault.QueueFull, err, "no room for the reply in api.max_inflight_bytes")
+			}
+		}
+		result.OnRelease(func() { f.budget.Release(size) })
+	}
+	c.mu.Lock()
+	result.Queue = max(c.claimedAt.Sub(c.began), 0)
+	c.state = callWithdrawn // nothing is left to cancel
+	c.sequence = 0
+	c.mu.Unlock()
+	return result, nil
+}
+
+func (f *FrontEnd) pullReply(ctx context.Context, ref *parcelRef) (*inference.Result, error) {
+	data, release, err := f.parcels.pull(ctx, ref)
+	switch {
+	case err == nil:
+	case ctx.Err() != nil:
+		return nil, endOf(ctx, fault.UpstreamTimeout)
+	default:
+		return nil, fault.Wrap(fault.UpstreamUnavailable, err,
+			"the worker that ran the call was lost before it handed over the answer; try again")
+	}
+	result, err := readResult(data)
+	if err != nil {
+		release()
+		return nil, fault.Wrap(fault.Internal, err, "internal error")
+	}
+	result.OnRelease(release)
+	return result, nil
+}
+
+// leave takes a call off the table when its caller is done with it. What still waits is deleted, what runs
+// is cancelled.
+func (f *FrontEnd) leave(c *call) {
+	c.mu.Lock()
+	state, worker, sequence := c.state, c.worker, c.sequence
+	c.settle()
+	c.state = callWithdrawn
+	c.mu.Unlock()
+	switch {
+	case state == callWaiting && sequence == 0:
+		return // its publish may still be acknowledged; receiveAck or supervise removes it
+	case state == callWaiting:
+		f.deleteMessage(c.lane.stream, sequence)
+	case state == callClaimed:
+		f.tell(prefixWorker+worker+".c", cancelFrame(c.id, f.id))
+	}
+	f.calls.remove(c.id)
+	select { // an answer that came too late
+	case o := <-c.outcome:
+		o.result.Release()
+	default:
+	}
+}
+
+// deleteMessage takes a message that nobody waits for off its stream. When it is claimed meanwhile, the claim
+// finds no call and the worker drops it.
+func (f *FrontEnd) deleteMessage(stream string, sequence uint64) {
+	f.tell(subjectAPIDelete+stream, fmt.Appendf(nil, `{"seq":%d,"no_erase":true}`, sequence))
+}
+
+// tell publishes what may be lost without harm.
+func (f *FrontEnd) tell(subject string, data []byte) {
+	if err := f.link.nc.Publish(subject, data); err != nil {
+		f.log.Debug("not told", "subject", subject, "error", err)
+	}
+}

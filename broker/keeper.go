@@ -1,0 +1,128 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// maxConsumers bounds the durables of one stream: each acknowledgement on a work queue walks all of them.
+const maxConsumers = 64
+
+// maxStreamMessages bounds one shard; front ends refuse long before.
+const maxStreamMessages = 1_000_000
+
+// Keeper is the broker role's other half: it alone creates streams, when a front end or a worker first asks
+// for one. It works the same on the embedded and on an external server.
+type Keeper struct {
+	dial    Dial
+	maxWait time.Duration
+	log     *slog.Logger
+}
+
+// NewKeeper makes a keeper. maxWait is the longest synchronous wait of any route: the age at which a message
+// that nobody claimed is dropped.
+func NewKeeper(dial Dial, maxWait time.Duration, log *slog.Logger) (*Keeper, error) {
+	if err := dial.Validate(); err != nil {
+		return nil, err
+	}
+	if maxWait <= 0 {
+		return nil, fmt.Errorf("broker: longest wait %s is not positive", maxWait)
+	}
+	return &Keeper{dial: dial, maxWait: maxWait, log: log}, nil
+}
+
+// Run answers until ctx ends.
+func (k *Keeper) Run(ctx context.Context) error {
+	if s := k.dial.Server; s != nil {
+		select {
+		case <-s.Ready():
+		case <-ctx.Done():
+			return nil
+		}
+	}
+	l, err := k.dial.dial(ctx, "keeper", k.log, func(bool) {})
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // a stop before the first connection is a clean stop
+		}
+		return err
+	}
+	defer l.nc.Close()
+	asked := make(chan *nats.Msg, 256)
+	sub, err := l.nc.ChanQueueSubscribe(subjectEnsure, queueKeepers, asked)
+	if err != nil {
+		return fmt.Errorf("broker: keeper: %w", err)
+	}
+	defer func() { _ = sub.Unsubscribe() }() // the connection closes next
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case msg := <-asked:
+			k.answer(ctx, l, msg)
+		}
+	}
+}
+
+func (k *Keeper) answer(ctx context.Context, l *link, msg *nats.Msg) {
+	text := ""
+	if err := k.ensure(ctx, l, string(msg.Data)); err != nil {
+		k.log.Error("cannot create a stream", "stream", string(msg.Data), "error", err)
+		text = err.Error()
+	}
+	if err := msg.Respond([]byte(text)); err != nil {
+		k.log.Warn("answering for a stream", "error", err)
+	}
+}
+
+func (k *Keeper) ensure(ctx context.Context, l *link, stream string) error {
+	shard, ok := shardOfStream(stream)
+	if !ok {
+		return fmt.Errorf("no stream of this version is called %q", stream)
+	}
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	_, err := l.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+		Name:         stream,
+		Description:  "Headrace: synchronous requests that wait for a worker",
+		Subjects:     []string{streamSubject(shard)},
+		Retention:    jetstream.WorkQueuePolicy,
+		Storage:      jetstream.MemoryStorage,
+		Discard:      jetstream.DiscardNew,
+		MaxMsgs:      maxStreamMessages,
+		MaxAge:       k.maxWait,
+		MaxConsumers: maxConsumers,
+		Replicas:     1,
+		AllowDirect:  true,
+		Duplicates:   100 * time.Millisecond, // no message carries an id; the least the server allows
+	})
+	if err != nil {
+		return fmt.Errorf("stream %s: %w", stream, err)
+	}
+	return nil
+}
+
+// ensureStream asks the keeper for a stream and waits until it is there, as long as ctx allows.
+func ensureStream(ctx context.Context, nc *nats.Conn, stream string) error {
+	for {
+		msg, err := nc.RequestWithContext(ctx, subjectEnsure, []byte(stream))
+		switch {
+		case err == nil && len(msg.Data) == 0:
+			return nil
+		case err == nil:
+			return fmt.Errorf("the broker role cannot make it: %s", msg.Data)
+		case ctx.Err() != nil:
+			return fmt.Errorf("no broker role answers: %w", context.Cause(ctx))
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("no broker role answers: %w", context.Cause(ctx))
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}

@@ -1,0 +1,391 @@
+package broker
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"headrace/internal/budget"
+)
+
+const (
+	// pieceSize is what one message of a parcel carries.
+	pieceSize = 256 << 10
+	// window is how many pieces of one parcel are on their way at a time; 1 MiB is far below what makes the
+	// server cut off a connection, and keeps the pipe of a fast network full.
+	window = 4
+	// piecesInFlight bounds the pieces on their way to one process, over all its parcels.
+	piecesInFlight = 32
+	// pieceTimeout is how long a piece may take before it is asked for once more.
+	pieceTimeout = 5 * time.Second
+	// parcelIdle is how long a holder keeps a parcel that nobody pulls.
+	parcelIdle = 30 * time.Second
+)
+
+var (
+	errParcelGone   = errors.New("its holder no longer has it")
+	errHolderLost   = errors.New("its holder is gone")
+	errPieceTimeout = errors.New("its holder does not answer")
+	errDigest       = errors.New("its digest is wrong")
+)
+
+// parcel is bytes that this process keeps for another to pull.
+type parcel struct {
+	segments [][]byte
+	size     int64
+	lent     bool      // dropped when nobody pulls it
+	touched  time.Time // last pull; guarded by parcels.mu
+	release  func()    // called once, when the parcel is dropped
+}
+
+// digestOf hashes all segments.
+func digestOf(segments [][]byte) [sha256.Size]byte {
+	h := sha256.New()
+	for _, s := range segments {
+		_, _ = h.Write(s) // a hash never fails to write
+	}
+	return [sha256.Size]byte(h.Sum(nil))
+}
+
+// slice copies size bytes from offset on; nil when they are not all there.
+func (p *parcel) slice(offset, size int64) []byte {
+	if offset < 0 || size <= 0 || offset+size > p.size {
+		return nil
+	}
+	out := make([]byte, 0, size)
+	for _, s := range p.segments {
+		if offset >= int64(len(s)) {
+			offset -= int64(len(s))
+			continue
+		}
+		n := min(int64(len(s))-offset, size-int64(len(out)))
+		out = append(out, s[offset:offset+n]...)
+		if offset = 0; int64(len(out)) == size {
+			break
+		}
+	}
+	return out
+}
+
+// parcels is both ends of the transfer of large things: what this process holds for others, and what it is
+// pulling. It lives on a connection of its own, so that large messages do not delay small ones. The receiver
+// sets the pace; nobody pushes.
+type parcels struct {
+	id     string // of this process's end
+	nc     *nats.Conn
+	budget *budget.Bytes
+	flight chan struct{} // one token for each piece on its way to us
+	last   atomic.Uint64 // number of the last parcel or transfer
+
+	mu        sync.Mutex
+	held      map[uint64]*parcel
+	transfers map[uint64]*transfer
+}
+
+// transfer is one pull. Pieces are copied into buf by the one goroutine that serves the inbox.
+type transfer struct {
+	arrived chan int // piece numbers
+	buf     []byte
+	failed  chan error // the first failure; capacity 1
+}
+
+// newParcels makes an end that holds parcels under id. It answers from serve on.
+func newParcels(id string, nc *nats.Conn, b *budget.Bytes) *parcels {
+	return &parcels{
+		id: id, nc: nc, budget: b, flight: make(chan struct{}, piecesInFlight),
+		held: make(map[uint64]*parcel), transfers: make(map[uint64]*transfer),
+	}
+}
+
+// serve answers pulls and takes pieces until ctx ends.
+func (p *parcels) serve(ctx context.Context) error {
+	asks, err := p.nc.Subscribe(prefixParcels+p.id, p.answer)
+	if err != nil {
+		return fmt.Errorf("broker: parcels: %w", err)
+	}
+	pieces, err := p.nc.Subscribe(prefixPieces+p.id+".*", p.take)
+	if err != nil {
+		return fmt.Errorf("broker: parcels: %w", err)
+	}
+	// Pieces are bounded by what we asked for; a limit of the library would drop them silently.
+	for _, sub := range []*nats.Subscription{asks, pieces} {
+		if err := sub.SetPendingLimits(-1, -1); err != nil {
+			return fmt.Errorf("broker: parcels: %w", err)
+		}
+	}
+	tick := time.NewTicker(parcelIdle / 6)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case now := <-tick.C:
+			p.sweep(now)
+		}
+	}
+}
+
+// sweep drops parcels that nobody pulls: their receiver has died.
+func (p *parcels) sweep(now time.Time) {
+	p.mu.Lock()
+	var idle []uint64
+	for id, parcel := range p.held {
+		if parcel.lent && now.Sub(parcel.touched) > parcelIdle {
+			idle = append(idle, id)
+		}
+	}
+	p.mu.Unlock()
+	for _, id := range idle {
+		p.drop(id)
+	}
+}
+
+// hold keeps segments for another process until it has them or drop is called. release is called once, then.
+func (p *parcels) hold(segments [][]byte, size int64, release func()) *parcelRef {
+	return p.keep(&parcel{segments: segments, size: size, release: release})
+}
+
+// lend is hold for things that nobody here will drop: they also go when nobody pulled them for parcelIdle.
+func (p *parcels) lend(segments [][]byte, size int64, release func()) *parcelRef {
+	return p.keep(&parcel{segments: segments, size: size, release: release, lent: true})
+}
+
+func (p *parcels) keep(kept *parcel) *parcelRef {
+	ref := &parcelRef{holder: p.id, id: p.last.Add(1), size: kept.size, digest: digestOf(kept.segments)}
+	kept.touched = time.Now()
+	p.mu.Lock()
+	p.held[ref.id] = kept
+	p.mu.Unlock()
+	return ref
+}
+
+// keepAlive counts as a pull: the receiver has not come to it yet. It reports whether the parcel is held.
+func (p *parcels) keepAlive(id uint64) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	parcel := p.held[id]
+	if parcel != nil {
+		parcel.touched = time.Now()
+	}
+	return parcel != nil
+}
+
+// drop forgets a parcel; it is safe to drop one twice.
+func (p *parcels) drop(id uint64) {
+	p.mu.Lock()
+	parcel := p.held[id]
+	delete(p.held, id)
+	p.mu.Unlock()
+	if parcel != nil && parcel.release != nil {
+		parcel.release()
+	}
+}
+
+// count is the number of parcels held.
+func (p *parcels) count() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.held)
+}
+
+// answer serves one ask: parcel, offset, size; size 0 says that the receiver has everything. The first byte
+// of the answer is 1 when the piece follows.
+func (p *parcels) answer(msg *nats.Msg) {
+	r := reader{rest: msg.Data}
+	id, offset, size := r.uint(), r.uint(), r.uint()
+	if r.done() != nil || size > pieceSize {
+		return
+	}
+	if size == 0 {
+		p.drop(id)
+		return
+	}
+	p.mu.Lock()
+	parcel := p.held[id]
+	if parcel != nil {
+		parcel.touched = time.Now()
+	}
+	p.mu.Unlock()
+	var w writer
+	w.uint(offset / pieceSize)
+	if parcel != nil {
+		w.tail = append(w.tail, parcel.slice(int64(offset&(1<<62-1)), int64(size))...)
+	}
+	_ = msg.Respond(w.tail) // the receiver asks once more when nothing comes
+}
+
+// take receives one piece.
+func (p *parcels) take(msg *nats.Msg) {
+	_, tail, _ := strings.Cut(msg.Subject, prefixPieces+p.id+".")
+	id, err := strconv.ParseUint(tail, 36, 64)
+	if err != nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock() // so that the buffer stays ours until the copy is done
+	t := p.transfers[id]
+	if t == nil {
+		return
+	}
+	if len(msg.Data) == 0 && msg.Header.Get("Status") == "503" {
+		t.fail(errHolderLost)
+		return
+	}
+	r := reader{rest: msg.Data}
+	piece := r.uint()
+	from := piece * pieceSize
+	if r.err != nil || piece > 1<<40 || from >= uint64(len(t.buf)) {
+		return
+	}
+	want := t.buf[from:min(from+pieceSize, uint64(len(t.buf)))]
+	if len(r.rest) != len(want) {
+		t.fail(errParcelGone)
+		return
+	}
+	copy(want, r.rest)
+	select {
+	case t.arrived <- int(piece):
+	default: // a piece that came twice
+	}
+}
+
+func (t *transfer) fail(err error) {
+	select {
+	case t.failed <- err:
+	default:
+	}
+}
+
+// pull fetches a parcel and gives its bytes, which are reserved in the budget until release is called. The
+// reservation comes first and waits as long as ctx allows.
+func (p *parcels) pull(ctx context.Context, ref *parcelRef) (data []byte, release func(), err error) {
+	if err := p.budget.Reserve(ctx, ref.size); err != nil {
+		return nil, nil, fmt.Errorf("no room for %d bytes in max_inflight_bytes: %w", ref.size, context.Cause(ctx))
+	}
+	release = sync.OnceFunc(func() { p.budget.Release(ref.size) })
+	data, err = p.fetch(ctx, ref)
+	if err != nil {
+		release()
+		return nil, nil, fmt.Errorf("pulling %d bytes: %w", ref.size, err)
+	}
+	return data, release, nil
+}
+
+func (p *parcels) fetch(ctx context.Context, ref *parcelRef) ([]byte, error) {
+	count := int((ref.size + pieceSize - 1) / pieceSize)
+	t := &transfer{buf: make([]byte, ref.size), arrived: make(chan int, 16*window), failed: make(chan error, 1)}
+	id := p.last.Add(1)
+	p.mu.Lock()
+	p.transfers[id] = t
+	p.mu.Unlock()
+	defer func() {
+		p.mu.Lock()
+		delete(p.transfers, id)
+		p.mu.Unlock()
+	}()
+	pull := &pulling{parcels: p, transfer: t, ref: ref, inbox: prefixPieces + p.id + "." + strconv.FormatUint(id, 36)}
+	if err := pull.run(ctx, count); err != nil {
+		return nil, err
+	}
+	p.ask(ref, 0, 0, "") // done: the holder may forget it
+	return t.buf, nil
+}
+
+// ask publishes a request for a piece. Failures show as a piece that does not come.
+func (p *parcels) ask(ref *parcelRef, offset, size int64, inbox string) {
+	var w writer
+	w.uint(ref.id)
+	w.uint(uint64(offset))
+	w.uint(uint64(size))
+	_ = p.nc.PublishRequest(prefixParcels+ref.holder, inbox, w.tail)
+}
+
+// pulling is the state of one transfer as its puller sees it.
+type pulling struct {
+	*parcels
+	transfer *transfer
+	ref      *parcelRef
+	inbox    string
+	waiting  map[int]struct{} // pieces asked for and not here
+	hash     hash.Hash
+	hashed   int          // pieces hashed, in order
+	early    map[int]bool // pieces here and not hashed
+}
+
+func (p *pulling) run(ctx context.Context, count int) error {
+	p.waiting, p.early, p.hash = make(map[int]struct{}, window), make(map[int]bool, window), sha256.New()
+	defer func() {
+		for range p.waiting {
+			<-p.flight
+		}
+	}()
+	timer := time.NewTimer(pieceTimeout)
+	defer timer.Stop()
+	next, retried := 0, false
+	for p.hashed < count {
+		var room chan struct{} // nil, which never sends, while the window is full
+		if next < count && len(p.waiting) < window {
+			room = p.flight
+		}
+		select {
+		case room <- struct{}{}:
+			p.waiting[next] = struct{}{}
+			p.request(next)
+			next++
+		case piece := <-p.transfer.arrived:
+			if _, asked := p.waiting[piece]; asked {
+				delete(p.waiting, piece)
+				<-p.flight
+				p.digest(piece)
+			}
+			retried = false
+			timer.Reset(pieceTimeout)
+		case err := <-p.transfer.failed:
+			return err
+		case <-timer.C:
+			if len(p.waiting) == 0 { // other transfers have all the tokens
+				timer.Reset(pieceTimeout)
+				continue
+			}
+			if retried {
+				return errPieceTimeout
+			}
+			retried = true // a piece may be lost with a connection; once more, then give up
+			for piece := range p.waiting {
+				p.request(piece)
+			}
+			timer.Reset(pieceTimeout)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	if [sha256.Size]byte(p.hash.Sum(nil)) != p.ref.digest {
+		return errDigest
+	}
+	return nil
+}
+
+func (p *pulling) request(piece int) {
+	offset := int64(piece) * pieceSize
+	p.ask(p.ref, offset, min(pieceSize, p.ref.size-offset), p.inbox)
+}
+
+// digest hashes what is complete from the front.
+func (p *pulling) digest(piece int) {
+	p.early[piece] = true
+	for p.early[p.hashed] {
+		delete(p.early, p.hashed)
+		from := p.hashed * pieceSize
+		_, _ = p.hash.Write(p.transfer.buf[from:min(from+pieceSize, len(p.transfer.buf))]) // a hash never fails
+		p.hashed++
+	}
+}

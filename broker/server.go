@@ -1,0 +1,224 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/gofrs/flock"
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+)
+
+// Durability says when a write of the file lane is acknowledged.
+type Durability string
+
+// The durabilities.
+const (
+	Power      Durability = "power"      // on disk before it is acknowledged
+	Process    Durability = "process"    // written; on disk within a second
+	Replicated Durability = "replicated" // three copies, on an external cluster
+)
+
+// maxPayload is the largest NATS message the embedded server takes. Ours stay below 1 MiB: larger things
+// move in pieces.
+const maxPayload = 8 << 20
+
+// ServerConfig configures the embedded NATS server.
+type ServerConfig struct {
+	// Listen is the address other processes connect to; "" opens no port.
+	Listen string
+	// DataDir holds the streams. It is locked: one server at a time.
+	DataDir    string
+	Durability Durability
+	MaxMemory  int64 // bytes of all memory streams; beyond it publishing is refused
+	MaxStore   int64 // bytes of all file streams
+	// User and Password are asked of every connection but those of this process; "" asks nothing.
+	User, Password string
+	// Grace is how long a stopping server waits for its last client to leave.
+	Grace time.Duration
+}
+
+// Server is the embedded NATS server.
+type Server struct {
+	cfg   ServerConfig
+	log   *slog.Logger
+	opts  *server.Options
+	ready chan struct{}
+	ns    *server.Server // set before ready is closed
+}
+
+// NewServer validates cfg. Nothing is opened before Run.
+func NewServer(cfg ServerConfig, log *slog.Logger) (*Server, error) {
+	if cfg.DataDir == "" {
+		return nil, errors.New("broker: data_dir is empty")
+	}
+	opts := &server.Options{
+		ServerName:         "headrace",
+		NoSigs:             true,
+		JetStream:          true,
+		StoreDir:           cfg.DataDir,
+		JetStreamMaxMemory: cfg.MaxMemory,
+		JetStreamMaxStore:  cfg.MaxStore,
+		SyncInterval:       time.Second,
+		SyncAlways:         cfg.Durability == Power || cfg.Durability == "",
+		MaxPayload:         maxPayload,
+		MaxPending:         64 << 20,
+		WriteDeadline:      5 * time.Second,
+		PingInterval:       20 * time.Second,
+		MaxPingsOut:        2,
+		DontListen:         cfg.Listen == "",
+		Username:           cfg.User,
+		Password:           cfg.Password,
+	}
+	if cfg.Listen != "" {
+		host, port, err := net.SplitHostPort(cfg.Listen)
+		if err != nil {
+			return nil, fmt.Errorf("broker: listen %q: %w", cfg.Listen, err)
+		}
+		opts.Host = host
+		if opts.Port, err = strconv.Atoi(port); err != nil {
+			return nil, fmt.Errorf("broker: listen %q: %w", cfg.Listen, err)
+		}
+		if opts.Port == 0 {
+			opts.Port = server.RANDOM_PORT
+		}
+	}
+	return &Server{cfg: cfg, log: log, opts: opts, ready: make(chan struct{})}, nil
+}
+
+// Run serves until ctx ends, then stays until the last foreign client has left or the grace is over. It
+// returns an error when the data directory is in use, or the server cannot start.
+func (s *Server) Run(ctx context.Context) error {
+	unlock, err := lockDir(s.cfg.DataDir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	ns, err := server.NewServer(s.opts)
+	if err != nil {
+		return fmt.Errorf("starting the embedded NATS server: %w", err)
+	}
+	logger := &serverLog{log: s.log, fatal: make(chan string, 1)}
+	ns.SetLoggerV2(logger, false, false, false)
+	ns.Start()
+	defer func() {
+		ns.Shutdown()
+		ns.WaitForShutdown()
+	}()
+	if err := awaitReady(ctx, ns, logger); err != nil {
+		return err
+	}
+	s.ns = ns
+	close(s.ready)
+	select {
+	case <-ctx.Done():
+	case text := <-logger.fatal:
+		return fmt.Errorf("the embedded NATS server failed: %s", text)
+	}
+	s.awaitClients()
+	return nil
+}
+
+// awaitReady polls in short steps, because a server that dies while it starts reports only to its logger.
+func awaitReady(ctx context.Context, ns *server.Server, logger *serverLog) error {
+	deadline := time.Now().Add(30 * time.Second)
+	for !ns.ReadyForConnections(50 * time.Millisecond) {
+		select {
+		case text := <-logger.fatal:
+			return fmt.Errorf("starting the embedded NATS server: %s", text)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		default:
+		}
+		if time.Now().After(deadline) {
+			return errors.New("the embedded NATS server was not ready within 30s; see the log")
+		}
+	}
+	return nil
+}
+
+// awaitClients lets a Procfile runner signal all roles at once: front ends and workers drain through a
+// broker that is still there.
+func (s *Server) awaitClients() {
+	if s.opts.DontListen {
+		return
+	}
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	end := time.NewTimer(s.cfg.Grace)
+	defer end.Stop()
+	for s.ns.NumClients() > 0 {
+		select {
+		case <-tick.C:
+		case <-end.C:
+			s.log.Warn("stopping with clients still connected", "clients", s.ns.NumClients())
+			return
+		}
+	}
+}
+
+// Ready is closed when the server takes connections.
+func (s *Server) Ready() <-chan struct{} { return s.ready }
+
+// Addr is the address the server listens on, "" when it opened no port. It is valid once Ready is closed.
+func (s *Server) Addr() string {
+	if s.opts.DontListen {
+		return ""
+	}
+	return s.ns.Addr().String()
+}
+
+// InProcess makes a connection option that reaches the server without a port. It is valid once Ready is closed.
+func (s *Server) InProcess() nats.Option { return nats.InProcessServer(s.ns) }
+
+// lockDir makes dir and takes its lock. The server has none of its own, and two servers on one directory
+// lose acknowledged messages without a word.
+func lockDir(dir string) (unlock func(), err error) {
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return nil, fmt.Errorf("broker: making data_dir: %w", err)
+	}
+	lock := flock.New(filepath.Join(dir, "headrace.lock"))
+	got, err := lock.TryLock()
+	if err != nil {
+		return nil, fmt.Errorf("broker: locking data_dir %q: %w", dir, err)
+	}
+	if !got {
+		return nil, fmt.Errorf("broker: data_dir %q is in use by another broker; stop it or set broker.data_dir", dir)
+	}
+	return func() { _ = lock.Unlock() }, nil // closing the file frees the lock in any case
+}
+
+// serverLog hands the server's log to slog. The stock logger would end the process on a fatal error.
+type serverLog struct {
+	log   *slog.Logger
+	fatal chan string // the first fatal message
+}
+
+func (l *serverLog) Noticef(format string, v ...any) {
+	l.log.Debug("nats-server", "text", fmt.Sprintf(format, v...))
+}
+func (l *serverLog) Debugf(string, ...any) {}
+func (l *serverLog) Tracef(string, ...any) {}
+func (l *serverLog) Warnf(format string, v ...any) {
+	l.log.Warn("nats-server", "text", fmt.Sprintf(format, v...))
+}
+func (l *serverLog) Errorf(format string, v ...any) {
+	l.log.Error("nats-server", "text", fmt.Sprintf(format, v...))
+}
+
+// Fatalf records the first fatal message for Run.
+func (l *serverLog) Fatalf(format string, v ...any) {
+	text := fmt.Sprintf(format, v...)
+	l.log.Error("nats-server", "text", text)
+	select {
+	case l.fatal <- text:
+	default:
+	}
+}

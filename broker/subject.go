@@ -1,0 +1,110 @@
+package broker
+
+import (
+	"hash/fnv"
+	"strconv"
+	"strings"
+
+	"headrace/internal/inference"
+)
+
+// Shards is the number of streams of the sync lane. A route's shard is a hash of its name, fixed for ever:
+// front ends and workers of different versions must agree on it.
+const Shards = 16
+
+// Subjects of core NATS. Everything Headrace says outside its streams is below "hr.".
+const (
+	subjectEnsure      = "hr.keeper.ensure" // request: a stream's name; answer: "" or an error's text
+	subjectPresence    = "hr.presence"      // workers announce themselves
+	subjectPresenceAsk = "hr.presence.ask"  // front ends ask all workers to announce themselves now
+	subjectStates      = "hr.replicas"      // workers announce what they know of model servers
+	queueKeepers       = "hr-keepers"       // queue group: one keeper answers
+	prefixFrontEnd     = "hr.fe."           // + front end id + ".f" (frames) or "." + call id (publish acks)
+	prefixWorker       = "hr.w."            // + worker id + ".c" (control), ".g." (claims), ".p." (pulls)
+	prefixParcels      = "hr.parcel."       // + holder id: requests for pieces
+	prefixPieces       = "hr.piece."        // + receiver id + "." + transfer: the pieces
+	streamPrefix       = "INFER_"           // + shard
+	subjectAPINext     = "$JS.API.CONSUMER.MSG.NEXT."
+	subjectAPIDelete   = "$JS.API.STREAM.MSG.DELETE."
+)
+
+// token encodes a name as one token of a subject, which is also a legal consumer name: letters, digits and
+// hyphens stay, every other byte becomes "_" and two hexadecimal digits. Different names have different tokens.
+func token(name string) string {
+	const hex = "0123456789abcdef"
+	var b strings.Builder
+	for i := range len(name) {
+		c := name[i]
+		if c == '-' || '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' {
+			b.WriteByte(c)
+			continue
+		}
+		b.WriteByte('_')
+		b.WriteByte(hex[c>>4])
+		b.WriteByte(hex[c&15])
+	}
+	return b.String()
+}
+
+// untoken is the inverse of token; ok is false for text that token does not make.
+func untoken(tok string) (name string, ok bool) {
+	var b strings.Builder
+	for i := 0; i < len(tok); i++ {
+		if tok[i] != '_' {
+			b.WriteByte(tok[i])
+			continue
+		}
+		if i+3 > len(tok) {
+			return "", false
+		}
+		c, err := strconv.ParseUint(tok[i+1:i+3], 16, 8)
+		if err != nil {
+			return "", false
+		}
+		b.WriteByte(byte(c))
+		i += 2
+	}
+	return b.String(), token(b.String()) == tok
+}
+
+// shardOf is the shard of a route.
+func shardOf(route string) int {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(route)) // a hash never fails to write
+	return int(h.Sum32() % Shards)
+}
+
+// lane names everything in NATS that belongs to one route.
+type lane struct {
+	stream   string // INFER_<shard>
+	subject  string // infer.<provider>.<route>.<shard>
+	consumer string // the route's durable
+}
+
+// laneOf makes the lane of a route. The shard stands last in the subject because the subjects of two streams
+// must not overlap, and a hash cannot be told by a wildcard.
+func laneOf(route *inference.Route) lane {
+	shard := strconv.Itoa(shardOf(route.Name))
+	tok := token(route.Name)
+	return lane{
+		stream:   streamPrefix + shard,
+		subject:  "infer." + token(route.Provider) + "." + tok + "." + shard,
+		consumer: "r-" + tok,
+	}
+}
+
+// streamSubject is the wildcard subject that a shard's stream stores.
+func streamSubject(shard int) string { return "infer.*.*." + strconv.Itoa(shard) }
+
+// shardOfStream is the inverse of a stream's name; ok is false for names that are no stream of the sync lane.
+func shardOfStream(stream string) (shard int, ok bool) {
+	digits, found := strings.CutPrefix(stream, streamPrefix)
+	if !found {
+		return 0, false
+	}
+	shard, err := strconv.Atoi(digits)
+	if err != nil || shard < 0 || shard >= Shards || strconv.Itoa(shard) != digits {
+		return 0, false
+	}
+	return shard, true
+}
