@@ -1,0 +1,7 @@
+package splice
+
+// Plain and Digits are the two eight-bytes-at-a-time searches.
+var (
+	Plain  = plain
+	Digits = digits
+)
