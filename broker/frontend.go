@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"golang.org/x/sync/errgroup"
 
 	"headrace/internal/budget"
 	"headrace/internal/fault"
@@ -70,7 +69,6 @@ func NewFrontEnd(dial Dial, replies *budget.Bytes, log *slog.Logger) (*FrontEnd,
 // Run connects, waiting for the broker as long as it takes, and serves calls until ctx ends. Calls that are
 // in flight then end with ShuttingDown.
 func (f *FrontEnd) Run(ctx context.Context) error {
-	stop := context.WithoutCancel(ctx)
 	l, err := f.dial.dial(ctx, "api", f.log, f.connectionChanged)
 	if err != nil {
 		return stopped(ctx, err)
@@ -82,20 +80,20 @@ func (f *FrontEnd) Run(ctx context.Context) error {
 	}
 	defer bulk.nc.Close()
 	f.link, f.parcels = l, newParcels(f.id, bulk.nc, f.budget)
-	if err := f.subscribe(); err != nil {
+	if err := errors.Join(f.parcels.open(), f.subscribe()); err != nil {
 		return err
 	}
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return f.parcels.serve(ctx) })
-	group.Go(func() error { f.supervise(ctx); return nil })
+	var serving sync.WaitGroup
+	serving.Go(func() { f.parcels.sweepUntil(ctx) })
+	serving.Go(func() { f.supervise(ctx) })
 	f.askPresence()
 	close(f.ready)
-	err = group.Wait()
+	serving.Wait()
 	for _, c := range f.calls.all() {
 		c.end(outcome{err: fault.New(fault.ShuttingDown, "this front end is shutting down; try again")})
 	}
-	_ = l.nc.FlushWithContext(stop) // what was published last; the process ends either way
-	return err
+	_ = l.nc.FlushTimeout(pingLost) // what was published last; the process ends either way
+	return nil
 }
 
 // stopped turns the end of ctx into a clean return.
@@ -208,6 +206,7 @@ func (f *FrontEnd) Call(ctx context.Context, route *inference.Route, req *infere
 	message, drop := f.envelope(c, req)
 	defer drop()
 	if err := f.publish(ctx, c, message); err != nil {
+		f.calls.remove(c.id) // nothing was stored, so no acknowledgement will come
 		return nil, err
 	}
 	return f.await(ctx, c, message)

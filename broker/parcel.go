@@ -98,7 +98,7 @@ type transfer struct {
 	failed  chan error // the first failure; capacity 1
 }
 
-// newParcels makes an end that holds parcels under id. It answers from serve on.
+// newParcels makes an end that holds parcels under id. It answers from open on.
 func newParcels(id string, nc *nats.Conn, b *budget.Bytes) *parcels {
 	return &parcels{
 		id: id, nc: nc, budget: b, flight: make(chan struct{}, piecesInFlight),
@@ -106,8 +106,8 @@ func newParcels(id string, nc *nats.Conn, b *budget.Bytes) *parcels {
 	}
 }
 
-// serve answers pulls and takes pieces until ctx ends.
-func (p *parcels) serve(ctx context.Context) error {
+// open begins to answer pulls and to take pieces; that ends with the connection.
+func (p *parcels) open() error {
 	asks, err := p.nc.Subscribe(prefixParcels+p.id, p.answer)
 	if err != nil {
 		return fmt.Errorf("broker: parcels: %w", err)
@@ -122,12 +122,17 @@ func (p *parcels) serve(ctx context.Context) error {
 			return fmt.Errorf("broker: parcels: %w", err)
 		}
 	}
+	return nil
+}
+
+// sweepUntil drops idle parcels until ctx ends.
+func (p *parcels) sweepUntil(ctx context.Context) {
 	tick := time.NewTicker(parcelIdle / 6)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case now := <-tick.C:
 			p.sweep(now)
 		}

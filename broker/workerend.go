@@ -1,0 +1,259 @@
+package broker
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"headrace/internal/budget"
+)
+
+// WorkerEnd is the side of the sync lane that runs calls. One of them serves a whole worker process.
+type WorkerEnd struct {
+	dial   Dial
+	log    *slog.Logger
+	bodies *budget.Bytes
+	id     string
+
+	ready   chan struct{} // closed when link and parcels are set
+	link    *link
+	parcels *parcels
+
+	mu       sync.Mutex
+	routes   map[string]int // announced: route -> slots
+	leaving  bool
+	intakes  map[*Intake]struct{}
+	claims   map[uint64]chan claimAnswer // claims that wait for GO, by number
+	claimed  uint64                      // number of the last claim
+	running  map[callKey]*Claim          // claimed and not yet handed over
+	epoch    int                         // grows with every reconnect
+	announce chan struct{}               // capacity 1: announce now
+}
+
+// callKey names a call among all front ends.
+type callKey struct {
+	frontEnd string
+	call     uint64
+}
+
+// claimAnswer is what a front end says to a claim.
+type claimAnswer struct {
+	granted bool
+	left    time.Duration
+}
+
+// NewWorkerEnd validates dial. bodies is the budget that large request bodies are reserved in before they
+// are pulled.
+func NewWorkerEnd(dial Dial, bodies *budget.Bytes, log *slog.Logger) (*WorkerEnd, error) {
+	if err := dial.Validate(); err != nil {
+		return nil, err
+	}
+	return &WorkerEnd{
+		dial: dial, log: log, bodies: bodies, id: rand.Text()[:16], ready: make(chan struct{}),
+		routes: make(map[string]int), intakes: make(map[*Intake]struct{}),
+		claims: make(map[uint64]chan claimAnswer), running: make(map[callKey]*Claim),
+		announce: make(chan struct{}, 1),
+	}, nil
+}
+
+// ID is the worker's name on the wire, new with every start.
+func (w *WorkerEnd) ID() string { return w.id }
+
+// Run connects, waiting for the broker as long as it takes, and serves until ctx ends. Whoever leases from it
+// must have finished before ctx ends, or its answers are lost.
+func (w *WorkerEnd) Run(ctx context.Context) error {
+	l, err := w.dial.dial(ctx, "worker", w.log, w.connectionChanged)
+	if err != nil {
+		return stopped(ctx, err)
+	}
+	defer l.nc.Close()
+	bulk, err := w.dial.dial(ctx, "worker bulk", w.log, func(bool) {})
+	if err != nil {
+		return stopped(ctx, err)
+	}
+	defer bulk.nc.Close()
+	w.link, w.parcels = l, newParcels(w.id, bulk.nc, w.bodies)
+	if err := w.parcels.open(); err != nil {
+		return err
+	}
+	for subject, handler := range map[string]nats.MsgHandler{
+		prefixWorker + w.id + ".c":   w.receiveControl,
+		prefixWorker + w.id + ".g.*": w.receiveAnswer,
+		subjectPresenceAsk:           func(*nats.Msg) { w.announceSoon() },
+	} {
+		if _, err := l.nc.Subscribe(subject, handler); err != nil {
+			return fmt.Errorf("broker: worker: %w", err)
+		}
+	}
+	var serving sync.WaitGroup
+	serving.Go(func() { w.parcels.sweepUntil(ctx) })
+	serving.Go(func() { w.announceUntil(ctx) })
+	close(w.ready)
+	serving.Wait()
+	w.awaitParcels(context.WithoutCancel(ctx))
+	return nil
+}
+
+// awaitParcels gives front ends a moment to pull what was just offered, and flushes the last frames.
+func (w *WorkerEnd) awaitParcels(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, pingLost)
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for w.parcels.count() > 0 && ctx.Err() == nil {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+		}
+	}
+	if err := w.link.nc.FlushWithContext(ctx); err != nil && w.link.nc.IsConnected() {
+		w.log.Warn("flushing the last answers", "error", err)
+	}
+}
+
+// Ready is nil while the worker is connected to the broker.
+func (w *WorkerEnd) Ready() error {
+	select {
+	case <-w.ready:
+	default:
+		return errors.New("the broker was not reached yet")
+	}
+	if !w.link.nc.IsConnected() {
+		return errors.New("the connection to the broker is lost")
+	}
+	return nil
+}
+
+// Serve sets what this worker announces: routes with their slots. An empty set announces that it leaves.
+func (w *WorkerEnd) Serve(routes map[string]int) {
+	w.mu.Lock()
+	w.routes = maps.Clone(routes)
+	w.leaving = len(routes) == 0
+	w.mu.Unlock()
+	w.announceSoon()
+}
+
+func (w *WorkerEnd) announceSoon() {
+	select {
+	case w.announce <- struct{}{}:
+	default:
+	}
+}
+
+func (w *WorkerEnd) announceUntil(ctx context.Context) {
+	tick := time.NewTicker(presenceEvery)
+	defer tick.Stop()
+	for {
+		w.announceNow()
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-w.announce:
+		}
+	}
+}
+
+func (w *WorkerEnd) announceNow() {
+	w.mu.Lock()
+	p := presence{Worker: w.id, Routes: w.routes, Leaving: w.leaving}
+	text, err := json.Marshal(p)
+	silent := len(w.routes) == 0 && !w.leaving
+	w.mu.Unlock()
+	if err != nil || silent { // a map of numbers always marshals
+		return
+	}
+	if err := w.link.nc.Publish(subjectPresence, text); err != nil {
+		w.log.Debug("announcing", "error", err)
+	}
+}
+
+// connectionChanged makes every intake ask anew: the server has forgotten its pulls, and may have lost its
+// streams.
+func (w *WorkerEnd) connectionChanged(up bool) {
+	if !up {
+		return
+	}
+	w.mu.Lock()
+	w.epoch++
+	for in := range w.intakes {
+		in.signal()
+	}
+	w.mu.Unlock()
+	w.announceSoon()
+}
+
+func (w *WorkerEnd) currentEpoch() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.epoch
+}
+
+// receiveAnswer takes GO or GONE, or the server's word that the front end is not there any more.
+func (w *WorkerEnd) receiveAnswer(msg *nats.Msg) {
+	_, tail, _ := strings.Cut(msg.Subject, prefixWorker+w.id+".g.")
+	number, err := strconv.ParseUint(tail, 36, 64)
+	if err != nil {
+		return
+	}
+	w.mu.Lock()
+	waiting := w.claims[number]
+	delete(w.claims, number)
+	w.mu.Unlock()
+	if waiting == nil {
+		return
+	}
+	var answer claimAnswer // no data is the server's 503: not granted
+	if kind, _, r := openFrame(msg.Data); kind == frameGo {
+		left := time.Duration(min(r.uint(), 1<<40)) * time.Millisecond
+		answer = claimAnswer{granted: r.done() == nil, left: left}
+	}
+	waiting <- answer // capacity 1, and only one answer finds it
+}
+
+// receiveControl takes cancels and pings.
+func (w *WorkerEnd) receiveControl(msg *nats.Msg) {
+	switch kind, call, r := openFrame(msg.Data); kind {
+	case frameCancel:
+		key := callKey{frontEnd: r.string(), call: call}
+		w.mu.Lock()
+		c := w.running[key]
+		w.mu.Unlock()
+		if c != nil {
+			c.abort()
+		}
+	case framePing:
+		frontEnd := r.string()
+		missing := w.missing(frontEnd, r.calls())
+		if err := msg.Respond(pongFrame(missing)); err != nil {
+			w.log.Debug("answering a ping", "error", err)
+		}
+	case frameClaim, frameReply, frameOffer, frameFail, frameGo, frameGone, framePong:
+		w.log.Warn("unexpected frame", "kind", string(kind))
+	default:
+		w.log.Warn("unknown frame", "kind", string(kind))
+	}
+}
+
+// missing lists those of calls that this worker does not hold. Answers that were offered and not pulled yet
+// stay alive by being asked for.
+func (w *WorkerEnd) missing(frontEnd string, calls []uint64) (missing []uint64) {
+	for _, call := range calls {
+		w.mu.Lock()
+		c := w.running[callKey{frontEnd, call}]
+		w.mu.Unlock()
+		if c == nil || !c.held() {
+			missing = append(missing, call)
+		}
+	}
+	return missing
+}
