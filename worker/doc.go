@@ -1,0 +1,75 @@
+// Package worker runs requests: it owns the slots in front of each model server.
+//
+// A slot belongs to a model server. Every route that names the server shares its slots, so the server never
+// gets more calls at a time than it was given slots, however many routes lead to it. A free slot leases what
+// waits, claims it, asks the provider for the call, sends it, and hands the answer over:
+//
+//	Lease -> Claim -> provider.Encode -> upstream.Do -> provider.Decode -> Answer or Fail
+//
+// Stopping has two steps. First the intake ends: nothing is leased any more, what was leased and not claimed
+// is given back, and front ends are told that this worker leaves. Then the claims that run may finish; those
+// that do not within the grace are cut off and their callers told.
+//
+// The package knows neither NATS nor HTTP: queues and model servers come in through the interfaces below.
+package worker
+
+import (
+	"context"
+	"errors"
+
+	"headrace/internal/fault"
+	"headrace/internal/inference"
+	"headrace/internal/provider"
+)
+
+// ErrNotClaimed is what Delivery.Claim returns when the request is somebody else's now: its caller has gone,
+// another worker has it, or it was given back.
+var ErrNotClaimed = errors.New("not claimed")
+
+// Queue is where requests come from.
+type Queue interface {
+	// Intake opens a source of the requests of routes, which share one model server. Its user closes it.
+	Intake(routes []*inference.Route) Intake
+	// Serve announces which routes this worker serves with how many slots; an empty set says that it leaves.
+	Serve(slots map[string]int)
+}
+
+// Intake leases requests. Only one goroutine at a time calls Lease.
+type Intake interface {
+	// Lease blocks until requests wait and gives between one and n of them. It fails only when ctx ends.
+	Lease(ctx context.Context, n int) ([]Delivery, error)
+	// Close gives back what was leased and not handed out.
+	Close()
+}
+
+// Delivery is one leased request. Exactly one of its verbs is called, within a second.
+type Delivery interface {
+	// Route is the name of the request's route.
+	Route() string
+	// Claim takes the request for good. The returned context ends when the caller leaves or its time is over.
+	// After an error nothing is left to do: it was given back, is gone, or the caller was told.
+	Claim(ctx context.Context) (context.Context, Claim, error)
+	// Return gives the request back for another slot.
+	Return()
+}
+
+// Claim is a request that this worker must answer. Exactly one of Answer, Fail and Drop is called.
+type Claim interface {
+	// Request is valid until the claim has ended.
+	Request() *inference.Request
+	// Answer hands the result over and owns it from then on.
+	Answer(ctx context.Context, result *inference.Result) error
+	// Fail tells the caller what went wrong; it returns why that was not possible, joined to f.
+	Fail(ctx context.Context, f *fault.Error) error
+	// Drop ends a claim whose caller has gone.
+	Drop()
+}
+
+// Upstream is one model server with all its replicas.
+type Upstream interface {
+	// Do sends one call and reads the reply, of at most maxReply bytes. release gives the reply's bytes back
+	// and is not nil when err is nil. A failure is a *fault.Error, or the cause of a cancelled ctx.
+	Do(ctx context.Context, call provider.Call, maxReply int64) (reply provider.Reply, release func(), err error)
+	// Run looks after the replicas until ctx ends.
+	Run(ctx context.Context) error
+}

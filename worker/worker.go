@@ -1,0 +1,151 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"headrace/internal/fault"
+	"headrace/internal/inference"
+	"headrace/internal/provider"
+)
+
+// Config configures a worker.
+type Config struct {
+	Filter Filter
+	// Grace is how long running claims may take once the worker stops.
+	Grace time.Duration
+}
+
+// Deps is what a worker works with.
+type Deps struct {
+	Queue     Queue
+	Providers map[string]provider.Provider // by canonical name
+	// Dial makes the client for a route's model server. It must not connect.
+	Dial   func(*inference.Route) (Upstream, error)
+	Logger *slog.Logger
+}
+
+// Worker is the pools of one process.
+type Worker struct {
+	cfg  Config
+	deps Deps
+
+	work    context.Context //nolint:containedctx // of every claim; it outlives the intake's
+	stop    context.CancelCauseFunc
+	intake  context.Context //nolint:containedctx // ends the leasing of all pools
+	quit    context.CancelFunc
+	running sync.WaitGroup // pools and clients
+
+	mu     sync.Mutex
+	pools  map[string]*pool
+	closed bool
+}
+
+// New validates; nothing runs before Run.
+func New(cfg Config, deps Deps) (*Worker, error) {
+	if deps.Queue == nil || deps.Dial == nil || len(deps.Providers) == 0 {
+		return nil, errors.New("worker: queue, dial and providers are required")
+	}
+	if cfg.Grace < 0 {
+		return nil, fmt.Errorf("worker: grace %s is negative", cfg.Grace)
+	}
+	if deps.Logger == nil {
+		deps.Logger = slog.New(slog.DiscardHandler)
+	}
+	w := &Worker{cfg: cfg, deps: deps, pools: make(map[string]*pool)}
+	w.work, w.stop = context.WithCancelCause(context.Background())
+	w.intake, w.quit = context.WithCancel(context.Background())
+	return w, nil
+}
+
+// Run serves the routes of table until ctx ends, then drains: it returns when every claim has been answered
+// or the grace is over.
+func (w *Worker) Run(ctx context.Context, table *inference.Table) error {
+	defer w.stop(nil)
+	defer w.quit()
+	if err := w.Apply(nil, table); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	w.mu.Lock()
+	w.closed = true
+	w.mu.Unlock()
+	w.deps.Queue.Serve(nil)
+	w.quit()
+	over := time.AfterFunc(w.cfg.Grace, func() {
+		w.deps.Logger.Warn("cutting running calls off: the shutdown grace is over", "grace", w.cfg.Grace)
+		w.stop(fault.New(fault.ShuttingDown, "the worker that ran the call is shutting down; try again"))
+	})
+	defer over.Stop()
+	w.running.Wait()
+	return nil
+}
+
+// Apply starts and ends pools so that they fit the new table. Calls that run go on; what waits is taken by
+// the new pools. Tables are immutable; nil is the empty one. After Run has ended, or when a route of the new
+// table cannot be served, it changes nothing.
+func (w *Worker) Apply(old, next *inference.Table) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return nil
+	}
+	plans := plan(next, w.cfg.Filter)
+	change := diff(plan(old, w.cfg.Filter), plans)
+	built := make(map[string]map[string]*target, len(change.start)+len(change.update))
+	for _, s := range append(change.start[:len(change.start):len(change.start)], change.update...) {
+		targets, err := w.targets(s)
+		if err != nil {
+			return err
+		}
+		built[s.key] = targets
+	}
+	for _, key := range change.stop {
+		w.pools[key].close()
+		delete(w.pools, key)
+	}
+	for _, s := range change.update {
+		w.pools[s.key].update(s, built[s.key])
+	}
+	for _, s := range change.start {
+		p := newPool(w, s, built[s.key])
+		w.pools[s.key] = p
+		w.running.Go(func() { p.run(w.intake) })
+	}
+	w.deps.Queue.Serve(announcement(plans))
+	return nil
+}
+
+// target is where the requests of one route go.
+type target struct {
+	route    *inference.Route
+	provider provider.Provider
+	upstream Upstream
+}
+
+// targets makes the clients of a pool. Routes with the same headers and authorities share one, and with it
+// its connections.
+func (w *Worker) targets(s spec) (map[string]*target, error) {
+	clients := make(map[string]Upstream)
+	targets := make(map[string]*target, len(s.routes))
+	for _, r := range s.routes {
+		p := w.deps.Providers[r.Provider]
+		if p == nil {
+			return nil, fmt.Errorf("worker: route %q: provider %q is not built in", r.Name, r.Provider)
+		}
+		key := fmt.Sprint(r.TLSCA, r.ConnectTimeout, r.Headers) // maps print in the order of their keys
+		if clients[key] == nil {
+			client, err := w.deps.Dial(r)
+			if err != nil {
+				return nil, fmt.Errorf("worker: route %q: %w", r.Name, err)
+			}
+			clients[key] = client
+		}
+		targets[r.Name] = &target{route: r, provider: p, upstream: clients[key]}
+	}
+	return targets, nil
+}
