@@ -1,0 +1,149 @@
+package mlflowtest
+
+import (
+	"bytes"
+	"embed"
+	"encoding/base64"
+	"encoding/json"
+	"io"
+	"testing"
+)
+
+// recorded holds exchanges with real MLflow gateways over a scripted model server.
+//
+//go:embed testdata/recorded/*.jsonl
+var recorded embed.FS
+
+// Era names a recorded version of MLflow's gateway.
+type Era string
+
+// The recorded versions.
+const (
+	EraA Era = "A" // MLflow 2.8.1: routes, candidates
+	EraB Era = "B" // MLflow 2.22.4: endpoints, choices
+	EraC Era = "C" // MLflow 3.17.2: as B, later parameters
+)
+
+// Eras lists all of them.
+func Eras() []Era { return []Era{EraA, EraB, EraC} }
+
+// Exchange is one recorded request to a gateway, what the model server got and answered, and the reply.
+type Exchange struct {
+	ID       string            `json:"id"`
+	Era      string            `json:"era"`      // the version, for example "2.8.1"
+	Endpoint string            `json:"endpoint"` // the route the request is meant for; "" when it is for none
+	Why      string            `json:"why"`
+	Request  RecordedRequest   `json:"request"`
+	Upstream *RecordedUpstream `json:"upstream"` // nil: the model server was not contacted
+
+	Sent        *string           `json:"sent"` // the body the model server received
+	SentPath    string            `json:"sent_path"`
+	SentMethod  string            `json:"sent_method"`
+	SentHeaders map[string]string `json:"sent_headers"`
+	SentMore    json.RawMessage   `json:"sent_more"` // further requests, after a redirect
+
+	Reply    RecordedReply   `json:"reply"`
+	Volatile []string        `json:"volatile"`  // members of the reply that differ from run to run
+	Group    string          `json:"group"`     // exchanges that are to be run in order against a fresh gateway
+	Step     json.RawMessage `json:"step"`      // the place in that order
+	Server   string          `json:"server"`    // "big": a gateway with 3005 entries
+	Elapsed  float64         `json:"elapsed_s"` // seconds until the gateway gave up on a model server that hangs
+}
+
+// RecordedRequest is what the client sent.
+type RecordedRequest struct {
+	Method  string            `json:"method"`
+	Path    string            `json:"path"`
+	Headers map[string]string `json:"headers"`
+	Text    *string           `json:"body"`     // nil: none, or it is in Base64
+	Base64  string            `json:"body_b64"` // a body that is not UTF-8
+	Chunked bool              `json:"chunked"`
+}
+
+// Body is the body's bytes; nil when there was none.
+func (r *RecordedRequest) Body(t testing.TB) []byte {
+	t.Helper()
+	if r.Base64 == "" {
+		if r.Text == nil {
+			return nil
+		}
+		return []byte(*r.Text)
+	}
+	body, err := base64.StdEncoding.DecodeString(r.Base64)
+	if err != nil {
+		t.Fatalf("recorded body: %v", err)
+	}
+	return body
+}
+
+// RecordedUpstream is what the model server answered: a reply, or a fault.
+type RecordedUpstream struct {
+	Status      int               `json:"status"`
+	ContentType *string           `json:"content_type"` // nil: no such header
+	Text        string            `json:"body"`
+	BytesAs     string            `json:"bytes_as"` // charset of the bytes, "" = UTF-8
+	Headers     map[string]string `json:"headers"`
+	Reason      *string           `json:"reason"` // nil: the usual phrase
+	HTTP        string            `json:"http"`   // "1.0" or ""
+	Transfer    string            `json:"transfer"`
+	Encoding    string            `json:"content_encoding"` // the body was compressed that way
+	Fault       string            `json:"fault"`            // refused, closed, reset, garbage, cut, hang
+	Then        json.RawMessage   `json:"then"`             // answers to further requests, after a redirect
+}
+
+// Body is the bytes of the answer before any compression.
+func (u *RecordedUpstream) Body(t testing.TB) []byte {
+	t.Helper()
+	switch u.BytesAs {
+	case "":
+		return []byte(u.Text)
+	case "latin-1":
+		body := make([]byte, 0, len(u.Text))
+		for _, r := range u.Text {
+			body = append(body, byte(r&0xff))
+		}
+		return body
+	}
+	t.Fatalf("recorded answer in an unknown charset %q", u.BytesAs)
+	return nil
+}
+
+// RecordedReply is what the gateway answered.
+type RecordedReply struct {
+	Status        int             `json:"status"`
+	ContentType   *string         `json:"content_type"` // nil: no such header
+	Location      string          `json:"location"`
+	Allow         string          `json:"allow"`
+	RetryAfter    string          `json:"retry_after"`
+	Body          *string         `json:"body"` // nil: see Length and Hash
+	Truncated     bool            `json:"body_truncated"`
+	Length        int             `json:"body_len"`
+	Hash          string          `json:"body_sha256"`
+	Head          string          `json:"body_head"`
+	Tail          string          `json:"body_tail"`
+	ContentLength json.RawMessage `json:"content_length"` // of an answer to HEAD
+	Cut           bool            `json:"cut"`
+	Others        json.RawMessage `json:"other_headers"`
+}
+
+// Exchanges gives the recordings of one version in their order.
+func Exchanges(t testing.TB, era Era) []Exchange {
+	t.Helper()
+	text, err := recorded.ReadFile("testdata/recorded/era" + string(era) + ".jsonl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []Exchange
+	lines := json.NewDecoder(bytes.NewReader(text))
+	for {
+		var e Exchange
+		err := lines.Decode(&e)
+		if err == io.EOF {
+			return all
+		}
+		if err != nil {
+			t.Fatalf("era %s, exchange %d: %v", era, len(all)+1, err)
+		}
+		all = append(all, e)
+	}
+}

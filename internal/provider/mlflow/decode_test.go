@@ -1,0 +1,487 @@
+package mlflow_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"headrace/internal/fault"
+	"headrace/internal/inference"
+	"headrace/internal/provider"
+	"headrace/internal/provider/mlflow"
+)
+
+const (
+	servingText = "ServingTextResponse\npredictions"
+	embeddings  = "EmbeddingsResponse\npredictions"
+)
+
+func raws(items ...string) [][]byte {
+	out := make([][]byte, 0, len(items))
+	for _, item := range items {
+		out = append(out, []byte(item))
+	}
+	return out
+}
+
+func answer(body string) provider.Reply {
+	return provider.Reply{Status: http.StatusOK, Reason: "OK", ContentType: "application/json", Body: []byte(body)}
+}
+
+func decode(route *inference.Route, req *inference.Request, reply provider.Reply) (*inference.Result, error) {
+	return mlflow.New().Decode(route, req, reply)
+}
+
+func TestEncode(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		req  inference.Request
+		want string
+	}{
+		"completions": {
+			inference.Request{Type: inference.Completions, Items: raws(`"Is this a test?"`), Params: []byte(`{"temperature":0.0,"candidate_count":1}`)},
+			`{"inputs":["Is this a test?"],"params":{"temperature":0.0,"candidate_count":1}}`,
+		},
+		"several prompts": {
+			inference.Request{Type: inference.Completions, Items: raws(`"a"`, `"b"`), Params: []byte(`{"n": 1}`)},
+			`{"inputs":["a","b"],"params":{"n": 1}}`,
+		},
+		"chat without parameters":       {inference.Request{Type: inference.Chat, Items: raws(`"\ud83d"`)}, `{"inputs":["\ud83d"]}`},
+		"embeddings":                    {inference.Request{Type: inference.Embeddings, Items: raws(`"test1"`, `"test2"`)}, `{"inputs":["test1","test2"]}`},
+		"embeddings, empty parameters":  {inference.Request{Type: inference.Embeddings, Items: raws(`[1, 2]`), Params: []byte(` { } `)}, `{"inputs":[[1, 2]]}`},
+		"embeddings, null parameters":   {inference.Request{Type: inference.Embeddings, Items: raws(`7`), Params: []byte(`null`)}, `{"inputs":[7]}`},
+		"embeddings without any text":   {inference.Request{Type: inference.Embeddings}, `{"inputs":[]}`},
+		"raw, as it came":               {inference.Request{Type: inference.Raw, Body: []byte(` {"dataframe_split": {"data":[[1.50]]}} `)}, ` {"dataframe_split": {"data":[[1.50]]}} `},
+		"numbers keep their spelling":   {inference.Request{Type: inference.Embeddings, Items: raws(`[1.0,1e-07]`), Params: []byte(`{"x":1E5}`)}, `{"inputs":[[1.0,1e-07]],"params":{"x":1E5}}`},
+		"embeddings with one parameter": {inference.Request{Type: inference.Embeddings, Items: raws(`"a"`), Params: []byte(`{"k":null}`)}, `{"inputs":["a"],"params":{"k":null}}`},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			call, err := mlflow.New().Encode(&inference.Route{}, &tt.req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if call.Path != "invocations" || call.ContentType != "application/json" || string(call.Body) != tt.want {
+				t.Errorf("got %s %s %s, want %s", call.Path, call.ContentType, call.Body, tt.want)
+			}
+		})
+	}
+	if _, err := mlflow.New().Encode(&inference.Route{}, &inference.Request{Type: "llm/v1/songs"}); fault.CodeOf(err) != fault.Invalid {
+		t.Errorf("an unknown type: %v", err)
+	}
+}
+
+func TestAcceptedReplies(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		predictions string
+		typ         inference.Type
+		family      inference.Family
+		want        []string
+	}{
+		{`["This is a test!"]`, inference.Completions, inference.Routes, []string{`"This is a test!"`}}, // P1
+		{`["a", "b"]`, inference.Completions, inference.Routes, []string{`"a"`, `"b"`}},
+		{`{"candidates": ["a", "b"]}`, inference.Completions, inference.Routes, []string{`"a"`, `"b"`}},
+		{`{"candidates": ["a", "b"], "ignored": ["c"]}`, inference.Completions, inference.Routes, []string{`"a"`, `"b"`}},
+		{`{"arbitrary_key": ["a", "b", "c"]}`, inference.Completions, inference.Routes, []string{`"a"`, `"b"`, `"c"`}}, // P5
+		{`{"choices": ["a"], "ignored": ["c"]}`, inference.Completions, inference.Endpoints, []string{`"a"`}},
+		{`{"choices": ["a"], "ignored": ["c"]}`, inference.Chat, inference.Routes, []string{`"a"`}},
+		{`{"ignored": 5, "candidates": ["a"]}`, inference.Chat, inference.Endpoints, []string{`"a"`}},
+		{`{"choices": ["new"], "candidates": ["old"]}`, inference.Chat, inference.Endpoints, []string{`"new"`}},
+		{`{"choices": ["new"], "candidates": ["old"]}`, inference.Chat, inference.Routes, []string{`"old"`}},
+		{`{"a": [1], "a": ["last"]}`, inference.Chat, inference.Endpoints, []string{`"last"`}},
+		{`["", "\ud83d", "é\u00e9 <b>"]`, inference.Chat, inference.Endpoints, []string{`""`, `"\ud83d"`, `"é\u00e9 <b>"`}},
+		{`["It is a test"]`, inference.Chat, inference.Routes, []string{`"It is a test"`}}, // P20
+
+		{`[[0.01, -0.1], [0.03, -0.03]]`, inference.Embeddings, inference.Routes, []string{`[0.01, -0.1]`, `[0.03, -0.03]`}}, // P13
+		{`[0.10, 2e-05,-0.0]`, inference.Embeddings, inference.Routes, []string{`[0.10,2e-05,-0.0]`}},
+		{`[[0.1], [], [0.2,3]]`, inference.Embeddings, inference.Routes, []string{`[0.1]`, `[]`, `[0.2,3]`}},
+		{`[[1, 2]]`, inference.Embeddings, inference.Routes, []string{`[1, 2]`}},
+		{`[[12345678901234567890]]`, inference.Embeddings, inference.Routes, []string{`[12345678901234567890]`}},
+		{`[[NaN, 1.50], [Infinity,-Infinity], [1e400]]`, inference.Embeddings, inference.Routes, []string{`[null, 1.50]`, `[null,null]`, `[null]`}},
+		{`[NaN, 1.50]`, inference.Embeddings, inference.Routes, []string{`[null,1.50]`}},
+		{`[[1.0], [2.0], [3.0]]`, inference.Embeddings, inference.Routes, []string{`[1.0]`, `[2.0]`, `[3.0]`}}, // more rows than inputs
+	}
+	for _, tt := range tests {
+		for _, body := range []string{
+			`{"predictions": ` + tt.predictions + `}`,
+			` {"model_version": NaN, "predictions":[0],"predictions":` + tt.predictions + `, "error": "stray"} `,
+		} {
+			t.Run(body, func(t *testing.T) {
+				t.Parallel()
+				res, err := decode(&inference.Route{Family: tt.family}, &inference.Request{Type: tt.typ, Items: raws(`"x"`)}, answer(body))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !slices.EqualFunc(res.Items, tt.want, func(a []byte, b string) bool { return string(a) == b }) || res.Groups != nil || res.Body != nil {
+					t.Errorf("got %q groups %v, want %q", res.Items, res.Groups, tt.want)
+				}
+			})
+		}
+	}
+}
+
+func TestRefusedReplies(t *testing.T) {
+	t.Parallel()
+	tests := []struct{ body, text, row string }{ // the kind of complaint for a text route and for embeddings; "" = accepted
+		{`{"predictions": [1, 2, 3]}`, "3 validation errors for " + servingText + ".0", "3 validation errors for " + embeddings + ".0"}, // P6
+		{`{"predictions": {"candidates": [1,2,3]}}`, "3 validation errors for " + servingText + ".0", "1 validation error for " + embeddings + "\n"},
+		{`{"predictions": {"arbitrary_key": [1,2,3]}}`, "3 validation errors for " + servingText, embeddings},
+		{`{"predictions": {"key1": ["a"], "key2": ["b"]}}`, "1 validation error for " + servingText + "\n", embeddings},
+		{`{"predictions": []}`, "1 validation error for " + servingText + "\n", "1 validation error for " + embeddings + "\n"},
+		{`{"predictions": {"candidates": []}}`, servingText + "\n", embeddings + "\n"}, // P11
+		{`{"invalid_return_key": ["a", "b"]}`, "1 validation error for " + servingText + "\n", "1 validation error for " + embeddings + "\n"},
+		{`{"predictions": "string_value"}`, servingText + "\n", embeddings + "\n"}, // P14
+		{`{"predictions": ["string", "values"]}`, "", "2 validation errors for " + embeddings + ".0\n"},
+		{`{"predictions": [[1.0, 2.3], ["string", "values"]]}`, servingText + ".0\n", "2 validation errors for " + embeddings + ".1.0\n"},
+		{`{"predictions": [[1.0, 2.3], [1.2, "string"]]}`, servingText + ".0\n", "1 validation error for " + embeddings + ".1.1\n"},
+		{`{"predictions": [[], []]}`, servingText + ".0\n", embeddings + "\n"},
+		{`{"predictions": [0.1, 2]}`, servingText + ".0\n", "2 validation errors for " + embeddings + ".0\n"},
+		{`{"predictions": [[0.1], 0.2]}`, servingText + ".0\n", embeddings + ".1\n"},
+		{`{"predictions": [[true]]}`, servingText + ".0\n", embeddings + ".0.0\n"},
+		{`{"predictions": [[null, 0.1]]}`, servingText + ".0\n", embeddings + ".0.0\n"},
+		{`{"predictions": [[[0.1]]]}`, servingText + ".0\n", embeddings + ".0.0\n"},
+		{`{"predictions": [[` + strings.Repeat("1", 400) + `]]}`, servingText + ".0\n", embeddings + ".0.0\n"},
+		{`{"predictions": [{"embedding": [0.1]}]}`, servingText + ".0\n", embeddings + ".0\n"},
+		{`{"predictions": [{"text": "a"}]}`, servingText + ".0\n", embeddings + ".0\n"},
+		{`{"predictions": [["a"]]}`, servingText + ".0\n", embeddings + ".0.0\n"},
+		{`{"predictions": [NaN]}`, servingText + ".0\n", ""},
+		{`{"predictions": NaN}`, servingText + "\n", embeddings + "\n"},
+		{`{"predictions": null}`, servingText + "\n", embeddings + "\n"},
+		{`{"predictions": 5}`, servingText + "\n", embeddings + "\n"},
+		{`{"predictions": ""}`, servingText + "\n", embeddings + ".0\n"},
+		{`{"predictions": {}}`, servingText + "\n", embeddings + ".0\n"},
+		{`{"predictions": {"k": 0.0}}`, servingText + "\n", embeddings + "\n"},
+		{`{"predictions": {"k": false}}`, servingText + "\n", embeddings + "\n"},
+		{`{"predictions": {"k": {"j": ["a"]}}}`, servingText + "\n", embeddings + "\n"},
+		{`{}`, servingText + "\n", embeddings + "\n"},
+		{`{"Predictions": ["a"]}`, servingText + "\n", embeddings + "\n"},
+	}
+	for _, tt := range tests {
+		for typ, want := range map[inference.Type]string{inference.Completions: tt.text, inference.Chat: tt.text, inference.Embeddings: tt.row} {
+			t.Run(string(typ)+tt.body[:min(len(tt.body), 60)], func(t *testing.T) {
+				t.Parallel()
+				_, err := decode(&inference.Route{}, &inference.Request{Type: typ, Items: raws(`"x"`)}, answer(tt.body))
+				if want == "" {
+					if err != nil {
+						t.Fatal(err)
+					}
+					return
+				}
+				f := fault.From(err)
+				if f == nil || f.Code != fault.UpstreamBadResponse {
+					t.Fatalf("got %v", err)
+				}
+				var detail string
+				if err := json.Unmarshal(f.Detail, &detail); err != nil {
+					t.Fatal(err)
+				}
+				if !strings.Contains(detail, want) || !strings.Contains(detail, "accepts") || strings.Contains(f.Message, "\n") {
+					t.Errorf("detail %q, message %q, want %q", detail, f.Message, want)
+				}
+			})
+		}
+	}
+}
+
+func TestBrokenAnswers(t *testing.T) {
+	t.Parallel()
+	const unsupported = `"The returned data type from the route service is not supported. Received content type: `
+	tests := map[string]struct {
+		reply           provider.Reply
+		message, detail string // what they contain
+	}{
+		"cut":            {answer(`{"predictions": ["a"`), "not JSON", ""},
+		"trailing":       {answer(`{"predictions": ["a"]} x`), "not JSON", ""},
+		"empty":          {answer(``), "empty body", ""},
+		"204":            {provider.Reply{Status: 204, ContentType: "application/json"}, "204 No Content", ""},
+		"a list":         {answer(`[["a"]]`), "a list instead of an object", ""},
+		"null":           {answer(`null`), "null instead of an object", ""},
+		"latin-1":        {answer("{\"predictions\": [\"h\xe9\"]}"), "UTF-8", ""},
+		"BOM":            {answer("\ufeff" + `{"predictions": ["a"]}`), "not JSON", ""},
+		"too deep":       {answer(`{"predictions": ` + strings.Repeat("[", 600) + strings.Repeat("]", 600) + `}`), "nested", ""},
+		"HTML":           {provider.Reply{Status: 500, ContentType: "text/html", Body: []byte("<html>500</html>")}, "<html>", unsupported + "text/html"},
+		"no type":        {provider.Reply{Status: 200, Body: []byte(`{"predictions": ["a"]}`)}, "None", unsupported + "None"},
+		"no type, 204":   {provider.Reply{Status: 204}, "204", unsupported + "None"},
+		"CSV":            {provider.Reply{Status: 200, ContentType: "text/csv", Body: []byte("a,b")}, "text/csv", unsupported + "text/csv"},
+		"problem":        {provider.Reply{Status: 400, ContentType: "application/problem+json", Body: []byte(`{}`)}, "400", unsupported + "application/problem+json"},
+		"text":           {provider.Reply{Status: 200, ContentType: "text/plain; charset=utf-8", Body: []byte("héllo")}, "plain text", "1 validation error for ServingTextResponse"},
+		"redirect":       {provider.Reply{Status: 307, ContentType: "application/json", Body: []byte(`{"r": 1}`)}, "redirects are not followed", "Field required"},
+		"HTML, redirect": {provider.Reply{Status: 302, ContentType: "text/html", Body: []byte("x")}, "302 Found", unsupported + "text/html"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, err := decode(&inference.Route{}, &inference.Request{Type: inference.Completions, Items: raws(`"x"`)}, tt.reply)
+			f := fault.From(err)
+			if f == nil || f.Code != fault.UpstreamBadResponse || !strings.Contains(f.Message, tt.message) || !strings.Contains(string(f.Detail), tt.detail) {
+				t.Errorf("got %v with detail %s, want %q and %q", err, f.Detail, tt.message, tt.detail)
+			}
+		})
+	}
+}
+
+func TestAnswersBelow400(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{200, 201, 202, 300, 302} {
+		res, err := decode(&inference.Route{}, &inference.Request{Type: inference.Chat, Items: raws(`"x"`)},
+			provider.Reply{Status: status, ContentType: "Application/JSON; charset=utf-8", Body: []byte(`{"predictions": ["a"]}`)})
+		if err != nil || len(res.Items) != 1 {
+			t.Errorf("status %d: %v, %v", status, res, err)
+		}
+	}
+}
+
+func TestFailures(t *testing.T) {
+	t.Parallel()
+	const js = "application/json"
+	tests := []struct {
+		name          string
+		status        int
+		media, body   string
+		reason        string
+		detail, saysa string
+	}{
+		{"MLflow's form", 400, js, `{"error_code": "BAD_REQUEST", "message": "bad é input", "x": NaN}`, "Bad Request", `{"error_code": "BAD_REQUEST", "message": "bad é input", "x": null}`, "bad é input"},
+		{"error object", 429, js, `{"error": {"message": "slow down", "code": 7}}`, "", `"slow down"`, "slow down"},
+		{"error without message", 404, js, `{"error": {"code": 7}}`, "Custom Reason", `"Custom Reason"`, "404 Custom Reason"},
+		{"error without message or reason", 404, js, `{"error": {"code": 7}}`, "", `""`, "404 Not Found"},
+		{"message null", 400, js, `{"error": {"message": null}}`, "Bad Request", `"Bad Request"`, "400"},
+		{"message empty", 400, js, `{"error": {"message": ""}}`, "Bad Request", `""`, "400"},
+		{"message no string", 400, js, `{"error": {"message": [1]}}`, "Bad Request", `[1]`, "400"},
+		{"MLServer", 422, js, `{"error": "wrong\ntype"}`, "", `"wrong\ntype"`, "wrong\ntype"},
+		{"error null", 400, js, `{"error": null}`, "", `{"error": null}`, "400"},
+		{"error number", 400, js, `{"error": 5, "message": "m"}`, "", `{"error": 5, "message": "m"}`, "m"},
+		{"list", 400, js, `["error"]`, "", `["error"]`, "400"},
+		{"string", 400, js, `"some error text"`, "", `"some error text"`, "some error text"},
+		{"null", 400, js, `null`, "", `"Bad Request"`, "400"},
+		{"number", 400, js, `5`, "", `5`, "400"},
+		{"detail", 422, js, `{"detail": [{"loc": ["body"]}]}`, "", `{"detail": [{"loc": ["body"]}]}`, "422"},
+		{"text", 503, "text/plain", "down for <maintenance>", "", `{"message":"down for <maintenance>"}`, "down for <maintenance>"},
+		{"text, not UTF-8", 500, "text/plain", "h\xe9", "", "{\"message\":\"h\ufffd\"}", "500"},
+		{"no text", 500, js, "", "", `{"message":"Internal Server Error"}`, "500 Internal Server Error"},
+		{"not JSON", 502, js, "<html>", "", `{"message":"<html>"}`, "<html>"},
+		{"not UTF-8", 400, js, "{\"message\": \"h\xe9\"}", "", "{\"message\":\"{\\\"message\\\": \\\"h\ufffd\\\"}\"}", "400"},
+		{"504 in JSON", 504, js, `{"error_code": "DEADLINE_EXCEEDED"}`, "", `{"error_code": "DEADLINE_EXCEEDED"}`, "504"},
+		{"unknown status", 599, js, `{}`, "", `{}`, "599"},
+		{"lone surrogate", 400, js, `{"message": "\ud83d"}`, "", `{"message": "\ud83d"}`, "400"},
+	}
+	for _, tt := range tests {
+		for _, typ := range inference.Types() {
+			t.Run(tt.name+" "+string(typ), func(t *testing.T) {
+				t.Parallel()
+				body := []byte(tt.body)
+				_, err := decode(&inference.Route{}, &inference.Request{Type: typ, Items: raws(`"x"`)},
+					provider.Reply{Status: tt.status, Reason: tt.reason, ContentType: tt.media, Body: body})
+				clear(body) // an error outlives the reply's bytes
+				f := fault.From(err)
+				if f == nil || f.Code != fault.UpstreamError || f.Status != tt.status || string(f.Detail) != tt.detail || !strings.Contains(f.Message, tt.saysa) {
+					t.Errorf("got %v, detail %s, want %s", err, f.Detail, tt.detail)
+				}
+			})
+		}
+	}
+}
+
+func TestTimeLimitOfScoringServer(t *testing.T) {
+	t.Parallel()
+	_, err := decode(&inference.Route{}, &inference.Request{Type: inference.Raw},
+		provider.Reply{Status: 504, ContentType: "application/json", Body: []byte("Request processing time exceeded limit")})
+	if fault.CodeOf(err) != fault.UpstreamTimeout || !strings.Contains(err.Error(), "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestHugeErrorBodyIsNotKept(t *testing.T) {
+	t.Parallel()
+	_, err := decode(&inference.Route{}, &inference.Request{Type: inference.Raw}, provider.Reply{
+		Status: 400, ContentType: "application/json", Body: []byte(`{"message": "` + strings.Repeat("x", 1<<20) + `"}`),
+	})
+	if f := fault.From(err); f == nil || f.Code != fault.UpstreamError || len(f.Detail) > 1000 || len(f.Message) > 1000 {
+		t.Errorf("detail of %d bytes, message of %d", len(f.Detail), len(f.Message))
+	}
+}
+
+func TestSeveralPrompts(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		predictions string
+		items       string
+		groups      []int // nil: refused
+	}{
+		{`["race", "read"]`, `["race","read"]`, []int{1, 1}},
+		{`["race", ["love", "to"]]`, `["race","love","to"]`, []int{1, 2}},
+		{`{"candidates": [["a"], ["b", "c"]]}`, `["a","b","c"]`, []int{1, 2}},
+		{`["only one"]`, "", nil},
+		{`["a", "b", "c"]`, "", nil},
+		{`["a", []]`, "", nil},
+		{`["a", 1]`, "", nil},
+		{`["a", ["b", 1]]`, "", nil},
+		{`["a", NaN]`, "", nil},
+		{`[{"text": "a"}, "b"]`, "", nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.predictions, func(t *testing.T) {
+			t.Parallel()
+			req := &inference.Request{Type: inference.Completions, Items: raws(`"x"`, `"y"`)}
+			res, err := decode(&inference.Route{}, req, answer(`{"predictions": `+tt.predictions+`}`))
+			if tt.groups == nil {
+				if fault.CodeOf(err) != fault.UpstreamBadResponse {
+					t.Errorf("got %v, %v", res, err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if string(joined(res.Items)) != tt.items || !slices.Equal(res.Groups, tt.groups) {
+				t.Errorf("got %s %v, want %s %v", joined(res.Items), res.Groups, tt.items, tt.groups)
+			}
+		})
+	}
+}
+
+func TestDeclaredField(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		typ               inference.Type
+		field, body, want string // want "" = refused
+	}{
+		{inference.Embeddings, "embedding", `[{"embedding": [0.1, 2], "id": 1}, {"embedding": [NaN]}]`, `[[0.1, 2],[null]]`},
+		{inference.Embeddings, "embedding", `{"embedding": [[0.1], [0.2]]}`, `[[0.1],[0.2]]`},
+		{inference.Embeddings, "embedding", `[[0.1]]`, `[[0.1]]`},
+		{inference.Embeddings, "embedding", `[{"embedding": [0.1]}, {"vector": [0.2]}]`, ""},
+		{inference.Embeddings, "embedding", `[{"embedding": "no"}]`, ""},
+		{inference.Embeddings, "embedding", `{"vector": [0.1]}`, ""},
+		{inference.Completions, "generated_text", `[{"generated_text": "a"}]`, `["a"]`},
+		{inference.Completions, "generated_text", `[{"generated_text": 1}]`, ""},
+		{inference.Completions, "", `[{"generated_text": "a"}]`, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.body, func(t *testing.T) {
+			t.Parallel()
+			route := &inference.Route{Output: &inference.Output{Field: tt.field}}
+			res, err := decode(route, &inference.Request{Type: tt.typ, Items: raws(`"x"`)}, answer(`{"predictions": `+tt.body+`}`))
+			if tt.want == "" {
+				if fault.CodeOf(err) != fault.UpstreamBadResponse {
+					t.Errorf("got %v, %v", res, err)
+				}
+				return
+			}
+			if err != nil || string(joined(res.Items)) != tt.want {
+				t.Errorf("got %v, %v, want %s", res, err, tt.want)
+			}
+		})
+	}
+}
+
+func TestRaw(t *testing.T) {
+	t.Parallel()
+	tests := map[string]string{ // "" = refused
+		` {"predictions": [0, 0]} `:               ` {"predictions": [0, 0]} `,
+		`{"predictions": [{"a": NaN, "b": 1.0}]}`: `{"predictions": [{"a": null, "b": 1.0}]}`,
+		`[1e400]`:                       `[null]`,
+		`"bare"`:                        `"bare"`,
+		`{"predictions": [0, 0]`:        "",
+		``:                              "",
+		"{\"predictions\": [\"\xff\"]}": "",
+	}
+	for body, want := range tests {
+		t.Run(body, func(t *testing.T) {
+			t.Parallel()
+			res, err := decode(&inference.Route{}, &inference.Request{Type: inference.Raw}, answer(body))
+			if want == "" {
+				if fault.CodeOf(err) != fault.UpstreamBadResponse {
+					t.Errorf("got %v, %v", res, err)
+				}
+				return
+			}
+			if err != nil || string(res.Body) != want || res.Items != nil {
+				t.Errorf("got %v, %v, want %s", res, err, want)
+			}
+		})
+	}
+	for _, reply := range []provider.Reply{
+		{Status: 302, ContentType: "application/json", Body: []byte(`{}`)},
+		{Status: 200, ContentType: "text/plain", Body: []byte(`{}`)},
+		{Status: 200, Body: []byte(`{}`)},
+	} {
+		if res, err := decode(&inference.Route{}, &inference.Request{Type: inference.Raw}, reply); fault.CodeOf(err) != fault.UpstreamBadResponse {
+			t.Errorf("%d %s: %v, %v", reply.Status, reply.ContentType, res, err)
+		}
+	}
+}
+
+func TestNaNAsError(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		typ  inference.Type
+		body string
+		says string // "" = accepted
+	}{
+		{inference.Embeddings, `{"predictions": [[0.1], [0.2, NaN]]}`, "row 1 "},
+		{inference.Embeddings, `{"predictions": [[-1e400], [0.2]]}`, "row 0 "},
+		{inference.Embeddings, `{"predictions": [0.1, Infinity]}`, "row 0 "},
+		{inference.Embeddings, `{"predictions": [[0.1]], "note": NaN}`, ""},
+		{inference.Raw, `{"predictions": [{"a": 1}, {"a": 1}, {"a": NaN}]}`, "row 2 "},
+		{inference.Raw, `{"predictions": [], "note": NaN}`, "the model server's reply"},
+		{inference.Raw, `[NaN]`, "the model server's reply"},
+		{inference.Raw, `{"predictions": [1]}`, ""},
+	}
+	for _, tt := range tests {
+		t.Run(fmt.Sprint(tt.typ, tt.body), func(t *testing.T) {
+			t.Parallel()
+			_, err := decode(&inference.Route{NaNError: true}, &inference.Request{Type: tt.typ, Items: raws(`"x"`)}, answer(tt.body))
+			switch {
+			case tt.says == "" && err != nil:
+				t.Error(err)
+			case tt.says != "" && (fault.CodeOf(err) != fault.UpstreamBadResponse || !strings.Contains(err.Error(), tt.says)):
+				t.Errorf("got %v, want %q", err, tt.says)
+			}
+		})
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	for _, seed := range []string{
+		`{"predictions": [[0.1, NaN], [1]]}`, `{"predictions": {"candidates": ["a"], "b": 1}}`, `{"predictions": [0.1]}`,
+		`{"error": {"message": null}}`, `{"predictions": [["a", "b"], "c"]}`, `[]`, `{"predictions": {"a": ""}}`,
+	} {
+		f.Add([]byte(seed), 200, true)
+		f.Add([]byte(seed), 400, false)
+	}
+	f.Fuzz(func(t *testing.T, body []byte, status int, nan bool) {
+		for _, typ := range inference.Types() {
+			for _, items := range [][][]byte{raws(`"x"`), raws(`"x"`, `"y"`)} {
+				route := &inference.Route{NaNError: nan, Output: &inference.Output{Field: "a"}}
+				res, err := decode(route, &inference.Request{Type: typ, Items: items}, provider.Reply{Status: status, ContentType: "application/json", Body: body})
+				if err != nil {
+					if fl := fault.From(err); fl.Code == fault.Internal || fl.Message == "" || fl.Detail != nil && !json.Valid(fl.Detail) {
+						t.Fatalf("%v, detail %s", err, fl.Detail)
+					}
+					continue
+				}
+				if typ == inference.Raw && !json.Valid(res.Body) || !json.Valid(joined(res.Items)) || typ != inference.Raw && len(res.Items) == 0 {
+					t.Fatalf("body %s, items %q", res.Body, res.Items)
+				}
+			}
+		}
+	})
+}
+
+func BenchmarkDecodeEmbedding(b *testing.B) {
+	row := strings.TrimSuffix(strings.Repeat("-0.02317023277282715, ", 384), ", ")
+	reply := answer(`{"predictions": [[` + row + `]]}`)
+	req := &inference.Request{Type: inference.Embeddings, Items: raws(`"x"`)}
+	b.SetBytes(int64(len(reply.Body)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := decode(&inference.Route{}, req, reply); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
