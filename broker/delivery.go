@@ -105,7 +105,7 @@ func (d *Delivery) ask(ctx context.Context, call uint64) (claimAnswer, error) {
 		w.mu.Unlock()
 	}()
 	reply := prefixWorker + w.id + ".g." + strconv.FormatUint(number, 36)
-	subject := prefixFrontEnd + d.envelope.frontEnd + ".f"
+	subject := prefixFrontEnd + d.envelope.frontEnd + framesToken
 	if err := w.link.nc.PublishRequest(subject, reply, claimFrame(call, w.id)); err != nil {
 		return claimAnswer{}, fmt.Errorf("claiming: %w", err)
 	}
@@ -244,7 +244,7 @@ func (c *Claim) tell(ctx context.Context, frame []byte) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), pingLost)
 	defer cancel()
 	for {
-		err := c.worker.link.nc.Publish(prefixFrontEnd+c.key.frontEnd+".f", frame)
+		err := c.worker.link.nc.Publish(prefixFrontEnd+c.key.frontEnd+framesToken, frame)
 		if err == nil {
 			return nil
 		}

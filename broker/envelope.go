@@ -16,14 +16,14 @@ type parcelRef struct {
 	holder string
 	id     uint64
 	size   int64
-	digest [32]byte // SHA-256
+	digest uint32 // CRC-32C
 }
 
 func (w *writer) ref(p *parcelRef) {
 	w.string(p.holder)
 	w.uint(p.id)
 	w.uint(uint64(p.size))
-	w.bytes(p.digest[:])
+	w.uint(uint64(p.digest))
 }
 
 func (r *reader) ref() *parcelRef {
@@ -33,11 +33,11 @@ func (r *reader) ref() *parcelRef {
 		r.fail(fmt.Errorf("parcel of %d bytes: %w", size, errTruncated))
 	}
 	p.size = int64(size & (1<<40 - 1))
-	digest := r.bytes()
-	if r.err == nil && len(digest) != len(p.digest) {
-		r.fail(fmt.Errorf("digest of %d bytes: %w", len(digest), errTruncated))
+	digest := r.uint()
+	if digest > 1<<32-1 {
+		r.fail(fmt.Errorf("digest %x: %w", digest, errTruncated))
 	}
-	copy(p.digest[:], digest)
+	p.digest = uint32(digest & (1<<32 - 1))
 	return p
 }
 

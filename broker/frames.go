@@ -24,7 +24,7 @@ const (
 func (f *FrontEnd) receive(msg *nats.Msg) {
 	_, tail, _ := strings.Cut(msg.Subject, prefixFrontEnd+f.id+".")
 	switch {
-	case tail == "f":
+	case tail == framesToken[1:]:
 		f.receiveFrame(msg)
 	case strings.HasPrefix(tail, "p-"):
 		f.receivePong(tail[2:], msg)

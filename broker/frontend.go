@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"golang.org/x/sync/singleflight"
 
 	"headrace/internal/budget"
 	"headrace/internal/fault"
@@ -46,8 +47,9 @@ type FrontEnd struct {
 	roster   *roster
 	watch    watch
 
-	mu      sync.Mutex
-	streams map[string]bool // known to exist since the last reconnect
+	ensuring singleflight.Group // by stream: a thousand calls ask once
+	mu       sync.Mutex
+	streams  map[string]bool // known to exist since the last reconnect
 }
 
 // NewFrontEnd validates dial. replies is the budget that large replies are reserved in before they are
@@ -58,7 +60,7 @@ func NewFrontEnd(dial Dial, replies *budget.Bytes, log *slog.Logger) (*FrontEnd,
 	}
 	id := rand.Text()[:16]
 	return &FrontEnd{
-		dial: dial, log: log, budget: replies, id: id, inbox: prefixFrontEnd + id + ".f",
+		dial: dial, log: log, budget: replies, id: id, inbox: prefixFrontEnd + id + framesToken,
 		ready: make(chan struct{}), calls: newCallTable(), roster: newRoster(),
 		waiting: waiting{routes: make(map[string]*waitCount)},
 		watch:   watch{asked: make(map[string]time.Time)},
@@ -302,15 +304,26 @@ func (f *FrontEnd) ensure(ctx context.Context, stream string) error {
 	if known {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, 2*presenceWait)
-	defer cancel()
-	if err := ensureStream(ctx, f.link.nc, stream); err != nil {
-		return fault.Wrap(fault.NoWorkers, err, "the broker is not ready; the call did not run; try again")
+	asked := f.ensuring.DoChan(stream, func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*presenceWait)
+		defer cancel()
+		if err := ensureStream(ctx, f.link.nc, stream); err != nil {
+			return nil, err
+		}
+		f.mu.Lock()
+		f.streams[stream] = true
+		f.mu.Unlock()
+		return nil, nil
+	})
+	select {
+	case result := <-asked:
+		if result.Err != nil {
+			return fault.Wrap(fault.NoWorkers, result.Err, "the broker is not ready; the call did not run; try again")
+		}
+		return nil
+	case <-ctx.Done():
+		return endOf(ctx, fault.Deadline)
 	}
-	f.mu.Lock()
-	f.streams[stream] = true
-	f.mu.Unlock()
-	return nil
 }
 
 // await waits for the outcome of a published call.

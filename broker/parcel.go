@@ -2,10 +2,10 @@ package broker
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash"
+	"hash/crc32"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -24,7 +24,7 @@ const (
 	// server cut off a connection, and keeps the pipe of a fast network full.
 	window = 4
 	// piecesInFlight bounds the pieces on their way to one process, over all its parcels.
-	piecesInFlight = 32
+	piecesInFlight = 8
 	// pieceTimeout is how long a piece may take before it is asked for once more.
 	pieceTimeout = 5 * time.Second
 	// parcelIdle is how long a holder keeps a parcel that nobody pulls.
@@ -47,13 +47,21 @@ type parcel struct {
 	release  func()    // called once, when the parcel is dropped
 }
 
-// digestOf hashes all segments.
-func digestOf(segments [][]byte) [sha256.Size]byte {
-	h := sha256.New()
+// digestOf is the CRC-32C of all segments: it is there to notice a piece in the wrong place or damaged on its
+// way, and processors compute it about as fast as they read memory. After each piece other goroutines get
+// their turn, so that hashing many megabytes does not delay small calls.
+func digestOf(segments [][]byte) uint32 {
+	table, digest := crc32.MakeTable(crc32.Castagnoli), uint32(0)
 	for _, s := range segments {
-		_, _ = h.Write(s) // a hash never fails to write
+		for len(s) > 0 {
+			n := min(len(s), pieceSize)
+			digest = crc32.Update(digest, table, s[:n])
+			if s = s[n:]; n == pieceSize {
+				runtime.Gosched()
+			}
+		}
 	}
-	return [sha256.Size]byte(h.Sum(nil))
+	return digest
 }
 
 // slice copies size bytes from offset on; nil when they are not all there.
@@ -301,17 +309,17 @@ func (p *parcels) fetch(ctx context.Context, ref *parcelRef) ([]byte, error) {
 	if err := pull.run(ctx, count); err != nil {
 		return nil, err
 	}
-	p.ask(ref, 0, 0, "") // done: the holder may forget it
+	_ = p.nc.Publish(prefixParcels+ref.holder, askFor(ref, 0, 0)) // the holder forgets it, now or when it is idle
 	return t.buf, nil
 }
 
-// ask publishes a request for a piece. Failures show as a piece that does not come.
-func (p *parcels) ask(ref *parcelRef, offset, size int64, inbox string) {
+// askFor is a request for a piece.
+func askFor(ref *parcelRef, offset, size int64) []byte {
 	var w writer
 	w.uint(ref.id)
 	w.uint(uint64(offset))
 	w.uint(uint64(size))
-	_ = p.nc.PublishRequest(prefixParcels+ref.holder, inbox, w.tail)
+	return w.tail
 }
 
 // pulling is the state of one transfer as its puller sees it.
@@ -321,13 +329,11 @@ type pulling struct {
 	ref      *parcelRef
 	inbox    string
 	waiting  map[int]struct{} // pieces asked for and not here
-	hash     hash.Hash
-	hashed   int          // pieces hashed, in order
-	early    map[int]bool // pieces here and not hashed
+	here     int              // pieces that came
 }
 
 func (p *pulling) run(ctx context.Context, count int) error {
-	p.waiting, p.early, p.hash = make(map[int]struct{}, window), make(map[int]bool, window), sha256.New()
+	p.waiting = make(map[int]struct{}, window)
 	defer func() {
 		for range p.waiting {
 			<-p.flight
@@ -336,7 +342,7 @@ func (p *pulling) run(ctx context.Context, count int) error {
 	timer := time.NewTimer(pieceTimeout)
 	defer timer.Stop()
 	next, retried := 0, false
-	for p.hashed < count {
+	for p.here < count {
 		var room chan struct{} // nil, which never sends, while the window is full
 		if next < count && len(p.waiting) < window {
 			room = p.flight
@@ -350,7 +356,7 @@ func (p *pulling) run(ctx context.Context, count int) error {
 			if _, asked := p.waiting[piece]; asked {
 				delete(p.waiting, piece)
 				<-p.flight
-				p.digest(piece)
+				p.here++
 			}
 			retried = false
 			timer.Reset(pieceTimeout)
@@ -373,7 +379,7 @@ func (p *pulling) run(ctx context.Context, count int) error {
 			return context.Cause(ctx)
 		}
 	}
-	if [sha256.Size]byte(p.hash.Sum(nil)) != p.ref.digest {
+	if digestOf([][]byte{p.transfer.buf}) != p.ref.digest {
 		return errDigest
 	}
 	return nil
@@ -381,16 +387,6 @@ func (p *pulling) run(ctx context.Context, count int) error {
 
 func (p *pulling) request(piece int) {
 	offset := int64(piece) * pieceSize
-	p.ask(p.ref, offset, min(pieceSize, p.ref.size-offset), p.inbox)
-}
-
-// digest hashes what is complete from the front.
-func (p *pulling) digest(piece int) {
-	p.early[piece] = true
-	for p.early[p.hashed] {
-		delete(p.early, p.hashed)
-		from := p.hashed * pieceSize
-		_, _ = p.hash.Write(p.transfer.buf[from:min(from+pieceSize, len(p.transfer.buf))]) // a hash never fails
-		p.hashed++
-	}
+	ask := askFor(p.ref, offset, min(pieceSize, p.ref.size-offset))
+	_ = p.nc.PublishRequest(prefixParcels+p.ref.holder, p.inbox, ask) // a failure shows as a piece that does not come
 }

@@ -19,7 +19,8 @@ const (
 	subjectPresenceAsk = "hr.presence.ask"  // front ends ask all workers to announce themselves now
 	subjectStates      = "hr.replicas"      // workers announce what they know of model servers
 	queueKeepers       = "hr-keepers"       // queue group: one keeper answers
-	prefixFrontEnd     = "hr.fe."           // + front end id + ".f" (frames) or "." + call id (publish acks)
+	prefixFrontEnd     = "hr.fe."           // + front end id + framesToken, or "." + call id (publish acknowledgements)
+	framesToken        = ".-f"              // a hyphen is no digit of a call's number
 	prefixWorker       = "hr.w."            // + worker id + ".c" (control), ".g." (claims), ".p." (pulls)
 	prefixParcels      = "hr.parcel."       // + holder id: requests for pieces
 	prefixPieces       = "hr.piece."        // + receiver id + "." + transfer: the pieces
