@@ -1,0 +1,303 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"headrace/api"
+	"headrace/broker"
+	"headrace/internal/budget"
+	"headrace/internal/config"
+	"headrace/internal/inference"
+	"headrace/internal/provider"
+	"headrace/internal/provider/mlflow"
+	"headrace/internal/telemetry"
+	"headrace/internal/upstream"
+	"headrace/worker"
+)
+
+// options are what all roles read from the command line.
+type options struct {
+	config    string
+	logLevel  string
+	logFormat string
+}
+
+func (o *options) register(set *flag.FlagSet) {
+	set.StringVar(&o.config, "config", envOr("HEADRACE_CONFIG", "gateway.toml"), "the configuration `file` (HEADRACE_CONFIG)")
+	set.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
+	set.StringVar(&o.logFormat, "log-format", "", "text or json; default: text on a terminal, else json")
+}
+
+// load reads the configuration; its problems are usage errors.
+func load(path string) (*config.Config, error) {
+	cfg, err := config.Load(path)
+	if err != nil {
+		return nil, &usageError{err}
+	}
+	return cfg, nil
+}
+
+// process is what the roles of one process are built from.
+type process struct {
+	cfg    *config.Config
+	log    *slog.Logger
+	out    func(format string, args ...any)
+	server *broker.Server // the embedded one; nil when there is none here
+	dial   broker.Dial
+}
+
+// open reads flags, configuration and logger.
+func (inv *invocation) open(more func(*flag.FlagSet)) (*process, error) {
+	var o options
+	set := inv.flags()
+	o.register(set)
+	if more != nil {
+		more(set)
+	}
+	if err := inv.parseAlone(set); err != nil {
+		return nil, err
+	}
+	log, err := telemetry.NewLogger(inv.Err, o.logLevel, o.logFormat)
+	if err != nil {
+		return nil, &usageError{err}
+	}
+	cfg, err := load(o.config)
+	if err != nil {
+		return nil, err
+	}
+	b := cfg.Broker
+	p := &process{cfg: cfg, log: log, dial: broker.Dial{
+		URL: b.URL, User: b.User, Password: b.Password, Credentials: b.Credentials, TLSCA: b.TLSCA,
+	}}
+	if b.URL == "" {
+		p.dial.URL = "nats://" + b.Listen
+	}
+	p.out = func(format string, args ...any) { _, _ = fmt.Fprintf(inv.Out, format, args...) }
+	return p, nil
+}
+
+// embed adds the embedded server, unless broker.url names another one. listen "" opens no port.
+func (p *process) embed(listen string) ([]stage, error) {
+	if p.cfg.Broker.URL != "" {
+		return nil, nil
+	}
+	b := p.cfg.Broker
+	dir, err := filepath.Abs(b.DataDir)
+	if err != nil {
+		return nil, fmt.Errorf("broker.data_dir: %w", err)
+	}
+	p.server, err = broker.NewServer(broker.ServerConfig{
+		Listen: listen, DataDir: dir, Durability: broker.Durability(b.Durability), MaxMemory: b.MaxMemory,
+		MaxStore: b.MaxStore, User: b.User, Password: b.Password, Grace: p.cfg.API.ShutdownGrace,
+	}, p.log)
+	if err != nil {
+		return nil, err
+	}
+	p.dial.Server = p.server
+	return []stage{{"broker", p.server.Run}}, nil
+}
+
+func (p *process) keeper() (stage, error) {
+	keeper, err := broker.NewKeeper(p.dial, p.cfg.LongestWait(), p.log)
+	if err != nil {
+		return stage{}, err
+	}
+	return stage{"keeper", keeper.Run}, nil
+}
+
+// frontEnd makes the stages of the api role, and the server to ask where it listens.
+func (p *process) frontEnd() ([]stage, *api.Server, *broker.FrontEnd, error) {
+	half := p.cfg.API.MaxInflightBytes / 2
+	front, err := broker.NewFrontEnd(p.dial, budget.New(half), p.log)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	a := p.cfg.API
+	server, err := api.New(api.Config{
+		Listen: a.Listen, MaxBody: a.MaxBody, ShutdownGrace: a.ShutdownGrace,
+		TrustedProxies: a.TrustedProxies, Version: Version(),
+	}, api.Deps{
+		Broker: lane{front}, Budget: budget.New(half), Table: p.cfg.Table, Logger: p.log,
+	})
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	return []stage{{"front end", front.Run}, {"api", server.Run}}, server, front, nil
+}
+
+// workers makes the stages of the worker role.
+func (p *process) workers(filter worker.Filter) ([]stage, *broker.WorkerEnd, error) {
+	half := p.cfg.Worker.MaxInflightBytes / 2
+	end, err := broker.NewWorkerEnd(p.dial, budget.New(half), p.log)
+	if err != nil {
+		return nil, nil, err
+	}
+	replies := budget.New(half)
+	pools, err := worker.New(worker.Config{Filter: filter, Grace: p.cfg.API.ShutdownGrace}, worker.Deps{
+		Queue:     queue{end},
+		Providers: map[string]provider.Provider{config.ProviderMLflow: mlflow.New()},
+		Dial: func(r *inference.Route) (worker.Upstream, error) {
+			return upstream.New(upstream.Config{
+				URLs: r.Servers, Headers: r.Headers, TLSCA: r.TLSCA, ConnectTimeout: r.ConnectTimeout,
+				MaxIdle: r.Slots, Budget: replies,
+			})
+		},
+		Logger: p.log,
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	run := func(ctx context.Context) error { return pools.Run(ctx, p.cfg.Table) }
+	return []stage{{"worker end", end.Run}, {"worker", run}}, end, nil
+}
+
+func runUp(ctx context.Context, inv *invocation) error {
+	p, err := inv.open(nil)
+	if err != nil {
+		return err
+	}
+	listen := ""
+	if p.cfg.Broker.Expose {
+		listen = p.cfg.Broker.Listen
+	}
+	stages, err := p.embed(listen)
+	if err != nil {
+		return err
+	}
+	keeper, err := p.keeper()
+	if err != nil {
+		return err
+	}
+	fronts, server, front, err := p.frontEnd()
+	if err != nil {
+		return err
+	}
+	workers, end, err := p.workers(worker.Filter{})
+	if err != nil {
+		return err
+	}
+	stages = append(stages, keeper, fronts[0])
+	stages = append(stages, workers...)
+	stages = append(stages, fronts[1], stage{"ready", func(ctx context.Context) error {
+		return p.announce(ctx, server, front.Ready, end.Ready)
+	}})
+	return runStages(ctx, stages)
+}
+
+// announce prints one line when everything is ready, and then waits for the end.
+func (p *process) announce(ctx context.Context, server *api.Server, checks ...func() error) error {
+	select {
+	case <-server.Listening():
+	case <-ctx.Done():
+		return nil
+	}
+	for _, check := range checks {
+		if err := await(ctx, check); err != nil {
+			return nil //nolint:nilerr // it was stopped first
+		}
+	}
+	used := p.cfg.Broker.URL
+	switch {
+	case p.server != nil && p.server.Addr() != "":
+		used = "embedded, listening on " + p.server.Addr()
+	case p.server != nil:
+		used = "embedded"
+	}
+	p.out("headrace is ready: http://%s serves %d routes; broker: %s\n", server.Addr(), p.cfg.Table.Len(), used)
+	<-ctx.Done()
+	return nil
+}
+
+// await asks until check is content.
+func await(ctx context.Context, check func() error) error {
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for check() != nil {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+		}
+	}
+	return nil
+}
+
+func runBroker(ctx context.Context, inv *invocation) error {
+	p, err := inv.open(nil)
+	if err != nil {
+		return err
+	}
+	stages, err := p.embed(p.cfg.Broker.Listen)
+	if err != nil {
+		return err
+	}
+	keeper, err := p.keeper()
+	if err != nil {
+		return err
+	}
+	stages = append(stages, keeper, stage{"ready", func(ctx context.Context) error {
+		if p.server == nil {
+			p.log.Info("the broker role looks after streams on another server", "url", p.cfg.Broker.URL)
+		} else {
+			select {
+			case <-p.server.Ready():
+				p.log.Info("the broker is ready", "address", p.server.Addr())
+			case <-ctx.Done():
+			}
+		}
+		<-ctx.Done()
+		return nil
+	}})
+	return runStages(ctx, stages)
+}
+
+func runAPI(ctx context.Context, inv *invocation) error {
+	p, err := inv.open(nil)
+	if err != nil {
+		return err
+	}
+	stages, server, front, err := p.frontEnd()
+	if err != nil {
+		return err
+	}
+	stages = append(stages, stage{"ready", func(ctx context.Context) error {
+		return p.announce(ctx, server, front.Ready)
+	}})
+	return runStages(ctx, stages)
+}
+
+func runWorker(ctx context.Context, inv *invocation) error {
+	var providers, routes list
+	p, err := inv.open(func(set *flag.FlagSet) {
+		set.Var(&providers, "provider", "serve only routes of this `provider`; may be repeated")
+		set.Var(&routes, "route", "serve only this `route`; may be repeated")
+	})
+	if err != nil {
+		return err
+	}
+	for _, name := range routes {
+		if p.cfg.Table.Route(name) == nil {
+			return usagef("--route %s: the configuration has no such route or endpoint", name)
+		}
+	}
+	stages, end, err := p.workers(worker.Filter{Providers: providers, Routes: routes})
+	if err != nil {
+		return err
+	}
+	stages = append(stages, stage{"ready", func(ctx context.Context) error {
+		if await(ctx, end.Ready) == nil {
+			p.log.Info("the worker is ready", "worker", end.ID(), "pid", os.Getpid())
+			<-ctx.Done()
+		}
+		return nil
+	}})
+	return runStages(ctx, stages)
+}
+

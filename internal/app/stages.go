@@ -1,0 +1,43 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// stage is one part of a process. Its run blocks until ctx ends and everything it started has ended.
+type stage struct {
+	name string
+	run  func(context.Context) error
+}
+
+// runStages starts all stages together and, when ctx ends or one of them returns, stops them one after the
+// other from the last to the first: a stage is stopped only when all that use it have ended. It returns what
+// the stages returned.
+func runStages(ctx context.Context, stages []stage) error {
+	base := context.WithoutCancel(ctx)
+	cancels := make([]context.CancelFunc, len(stages))
+	done := make([]chan struct{}, len(stages))
+	errs := make([]error, len(stages))
+	first, one := context.WithCancel(ctx)
+	defer one()
+	for i, s := range stages {
+		var own context.Context
+		own, cancels[i] = context.WithCancel(base)
+		done[i] = make(chan struct{})
+		go func() {
+			defer close(done[i])
+			defer one()
+			if err := s.run(own); err != nil {
+				errs[i] = fmt.Errorf("%s: %w", s.name, err)
+			}
+		}()
+	}
+	<-first.Done()
+	for i := len(stages) - 1; i >= 0; i-- {
+		cancels[i]()
+		<-done[i]
+	}
+	return errors.Join(errs...)
+}

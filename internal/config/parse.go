@@ -1,0 +1,243 @@
+package config
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/BurntSushi/toml"
+
+	"headrace/internal/inference"
+)
+
+// Durabilities that [broker] knows.
+const (
+	durabilityPower      = "power"
+	durabilityProcess    = "process"
+	durabilityReplicated = "replicated"
+)
+
+// Parse reads a configuration; name stands for the file in problems. What is wrong is an *Invalid.
+func Parse(name string, text []byte) (*Config, error) {
+	text = bytes.TrimPrefix(text, []byte("\xef\xbb\xbf"))
+	var values map[string]any
+	if err := toml.Unmarshal(text, &values); err != nil {
+		return nil, syntaxProblem(name, err)
+	}
+	doc := &document{file: name, lines: findLines(string(text))}
+	root := &table{doc: doc, values: values}
+	c := &Config{Path: name}
+	c.API = readAPI(root.section("api"))
+	c.Broker = readBroker(root.section("broker"))
+	c.Worker = readWorker(root.section("worker"))
+	crossCheck(doc, c)
+	c.Table = readRoutes(root, c)
+	root.finish()
+	if len(doc.problems) > 0 {
+		slices.SortStableFunc(doc.problems, func(a, b Problem) int {
+			return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Key, b.Key))
+		})
+		return nil, &Invalid{Problems: doc.problems}
+	}
+	return c, nil
+}
+
+func syntaxProblem(name string, err error) error {
+	p := Problem{File: name, Message: err.Error(), Hint: "this is not TOML; what follows was not looked at"}
+	if parse, ok := errors.AsType[toml.ParseError](err); ok {
+		p.Line, p.Message = parse.Position.Line, parse.Message
+		if p.Message == "" {
+			p.Message = parse.Error()
+		}
+	}
+	return &Invalid{Problems: []Problem{p}}
+}
+
+// section is a table that may be missing; it is never nil.
+func (t *table) section(name string) *table {
+	if s := t.table(name); s != nil {
+		return s
+	}
+	return &table{doc: t.doc, path: t.key(name)}
+}
+
+func readAPI(t *table) API {
+	a := API{
+		Listen:           t.address("listen", "127.0.0.1:5000"),
+		MaxBody:          t.size("max_body", "32MiB"),
+		MaxInflightBytes: t.size("max_inflight_bytes", "512MiB"),
+		SyncTimeout:      t.duration("sync_timeout", defaultSyncTimeout),
+		ShutdownGrace:    t.duration("shutdown_grace", defaultGrace),
+	}
+	for i, s := range t.texts("trusted_proxies", `["10.0.0.0/8"]`) {
+		prefix, err := parsePrefix(s)
+		if err != nil {
+			t.doc.complain(t.key("trusted_proxies")+"["+strconv.Itoa(i)+"]", `write an address or a network: "10.1.2.3", "10.0.0.0/8"`, "%q is neither", s)
+			continue
+		}
+		a.TrustedProxies = append(a.TrustedProxies, prefix)
+	}
+	t.finish()
+	return a
+}
+
+func parsePrefix(s string) (netip.Prefix, error) {
+	if strings.Contains(s, "/") {
+		return netip.ParsePrefix(s)
+	}
+	addr, err := netip.ParseAddr(s)
+	if err != nil {
+		return netip.Prefix{}, err
+	}
+	return addr.Prefix(addr.BitLen())
+}
+
+func readBroker(t *table) Broker {
+	b := Broker{
+		URL:             t.secret("url"),
+		Listen:          t.address("listen", "127.0.0.1:4222"),
+		Expose:          t.flag("expose"),
+		DataDir:         t.text("data_dir", "data"),
+		Durability:      t.text("durability", durabilityPower),
+		MaxWaiting:      t.count("max_waiting", 10_000, 1),
+		MaxWaitingBytes: t.size("max_waiting_bytes", "256MiB"),
+		MaxMemory:       t.size("max_memory", "512MiB"),
+		MaxStore:        t.size("max_store", "20GiB"),
+		User:            t.secret("user"),
+		Password:        t.secret("password"),
+		Credentials:     strings.TrimPrefix(t.text("credentials", ""), "file:"),
+		TLSCA:           strings.TrimPrefix(t.text("tls_ca", ""), "file:"),
+		OpsListen:       t.address("ops_listen", ""),
+	}
+	known := []string{durabilityPower, durabilityProcess, durabilityReplicated}
+	switch {
+	case !slices.Contains(known, b.Durability):
+		t.complain("durability", oneOf(b.Durability, known), "%q is not a durability", b.Durability)
+	case b.Durability == durabilityReplicated && b.URL == "":
+		t.complain("durability", "set broker.url, or use power", "three copies need an external cluster")
+	}
+	switch {
+	case b.Expose && b.URL != "":
+		t.complain("expose", "drop one of broker.expose and broker.url", "there is no embedded server to expose when broker.url names another one")
+	case b.URL == "" && b.User == "" && !loopback(b.Listen):
+		t.complain("listen", "set broker.user and broker.password, or listen on 127.0.0.1", "anybody could connect: %s is not loopback and no credentials are set", b.Listen)
+	}
+	if (b.User == "") != (b.Password == "") {
+		t.complain("user", "", "user and password belong together; one of them is empty")
+	}
+	for name, path := range map[string]string{"credentials": b.Credentials, "tls_ca": b.TLSCA} {
+		t.mustExist(name, path)
+	}
+	for u := range strings.SplitSeq(b.URL, ",") {
+		if u = strings.TrimSpace(u); b.URL != "" && !validNATS(u) {
+			t.complain("url", `for example "nats://nats.example.org:4222"`, "%q is not the address of a NATS server", u)
+		}
+	}
+	t.finish()
+	return b
+}
+
+func (t *table) mustExist(name, path string) {
+	if path == "" {
+		return
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.complain(name, "", "%v", err)
+	}
+}
+
+func validNATS(u string) bool {
+	scheme, rest, ok := strings.Cut(u, "://")
+	return ok && rest != "" && slices.Contains([]string{"nats", "tls", "ws", "wss"}, scheme)
+}
+
+func readWorker(t *table) Worker {
+	w := Worker{
+		Slots:            t.count("slots", 0, 0),
+		MaxReply:         t.size("max_reply", "64MiB"),
+		MaxInflightBytes: t.size("max_inflight_bytes", "512MiB"),
+		Timeout:          t.duration("timeout", defaultTimeout),
+		ConnectTimeout:   t.duration("connect_timeout", defaultConnectTimeout),
+		OpsListen:        t.address("ops_listen", ""),
+	}
+	t.finish()
+	return w
+}
+
+// crossCheck compares values of different tables. Half of each byte budget is for bodies and half for replies,
+// so that neither can lock the other out.
+func crossCheck(doc *document, c *Config) {
+	if c.API.MaxBody > c.API.MaxInflightBytes/2 {
+		doc.complain("api.max_body", "make api.max_inflight_bytes larger",
+			"a body of %d bytes never fits in half of api.max_inflight_bytes (%d)", c.API.MaxBody, c.API.MaxInflightBytes)
+	}
+	if c.API.MaxBody > c.Worker.MaxInflightBytes/2 {
+		doc.complain("api.max_body", "make worker.max_inflight_bytes larger",
+			"a body of %d bytes never fits in half of worker.max_inflight_bytes (%d)", c.API.MaxBody, c.Worker.MaxInflightBytes)
+	}
+	if limit := min(c.API.MaxInflightBytes, c.Worker.MaxInflightBytes) / 2; c.Worker.MaxReply > limit {
+		doc.complain("worker.max_reply", "make api.max_inflight_bytes and worker.max_inflight_bytes larger",
+			"a reply of %d bytes never fits in half of them (%d)", c.Worker.MaxReply, limit)
+	}
+	if c.API.Listen == c.Broker.Listen {
+		doc.complain("broker.listen", "choose another port", "api.listen has the same address")
+	}
+}
+
+// address is host:port; "" is allowed only as the default.
+func (t *table) address(name, fallback string) string {
+	s := t.text(name, fallback)
+	if s == "" && fallback == "" {
+		return ""
+	}
+	_, port, err := net.SplitHostPort(s)
+	if n, numErr := strconv.ParseUint(port, 10, 16); err != nil || numErr != nil || n > 65535 {
+		t.complain(name, `for example "`+cmp.Or(fallback, "127.0.0.1:9090")+`"`, "%q is not host:port", s)
+		return fallback
+	}
+	return s
+}
+
+func loopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	if host == "localhost" {
+		return true
+	}
+	addr, err := netip.ParseAddr(host)
+	return err == nil && addr.IsLoopback()
+}
+
+// oneOf is a hint that names what is known.
+func oneOf(got string, known []string) string {
+	if near := nearest(got, known); near != "" {
+		return "did you mean " + near + "?"
+	}
+	return "one of " + strings.Join(known, ", ")
+}
+
+// readRoutes reads both lists. Names are unique over both.
+func readRoutes(root *table, c *Config) *inference.Table {
+	var all []*inference.Route
+	seen := make(map[string]string)
+	for _, family := range []inference.Family{inference.Routes, inference.Endpoints} {
+		for _, t := range root.tables(string(family)) {
+			r := readRoute(t, family, c)
+			if first, twice := seen[r.Name]; twice {
+				t.complain("name", "names are unique over [[routes]] and [[endpoints]]", "%q is already the name of %s", r.Name, first)
+			} else if r.Name != "" {
+				seen[r.Name] = t.path
+			}
+			all = append(all, r)
+		}
+	}
+	return inference.NewTable(all...)
+}
