@@ -1,0 +1,269 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"sync"
+	"time"
+)
+
+// State is what is known of a replica.
+type State string
+
+// The states.
+const (
+	Unknown State = "unknown" // not called yet
+	Up      State = "up"      // it answered
+	Down    State = "down"    // it could not be connected to
+)
+
+// Replica is how one replica fares.
+type Replica struct {
+	URL      string // without user, password and query
+	State    State
+	Busy     int       // calls in flight
+	Failures int       // failed attempts to connect since it answered last, probes included
+	Since    time.Time // when it came into this state
+}
+
+// Replicas lists the replicas in the order of the configuration.
+func (c *Client) Replicas() []Replica { return c.replicas.list() }
+
+// replica is guarded by the mutex of its set, url and shown aside, which never change.
+type replica struct {
+	url   *url.URL
+	shown string
+
+	state    State
+	busy     int
+	failures int
+	since    time.Time
+	probeAt  time.Time // when it is probed next, while it is down
+}
+
+type replicas struct {
+	mu      sync.Mutex
+	all     []*replica
+	next    int           // where the search for the least busy one begins
+	changed chan struct{} // has an element when one went down; for the prober
+}
+
+func newReplicas(targets []*url.URL) *replicas {
+	s := &replicas{changed: make(chan struct{}, 1)}
+	now := time.Now()
+	for _, u := range targets {
+		s.all = append(s.all, &replica{url: u, shown: shown(u), state: Unknown, since: now})
+	}
+	return s
+}
+
+func (s *replicas) len() int { return len(s.all) }
+
+// take chooses a replica that is not among the tried ones, of which there must be one, and counts a call.
+func (s *replicas) take(tried []*replica) *replica {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.all) == 1 {
+		s.all[0].busy++
+		return s.all[0]
+	}
+	loads := make([]load, len(s.all))
+	for i, r := range s.all {
+		loads[i] = load{busy: r.busy, down: r.state == Down, tried: slices.Contains(tried, r)}
+	}
+	i := pick(loads, s.next)
+	s.next = (i + 1) % len(s.all)
+	s.all[i].busy++
+	return s.all[i]
+}
+
+func (s *replicas) done(r *replica) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r.busy--
+}
+
+// answered notes that the replica speaks HTTP, whatever it said.
+func (s *replicas) answered(r *replica) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r.failures = 0
+	r.become(Up)
+}
+
+// lost notes that the replica could not be connected to.
+func (s *replicas) lost(r *replica) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r.failures++
+	if r.state == Down {
+		return
+	}
+	r.become(Down)
+	r.probeAt = r.since // at once, then with pauses
+	select {
+	case s.changed <- struct{}{}:
+	default:
+	}
+}
+
+func (r *replica) become(state State) {
+	if r.state != state {
+		r.state, r.since = state, time.Now()
+	}
+}
+
+func (s *replicas) list() []Replica {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]Replica, 0, len(s.all))
+	for _, r := range s.all {
+		out = append(out, Replica{URL: r.shown, State: r.state, Busy: r.busy, Failures: r.failures, Since: r.since})
+	}
+	return out
+}
+
+// load is what the choice of a replica depends on.
+type load struct {
+	busy        int
+	down, tried bool
+}
+
+// pick chooses the least busy replica that is up or unknown, and only when there is none a down one: a mark
+// must never refuse a call. Among equals the first from start on wins, so they take turns. -1: all were tried.
+func pick(loads []load, start int) int {
+	best := -1
+	for k := range loads {
+		i := (start + k) % len(loads)
+		l := loads[i]
+		if l.tried {
+			continue
+		}
+		if best < 0 || l.down != loads[best].down && !l.down || l.down == loads[best].down && l.busy < loads[best].busy {
+			best = i
+		}
+	}
+	return best
+}
+
+// maxPause is the longest pause between two probes.
+const maxPause = 30 * time.Second
+
+// pause is how long to wait after the given number of failed attempts in a row: first, doubling up to maxPause.
+func pause(first time.Duration, failures int) time.Duration {
+	p := first
+	for range failures - 1 {
+		if p >= maxPause/2 {
+			return maxPause
+		}
+		p *= 2
+	}
+	return min(p, maxPause)
+}
+
+// Run probes replicas that are down until ctx ends; then it returns nil. A single replica is never probed:
+// every call tries it anyway.
+func (c *Client) Run(ctx context.Context) error {
+	if c.replicas.len() == 1 {
+		<-ctx.Done()
+		return nil
+	}
+	for {
+		due, wait := c.replicas.due(time.Now())
+		if len(due) > 0 {
+			c.probeAll(ctx, due)
+			continue
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-c.replicas.changed:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		}
+		timer.Stop()
+	}
+}
+
+// due lists the replicas to probe now, or says how long none is.
+func (s *replicas) due(now time.Time) (due []*replica, wait time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	wait = maxPause
+	for _, r := range s.all {
+		if r.state != Down {
+			continue
+		}
+		if left := r.probeAt.Sub(now); left > 0 {
+			wait = min(wait, left)
+		} else {
+			due = append(due, r)
+		}
+	}
+	return due, wait
+}
+
+func (c *Client) probeAll(ctx context.Context, due []*replica) {
+	var wg sync.WaitGroup
+	for _, r := range due {
+		wg.Go(func() {
+			if c.alive(ctx, r) {
+				c.replicas.answered(r)
+				return
+			}
+			c.replicas.stillDown(r, c.cfg.ProbePause)
+		})
+	}
+	wg.Wait()
+}
+
+func (s *replicas) stillDown(r *replica, first time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r.state != Down {
+		return // a call got through meanwhile
+	}
+	r.failures++
+	r.probeAt = time.Now().Add(pause(first, r.failures))
+}
+
+// alive asks a replica for /ping, then /health. Any answer over HTTP will do.
+func (c *Client) alive(ctx context.Context, r *replica) bool {
+	for _, path := range []string{"ping", "health"} {
+		err := c.get(ctx, r, path)
+		if err == nil {
+			return true
+		}
+		if isDial(err) {
+			return false
+		}
+	}
+	return false
+}
+
+// probeTimeout is how long a replica may take to answer a probe once it is connected.
+const probeTimeout = 2 * time.Second
+
+func (c *Client) get(ctx context.Context, r *replica, path string) error {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.ConnectTimeout+probeTimeout)
+	defer cancel()
+	header := c.header(r)
+	req := (&http.Request{
+		Method: http.MethodGet, URL: join(r.url, path), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: header, Host: header.Get("Host"),
+	}).WithContext(ctx)
+	resp, err := c.transport.RoundTrip(req)
+	if err != nil {
+		return err
+	}
+	_, err = io.CopyN(io.Discard, resp.Body, 4096)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return errors.Join(err, resp.Body.Close())
+}

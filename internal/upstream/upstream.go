@@ -1,0 +1,226 @@
+// Package upstream sends calls to one model server, which may have several replicas.
+//
+// It knows HTTP and nothing of what the bytes mean. Connections are kept alive and reused; one that the
+// server closed meanwhile is replaced without the caller's noticing. Redirects, cookies and proxies of the
+// environment play no part. Replies are bounded, and reserved against a budget before they are read.
+//
+// With several replicas the least busy one gets the call. One that cannot be connected to is put aside and
+// probed until it answers again; a call that could not be sent goes to the next one.
+package upstream
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"headrace/internal/budget"
+	"headrace/internal/provider"
+)
+
+// idleTimeout is how long an unused connection is kept. uvicorn closes its own after five seconds, and the
+// one that closes first should be the one that would otherwise use it.
+const idleTimeout = 4 * time.Second
+
+// Config says where the model server is and how to call it. Servers is required; a zero elsewhere stands for
+// the default.
+type Config struct {
+	// Servers are the base URLs of the replicas, http or https. A path is a prefix, a query is kept, user and
+	// password become an Authorization header.
+	Servers []string
+	// Headers are sent with each call. They may be secrets and appear in no message.
+	Headers map[string]string
+	// TLSCA is a PEM file with the only authorities a server's certificate may come from; "" = the system's.
+	TLSCA string
+	// ConnectTimeout bounds the connecting, TLS included; default 2 s.
+	ConnectTimeout time.Duration
+	// MaxIdle is how many unused connections are kept for each replica; default 1. It should be the slots.
+	MaxIdle int
+	// Budget is what replies are reserved against; nil = nothing is counted.
+	Budget *budget.Bytes
+	// UserAgent is the header's value; default "headrace".
+	UserAgent string
+	// ProbePause is the first pause between probes of a replica that is down; default 500 ms. It grows.
+	ProbePause time.Duration
+}
+
+// Client calls one model server. It is safe for concurrent use.
+type Client struct {
+	cfg       Config
+	transport *http.Transport
+	replicas  *replicas
+}
+
+// New checks cfg and reads its TLSCA. It opens no connection: a server that is down is none of its business.
+func New(cfg Config) (*Client, error) {
+	cfg.ConnectTimeout = cmp.Or(cfg.ConnectTimeout, 2*time.Second)
+	cfg.ProbePause = cmp.Or(cfg.ProbePause, 500*time.Millisecond)
+	cfg.MaxIdle = max(cfg.MaxIdle, 1)
+	cfg.UserAgent = cmp.Or(cfg.UserAgent, "headrace")
+	targets, err := parse(cfg.Servers)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkHeaders(cfg.Headers); err != nil {
+		return nil, err
+	}
+	settings, err := secure(cfg.TLSCA)
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{cfg: cfg, replicas: newReplicas(targets)}
+	c.transport = &http.Transport{
+		DialContext:           (&net.Dialer{Timeout: cfg.ConnectTimeout}).DialContext,
+		TLSClientConfig:       settings,
+		TLSHandshakeTimeout:   cfg.ConnectTimeout,
+		DisableCompression:    true,
+		MaxIdleConnsPerHost:   cfg.MaxIdle,
+		IdleConnTimeout:       idleTimeout,
+		ReadBufferSize:        16 << 10,
+		ExpectContinueTimeout: time.Second,
+	}
+	return c, nil
+}
+
+// Close closes the connections that are not in use. Calls still work afterwards.
+func (c *Client) Close() { c.transport.CloseIdleConnections() }
+
+func parse(servers []string) ([]*url.URL, error) {
+	if len(servers) == 0 {
+		return nil, errors.New("a model server needs at least one URL")
+	}
+	targets := make([]*url.URL, 0, len(servers))
+	for _, server := range servers {
+		u, err := url.Parse(server)
+		if err != nil {
+			// The parser's own error repeats the text, which may hold a password.
+			return nil, errors.New("the URL of a model server cannot be read")
+		}
+		if u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
+			return nil, fmt.Errorf("the URL of a model server must begin with http:// or https:// and name a host: %s", shown(u))
+		}
+		targets = append(targets, u)
+	}
+	return targets, nil
+}
+
+// shown is a URL without what may be secret: user, password and query.
+func shown(u *url.URL) string {
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}).String()
+}
+
+func checkHeaders(headers map[string]string) error {
+	for name, value := range headers {
+		switch canonical := http.CanonicalHeaderKey(name); {
+		case name == "" || strings.ContainsAny(name, " \t\r\n:"):
+			return fmt.Errorf("%q is no name of a header", name)
+		case strings.ContainsAny(value, "\r\n\x00"):
+			return fmt.Errorf("the value of the header %s contains a line break", name)
+		case canonical == "Content-Length" || canonical == "Transfer-Encoding" || canonical == "Connection":
+			return fmt.Errorf("the header %s cannot be set: it describes the connection", name)
+		}
+	}
+	return nil
+}
+
+// secure makes the settings of TLS; with a file, only authorities in it count.
+func secure(file string) (*tls.Config, error) {
+	settings := &tls.Config{MinVersion: tls.VersionTLS12}
+	if file == "" {
+		return settings, nil
+	}
+	pem, err := os.ReadFile(file) //nolint:gosec // The configuration names the file.
+	if err != nil {
+		return nil, fmt.Errorf("tls_ca: %w", err)
+	}
+	settings.RootCAs = x509.NewCertPool()
+	if !settings.RootCAs.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("tls_ca: %s holds no certificate in PEM form", file)
+	}
+	return settings, nil
+}
+
+// Do sends one call and reads the reply, of at most maxReply bytes after decompression. release gives the
+// reply's bytes back to the budget; it is not nil when err is nil and may be called more than once.
+//
+// A failure is a *fault.Error: UpstreamUnavailable when the server cannot be reached or leaves in the middle,
+// UpstreamTimeout when ctx's deadline passes, UpstreamBadResponse for an answer that is not HTTP, too large or
+// wrongly compressed, QueueFull when the budget had no room for it in time. When ctx was cancelled it is the
+// cause of that.
+func (c *Client) Do(ctx context.Context, call provider.Call, maxReply int64) (provider.Reply, func(), error) {
+	var tried []*replica
+	for {
+		r := c.replicas.take(tried)
+		resp, err := c.transport.RoundTrip(c.request(ctx, r, call))
+		if err != nil {
+			unsent := isDial(err) && ctx.Err() == nil
+			if unsent {
+				c.replicas.lost(r)
+			}
+			c.replicas.done(r)
+			if tried = append(tried, r); unsent && len(tried) < c.replicas.len() {
+				continue
+			}
+			return provider.Reply{}, nil, failed(ctx, r, err)
+		}
+		c.replicas.answered(r)
+		reply, release, err := c.read(ctx, r, resp, maxReply)
+		c.replicas.done(r)
+		return reply, release, err
+	}
+}
+
+// request makes the request for one replica. It is marked as one that may be repeated, by a header that is
+// not sent, so that net/http itself replaces a kept connection that turns out to be closed.
+func (c *Client) request(ctx context.Context, r *replica, call provider.Call) *http.Request {
+	body := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(call.Body)), nil }
+	first, _ := body()
+	req := &http.Request{
+		Method: http.MethodPost, URL: join(r.url, call.Path), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: c.header(r), Body: first, GetBody: body, ContentLength: int64(len(call.Body)),
+	}
+	if len(call.Body) == 0 {
+		req.Body, req.GetBody = http.NoBody, nil
+	}
+	req.Header["Content-Type"] = []string{call.ContentType}
+	req.Header["Idempotency-Key"] = nil
+	req.Host = req.Header.Get("Host")
+	return req.WithContext(ctx)
+}
+
+func (c *Client) header(r *replica) http.Header {
+	h := make(http.Header, len(c.cfg.Headers)+5)
+	h["Accept"] = []string{"*/*"}
+	h["User-Agent"] = []string{c.cfg.UserAgent}
+	if user := r.url.User; user != nil {
+		password, _ := user.Password()
+		h["Authorization"] = []string{"Basic " + base64.StdEncoding.EncodeToString([]byte(user.Username()+":"+password))}
+	}
+	for name, value := range c.cfg.Headers {
+		h.Set(name, value)
+	}
+	return h
+}
+
+// join appends a path to a base URL with exactly one slash between them.
+func join(base *url.URL, path string) *url.URL {
+	u := *base
+	u.User, u.Fragment, u.RawFragment = nil, "", ""
+	path = strings.TrimLeft(path, "/")
+	if u.RawPath != "" {
+		u.RawPath = strings.TrimRight(u.RawPath, "/") + "/" + path
+	}
+	u.Path = strings.TrimRight(u.Path, "/") + "/" + path
+	return &u
+}
