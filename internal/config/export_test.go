@@ -1,0 +1,25 @@
+package config
+
+import "slices"
+
+// KnownKeys is every key that a configuration may have, found by reading one of each kind of table.
+func KnownKeys() []string {
+	doc := &document{lines: map[string]int{}}
+	c := &Config{}
+	var known []string
+	api, broker, worker := &table{doc: doc}, &table{doc: doc}, &table{doc: doc}
+	readAPI(api)
+	readBroker(broker)
+	readWorker(worker)
+	route := &table{doc: doc, values: map[string]any{
+		"model": map[string]any{"config": map[string]any{"headers": map[string]any{}}},
+		"limit": map[string]any{}, "output": map[string]any{},
+	}}
+	readRoute(route, "routes", c)
+	for _, t := range []*table{api, broker, worker, route} {
+		known = append(known, t.known...)
+	}
+	known = append(known, "endpoint_type", "provider", "model_server_url", "headers", "calls", "renewal_period", "field")
+	slices.Sort(known)
+	return slices.Compact(known)
+}
