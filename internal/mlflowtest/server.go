@@ -120,6 +120,17 @@ func (s *Server) WaitIdle() {
 	s.wait("unused moments", 1, func() int { return 1 - min(1, s.running) })
 }
 
+// WaitConnections waits until at most n connections are open.
+func (s *Server) WaitConnections(n int) {
+	s.t.Helper()
+	s.wait("times few enough connections", 1, func() int {
+		if len(s.conns) > n {
+			return 0
+		}
+		return 1
+	})
+}
+
 // Aborted is how many callers left before they had their answer.
 func (s *Server) Aborted() int { return s.read(&s.aborted) }
 
@@ -201,9 +212,7 @@ func (s *Server) accept(l net.Listener, stop chan struct{}) {
 		s.wg.Go(func() {
 			s.serve(c, number, stop)
 			_ = c.Close()
-			s.mu.Lock()
-			delete(s.conns, c)
-			s.mu.Unlock()
+			s.update(func() { delete(s.conns, c) })
 		})
 	}
 }

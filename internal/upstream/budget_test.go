@@ -18,7 +18,7 @@ const mib = 1 << 20
 func budgeted(t *testing.T, s *mlflowtest.Server, limit int64) (*upstream.Client, *budget.Bytes) {
 	t.Helper()
 	b := budget.New(limit)
-	return newClient(t, upstream.Config{Servers: []string{s.URL}, Budget: b}), b
+	return newClient(t, upstream.Config{URLs: []string{s.URL}, Budget: b}), b
 }
 
 func TestReplyIsReserved(t *testing.T) {

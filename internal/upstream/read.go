@@ -35,7 +35,7 @@ func (c *Client) read(ctx context.Context, r *replica, resp *http.Response, maxR
 	defer func() { _ = resp.Body.Close() }()
 	limit, setting := maxReply, "worker.max_reply"
 	if c.cfg.Budget != nil && c.cfg.Budget.Limit() < limit {
-		limit, setting = c.cfg.Budget.Limit(), "api.max_inflight_bytes"
+		limit, setting = c.cfg.Budget.Limit(), "worker.max_inflight_bytes"
 	}
 	h := &held{budget: c.cfg.Budget}
 	body, err := readBody(ctx, resp, limit, h)
@@ -216,7 +216,7 @@ func broken(ctx context.Context, r *replica, err error) error {
 			"the model server %s sent a reply whose Content-Encoding cannot be undone; gzip and deflate are understood", r.shown)
 	case errors.Is(err, errNoRoom) && errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return fault.Wrap(fault.QueueFull, err,
-			"the model server answered, but there was no room for the reply in time: api.max_inflight_bytes is used up; try again later")
+			"the model server answered, but there was no room for the reply in time: worker.max_inflight_bytes is used up; try again later")
 	}
 	return failed(ctx, r, err)
 }

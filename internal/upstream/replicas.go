@@ -165,9 +165,14 @@ func pause(first time.Duration, failures int) time.Duration {
 	return min(p, maxPause)
 }
 
-// Run probes replicas that are down until ctx ends; then it returns nil. A single replica is never probed:
-// every call tries it anyway.
+// Run probes replicas that are down until ctx ends; then it closes the connections that are not in use and
+// returns nil. Calls may still be made; they leave no connection behind. A single replica is never probed:
+// every call tries it anyway. It may be run again.
 func (c *Client) Run(ctx context.Context) error {
+	c.runs.Add(1)
+	c.ran.Store(true)
+	defer c.tidy()
+	defer c.runs.Add(-1)
 	if c.replicas.len() == 1 {
 		<-ctx.Done()
 		return nil

@@ -57,7 +57,7 @@ func TestPause(t *testing.T) {
 // running makes a client of several replicas and runs its prober until the test ends.
 func running(t *testing.T, urls ...string) *upstream.Client {
 	t.Helper()
-	c := newClient(t, upstream.Config{Servers: urls, ProbePause: time.Millisecond})
+	c := newClient(t, upstream.Config{URLs: urls, ProbePause: time.Millisecond})
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -107,7 +107,7 @@ func TestReplicasShareTheLoad(t *testing.T) {
 func TestCallMovesOn(t *testing.T) {
 	t.Parallel()
 	alive, dead := mlflowtest.New(t), mlflowtest.ClosedURL(t)
-	c := newClient(t, upstream.Config{Servers: []string{dead, alive.URL}})
+	c := newClient(t, upstream.Config{URLs: []string{dead, alive.URL}})
 	for range 4 {
 		if _, _, err := c.Do(t.Context(), call("{}"), plenty); err != nil {
 			t.Fatal(err)
@@ -124,7 +124,7 @@ func TestSentCallStays(t *testing.T) {
 	t.Parallel()
 	a, b := mlflowtest.New(t), mlflowtest.New(t)
 	a.Reply(mlflowtest.Reply{Fault: mlflowtest.Closed})
-	c := newClient(t, upstream.Config{Servers: []string{a.URL, b.URL}})
+	c := newClient(t, upstream.Config{URLs: []string{a.URL, b.URL}})
 	if _, _, err := c.Do(t.Context(), call("{}"), plenty); fault.CodeOf(err) != fault.UpstreamUnavailable {
 		t.Errorf("got %v", err)
 	}
@@ -136,7 +136,7 @@ func TestSentCallStays(t *testing.T) {
 func TestAllDown(t *testing.T) {
 	t.Parallel()
 	a, b := mlflowtest.New(t), mlflowtest.New(t)
-	c := newClient(t, upstream.Config{Servers: []string{a.URL, b.URL}})
+	c := newClient(t, upstream.Config{URLs: []string{a.URL, b.URL}})
 	a.Down()
 	b.Down()
 	for range 2 {
@@ -199,10 +199,44 @@ func TestSingleReplicaIsNotProbed(t *testing.T) {
 	}
 }
 
+// A worker that drains finishes its calls after Run has ended; nothing closes the client then.
+func TestNoConnectionOutlivesRun(t *testing.T) {
+	t.Parallel()
+	s := mlflowtest.New(t)
+	release := make(chan struct{})
+	s.Handle(mlflowtest.Held(release, mlflowtest.Echo))
+	c, err := upstream.New(at(s.URL))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var run, calls sync.WaitGroup
+	run.Go(func() {
+		if err := c.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	calls.Go(func() {
+		if _, _, err := c.Do(t.Context(), call(`{"inputs":[]}`), plenty); err != nil {
+			t.Error(err)
+		}
+	})
+	s.WaitRequests(1)
+	cancel()
+	run.Wait()
+	close(release)
+	calls.Wait()
+	began := time.Now()
+	s.WaitConnections(0)
+	if took := time.Since(began); took > 3*time.Second {
+		t.Errorf("the connection was left to its idle timeout: %s", took)
+	}
+}
+
 func BenchmarkDo(b *testing.B) {
 	s := mlflowtest.New(b)
 	s.Reply(mlflowtest.Predictions("[" + mlflowtest.Embedding([]byte("x"), 384) + "]"))
-	c, err := upstream.New(upstream.Config{Servers: []string{s.URL}})
+	c, err := upstream.New(upstream.Config{URLs: []string{s.URL}})
 	if err != nil {
 		b.Fatal(err)
 	}

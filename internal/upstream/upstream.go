@@ -23,6 +23,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"headrace/internal/budget"
@@ -33,12 +34,12 @@ import (
 // one that closes first should be the one that would otherwise use it.
 const idleTimeout = 4 * time.Second
 
-// Config says where the model server is and how to call it. Servers is required; a zero elsewhere stands for
+// Config says where the model server is and how to call it. URLs is required; a zero elsewhere stands for
 // the default.
 type Config struct {
-	// Servers are the base URLs of the replicas, http or https. A path is a prefix, a query is kept, user and
+	// URLs are the base URLs of the replicas, http or https. A path is a prefix, a query is kept, user and
 	// password become an Authorization header.
-	Servers []string
+	URLs []string
 	// Headers are sent with each call. They may be secrets and appear in no message.
 	Headers map[string]string
 	// TLSCA is a PEM file with the only authorities a server's certificate may come from; "" = the system's.
@@ -60,6 +61,9 @@ type Client struct {
 	cfg       Config
 	transport *http.Transport
 	replicas  *replicas
+
+	runs atomic.Int32 // how many Runs are under way
+	ran  atomic.Bool  // there was one
 }
 
 // New checks cfg and reads its TLSCA. It opens no connection: a server that is down is none of its business.
@@ -68,7 +72,7 @@ func New(cfg Config) (*Client, error) {
 	cfg.ProbePause = cmp.Or(cfg.ProbePause, 500*time.Millisecond)
 	cfg.MaxIdle = max(cfg.MaxIdle, 1)
 	cfg.UserAgent = cmp.Or(cfg.UserAgent, "headrace")
-	targets, err := parse(cfg.Servers)
+	targets, err := parse(cfg.URLs)
 	if err != nil {
 		return nil, err
 	}
@@ -95,6 +99,13 @@ func New(cfg Config) (*Client, error) {
 
 // Close closes the connections that are not in use. Calls still work afterwards.
 func (c *Client) Close() { c.transport.CloseIdleConnections() }
+
+// tidy keeps no connection for later once Run has ended: nobody is left to use or to close it.
+func (c *Client) tidy() {
+	if c.ran.Load() && c.runs.Load() == 0 {
+		c.Close()
+	}
+}
 
 func parse(servers []string) ([]*url.URL, error) {
 	if len(servers) == 0 {
@@ -159,6 +170,7 @@ func secure(file string) (*tls.Config, error) {
 // wrongly compressed, QueueFull when the budget had no room for it in time. When ctx was cancelled it is the
 // cause of that.
 func (c *Client) Do(ctx context.Context, call provider.Call, maxReply int64) (provider.Reply, func(), error) {
+	defer c.tidy()
 	var tried []*replica
 	for {
 		r := c.replicas.take(tried)

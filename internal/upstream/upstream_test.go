@@ -38,14 +38,14 @@ func newClient(t *testing.T, cfg upstream.Config) *upstream.Client {
 	return c
 }
 
-func at(urls ...string) upstream.Config { return upstream.Config{Servers: urls} }
+func at(urls ...string) upstream.Config { return upstream.Config{URLs: urls} }
 
 func TestDo(t *testing.T) {
 	t.Parallel()
 	s := mlflowtest.New(t)
 	s.Handle(mlflowtest.Echo)
 	c := newClient(t, upstream.Config{
-		Servers: []string{s.URL}, UserAgent: "headrace/1.2", Headers: map[string]string{"authorization": "Bearer x", "X-Team": "a"},
+		URLs: []string{s.URL}, UserAgent: "headrace/1.2", Headers: map[string]string{"authorization": "Bearer x", "X-Team": "a"},
 	})
 	for range 3 {
 		reply, release, err := c.Do(t.Context(), call(`{"inputs":["é"]}`), plenty)
@@ -328,7 +328,7 @@ func TestTLS(t *testing.T) {
 	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c := newClient(t, upstream.Config{Servers: []string{s.URL}, TLSCA: file})
+	c := newClient(t, upstream.Config{URLs: []string{s.URL}, TLSCA: file})
 	if reply, _, err := c.Do(t.Context(), call("{}"), plenty); err != nil || reply.Status != http.StatusOK {
 		t.Errorf("got %v, %v", reply, err)
 	}
@@ -357,12 +357,12 @@ func TestNewRefuses(t *testing.T) {
 		"no host":      at("http:///x"),
 		"one bad":      at(good[0], "nonsense"),
 		"unreadable":   at("http://user:secret@host:port%/"),
-		"no CA file":   {Servers: good, TLSCA: empty + "x"},
-		"empty CA":     {Servers: good, TLSCA: empty},
-		"line break":   {Servers: good, Headers: map[string]string{"X": "secret\r\nY: 1"}},
-		"bad name":     {Servers: good, Headers: map[string]string{"X Y": "secret"}},
-		"framing":      {Servers: good, Headers: map[string]string{"content-length": "1"}},
-		"empty header": {Servers: good, Headers: map[string]string{"": "1"}},
+		"no CA file":   {URLs: good, TLSCA: empty + "x"},
+		"empty CA":     {URLs: good, TLSCA: empty},
+		"line break":   {URLs: good, Headers: map[string]string{"X": "secret\r\nY: 1"}},
+		"bad name":     {URLs: good, Headers: map[string]string{"X Y": "secret"}},
+		"framing":      {URLs: good, Headers: map[string]string{"content-length": "1"}},
+		"empty header": {URLs: good, Headers: map[string]string{"": "1"}},
 	} {
 		if _, err := upstream.New(cfg); err == nil || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: %v", name, err)
