@@ -226,6 +226,9 @@ func TestNoConnectionOutlivesRun(t *testing.T) {
 	run.Wait()
 	close(release)
 	calls.Wait()
+	if _, _, err := c.Do(t.Context(), call(`{"inputs":[]}`), plenty); err != nil { // claimed before, called after
+		t.Error(err)
+	}
 	began := time.Now()
 	s.WaitConnections(0)
 	if took := time.Since(began); took > 3*time.Second {
