@@ -1,13 +1,13 @@
 // Package app is the composition root: it reads the command line and the configuration, and wires api, broker
 // and worker, which do not know each other.
 //
-//	           config.Load
-//	                |
-//	 broker.Server  broker.Keeper                         role broker
-//	                |
-//	 broker.FrontEnd <- api.Server                        role api
-//	                |
-//	 broker.WorkerEnd <- worker.Worker -> provider, upstream   role worker
+//	          config.Load
+//	               |
+//	broker.Server  broker.Keeper                         role broker
+//	               |
+//	broker.FrontEnd <- api.Server                        role api
+//	               |
+//	broker.WorkerEnd <- worker.Worker -> provider, upstream   role worker
 //
 // `up` runs all of them in one process. They are started together and find each other; they stop one after
 // the other, the front first, so that whatever was accepted can still finish.

@@ -4,11 +4,31 @@ import (
 	"context"
 	"errors"
 
+	"headrace/api"
 	"headrace/broker"
 	"headrace/internal/fault"
 	"headrace/internal/inference"
 	"headrace/worker"
 )
+
+// lane shows the broker's front end as the broker that api asks for.
+type lane struct{ front *broker.FrontEnd }
+
+var _ api.Broker = lane{}
+
+// Call makes one synchronous call.
+func (l lane) Call(ctx context.Context, route *inference.Route, req *inference.Request) (*inference.Result, error) {
+	return l.front.Call(ctx, route, req)
+}
+
+// Ready is nil while the broker is connected.
+func (l lane) Ready() error { return l.front.Ready() }
+
+// State tells how a route fares.
+func (l lane) State(route string) inference.RouteState {
+	workers, slots, waiting := l.front.State(route)
+	return inference.RouteState{Workers: workers, Slots: slots, Waiting: waiting}
+}
 
 // queue shows the broker's worker end as the queue that worker asks for. The two packages do not know each
 // other, so their interfaces and types meet here.

@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -113,7 +112,7 @@ func (p *process) keeper() (stage, error) {
 }
 
 // frontEnd makes the stages of the api role, and the server to ask where it listens.
-func (p *process) frontEnd() ([]stage, *api.Server, *broker.FrontEnd, error) {
+func (p *process) frontEnd(ctx context.Context) ([]stage, *api.Server, *broker.FrontEnd, error) {
 	half := p.cfg.API.MaxInflightBytes / 2
 	front, err := broker.NewFrontEnd(p.dial, budget.New(half), p.log)
 	if err != nil {
@@ -121,13 +120,16 @@ func (p *process) frontEnd() ([]stage, *api.Server, *broker.FrontEnd, error) {
 	}
 	a := p.cfg.API
 	server, err := api.New(api.Config{
-		Listen: a.Listen, MaxBody: a.MaxBody, ShutdownGrace: a.ShutdownGrace,
+		Listen: a.Listen, MaxBody: a.MaxBody, SyncTimeout: a.SyncTimeout, ShutdownGrace: a.ShutdownGrace,
 		TrustedProxies: a.TrustedProxies, Version: Version(),
 	}, api.Deps{
 		Broker: lane{front}, Budget: budget.New(half), Table: p.cfg.Table, Logger: p.log,
 	})
 	if err != nil {
 		return nil, nil, nil, err
+	}
+	if err := server.Listen(ctx); err != nil { // a port that is taken should fail before anything starts
+		return nil, nil, nil, fmt.Errorf("%w; stop what uses it, or set api.listen", err)
 	}
 	return []stage{{"front end", front.Run}, {"api", server.Run}}, server, front, nil
 }
@@ -175,7 +177,7 @@ func runUp(ctx context.Context, inv *invocation) error {
 	if err != nil {
 		return err
 	}
-	fronts, server, front, err := p.frontEnd()
+	fronts, server, front, err := p.frontEnd(ctx)
 	if err != nil {
 		return err
 	}
@@ -193,11 +195,6 @@ func runUp(ctx context.Context, inv *invocation) error {
 
 // announce prints one line when everything is ready, and then waits for the end.
 func (p *process) announce(ctx context.Context, server *api.Server, checks ...func() error) error {
-	select {
-	case <-server.Listening():
-	case <-ctx.Done():
-		return nil
-	}
 	for _, check := range checks {
 		if err := await(ctx, check); err != nil {
 			return nil //nolint:nilerr // it was stopped first
@@ -263,7 +260,7 @@ func runAPI(ctx context.Context, inv *invocation) error {
 	if err != nil {
 		return err
 	}
-	stages, server, front, err := p.frontEnd()
+	stages, server, front, err := p.frontEnd(ctx)
 	if err != nil {
 		return err
 	}
@@ -300,4 +297,3 @@ func runWorker(ctx context.Context, inv *invocation) error {
 	}})
 	return runStages(ctx, stages)
 }
-

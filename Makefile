@@ -1,0 +1,82 @@
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+BIN := $(CURDIR)/bin
+LINT_VERSION := v2.15.0
+LINT := $(BIN)/golangci-lint-$(LINT_VERSION)
+FUZZTIME ?= 2s
+PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
+
+.PHONY: help
+help: ## show this help
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+.PHONY: build
+build: ## build bin/headrace
+	go build -trimpath -o $(BIN)/headrace .
+
+.PHONY: demo
+demo: ## real MLflow model servers, Headrace, and answers to look at; Ctrl-C ends it
+	e2e/demo/demo.sh
+
+.PHONY: run
+run: build ## Headrace alone, with gateway.toml
+	$(BIN)/headrace up
+
+.PHONY: test
+test: tidy lint unit fuzz cross e2e ## everything; what CI runs
+
+.PHONY: unit
+unit: ## unit and integration tests with the race detector
+	go test -race -shuffle=on $$(go list ./... | grep -v /e2e)
+
+.PHONY: tidy
+tidy: # go.mod names just what is used
+	go mod tidy -diff
+
+$(LINT):
+	mkdir -p $(BIN)
+	GOFLAGS=-buildvcs=false GOBIN=$(BIN)/lint.d go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
+	mv $(BIN)/lint.d/golangci-lint $@
+	rmdir $(BIN)/lint.d
+
+.PHONY: lint
+lint: $(LINT) ## format and lint, the import walls included
+	$(LINT) fmt --diff
+	go vet ./...
+	$(LINT) run
+
+.PHONY: fmt
+fmt: $(LINT) ## format the code
+	$(LINT) fmt
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME (2s)
+	for package in $$(go list ./... | grep -v /e2e); do \
+		for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+			echo "fuzz $$package $$target"; \
+			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$package | tail -n 1; \
+		done; \
+	done
+
+.PHONY: cross
+cross: ## build and vet for every platform
+	for platform in $(PLATFORMS); do \
+		echo "build and vet $$platform"; \
+		GOOS=$${platform%/*} GOARCH=$${platform#*/} CGO_ENABLED=0 go build -o /dev/null . ; \
+		GOOS=$${platform%/*} GOARCH=$${platform#*/} CGO_ENABLED=0 go vet . ./api/... ./broker/... ./worker/... ./internal/... ; \
+	done
+
+.PHONY: e2e
+e2e: ## the built binary with real MLflow servers and real clients
+	go test -count=1 -timeout 12m ./e2e/...
+
+.PHONY: bench
+bench: ## Headrace, a bare reverse proxy and direct calls in one run
+	go run ./bench
+
+.PHONY: clean
+clean: ## drop what was built, not what was downloaded
+	rm -rf $(BIN)/headrace data

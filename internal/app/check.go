@@ -1,0 +1,53 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"headrace/internal/config"
+)
+
+// checkReport is what `headrace check --json` prints.
+type checkReport struct {
+	File     string           `json:"file"`
+	Valid    bool             `json:"valid"`
+	Routes   int              `json:"routes"`
+	Problems []config.Problem `json:"problems"`
+}
+
+func runCheck(_ context.Context, inv *invocation) error {
+	set := inv.flags()
+	path := set.String("config", envOr("HEADRACE_CONFIG", "gateway.toml"), "the configuration `file` (HEADRACE_CONFIG)")
+	asJSON := set.Bool("json", false, "print JSON")
+	if err := inv.parseAlone(set); err != nil {
+		return err
+	}
+	cfg, err := config.Load(*path)
+	report := checkReport{File: *path, Valid: err == nil, Problems: []config.Problem{}}
+	if invalid, ok := errors.AsType[*config.Invalid](err); ok {
+		report.Problems = invalid.Problems
+	}
+	if err == nil {
+		report.Routes = cfg.Table.Len()
+	}
+	if *asJSON {
+		out := json.NewEncoder(inv.Out)
+		out.SetEscapeHTML(false)
+		out.SetIndent("", "  ")
+		if err := out.Encode(report); err != nil {
+			return fmt.Errorf("printing the report: %w", err)
+		}
+	}
+	switch {
+	case err != nil && *asJSON:
+		return usagef("%s: %d problems", *path, len(report.Problems))
+	case err != nil:
+		return &usageError{err}
+	case !*asJSON:
+		_, err := fmt.Fprintf(inv.Out, "%s is valid: %d routes\n", *path, report.Routes)
+		return err
+	}
+	return nil
+}

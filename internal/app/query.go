@@ -1,0 +1,133 @@
+package app
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+
+	"headrace/internal/inference"
+)
+
+// maxAnswer bounds what query reads.
+const maxAnswer = 1 << 30
+
+func runQuery(ctx context.Context, inv *invocation) error {
+	set := inv.flags()
+	data := set.String("data", "", "the body to send, as `JSON`; @FILE reads it from a file, - from standard input")
+	base := set.String("url", envOr("HEADRACE_URL", "http://127.0.0.1:5000"), "where Headrace listens (HEADRACE_URL)")
+	args, err := inv.parse(set)
+	if err != nil {
+		return err
+	}
+	if len(args) == 0 {
+		return usagef("headrace query: name a route: headrace query ROUTE [TEXT...]")
+	}
+	route, texts := args[0], args[1:]
+	if (*data == "") == (len(texts) == 0) {
+		return usagef("headrace query: give either texts or --data")
+	}
+	client := &client{base: strings.TrimRight(*base, "/")}
+	body, err := inv.body(*data)
+	if len(texts) > 0 {
+		body, err = client.bodyFor(ctx, route, texts)
+	}
+	if err != nil {
+		return err
+	}
+	answer, err := client.do(ctx, http.MethodPost, "/v1/routes/"+url.PathEscape(route)+"/invocations", body)
+	if err != nil {
+		return err
+	}
+	if _, err := inv.Out.Write(append(bytes.TrimRight(answer, "\n"), '\n')); err != nil {
+		return fmt.Errorf("printing the answer: %w", err)
+	}
+	return nil
+}
+
+// body is the value of --data, or what it names.
+func (inv *invocation) body(data string) ([]byte, error) {
+	if data == "-" {
+		body, err := io.ReadAll(inv.In)
+		if err != nil {
+			return nil, fmt.Errorf("reading standard input: %w", err)
+		}
+		return body, nil
+	}
+	if path, ok := strings.CutPrefix(data, "@"); ok {
+		return os.ReadFile(path) //nolint:gosec // the user names the file
+	}
+	return []byte(data), nil
+}
+
+// client asks a running Headrace.
+type client struct{ base string }
+
+// bodyFor makes the body that the route's type wants for texts.
+func (c *client) bodyFor(ctx context.Context, route string, texts []string) ([]byte, error) {
+	answer, err := c.do(ctx, http.MethodGet, "/v1/routes/"+url.PathEscape(route), nil)
+	if err != nil {
+		return nil, err
+	}
+	var described struct {
+		Type inference.Type `json:"type"`
+	}
+	if err := json.Unmarshal(answer, &described); err != nil {
+		return nil, fmt.Errorf("reading the description of %q: %w", route, err)
+	}
+	joined := strings.Join(texts, " ")
+	switch described.Type {
+	case inference.Completions:
+		return json.Marshal(map[string]any{"prompt": joined})
+	case inference.Chat:
+		return json.Marshal(map[string]any{"messages": []any{map[string]any{"role": "user", "content": joined}}})
+	case inference.Embeddings:
+		return json.Marshal(map[string]any{"input": texts})
+	case inference.Raw:
+		return json.Marshal(map[string]any{"inputs": texts})
+	default:
+		return nil, fmt.Errorf("route %q has the type %q, which this version does not know; use --data", route, described.Type)
+	}
+}
+
+func (c *client) do(ctx context.Context, method, path string, body []byte) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, usagef("--url %s: %w", c.base, err)
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("%w; is Headrace running? (`headrace up`, or --url)", err)
+	}
+	defer func() { _ = resp.Body.Close() }() // it was read
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
+		return nil, fmt.Errorf("reading the answer: %w", err)
+	}
+	if resp.StatusCode >= 400 {
+		return nil, refusal(resp, answer)
+	}
+	return answer, nil
+}
+
+// refusal makes an error of an error reply.
+func refusal(resp *http.Response, answer []byte) error {
+	var problem struct {
+		Title  string `json:"title"`
+		Detail string `json:"detail"`
+		Code   string `json:"code"`
+	}
+	if json.Unmarshal(answer, &problem) == nil && problem.Detail != "" {
+		return fmt.Errorf("%s (%s): %s", resp.Status, problem.Code, problem.Detail)
+	}
+	return errors.New(resp.Status + ": " + string(answer))
+}
