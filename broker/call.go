@@ -78,14 +78,14 @@ func (c *call) claim(worker string, now time.Time) (left time.Duration, ok bool)
 	return left, left > 0
 }
 
-// holder is the worker that runs the call and since when; "" when none does.
-func (c *call) holder() (worker string, since time.Time) {
+// holder is the worker that runs the call; "" when none does.
+func (c *call) holder() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.state != callClaimed {
-		return "", time.Time{}
+		return ""
 	}
-	return c.worker, c.claimedAt
+	return c.worker
 }
 
 // lostAfter is how many pings in a row a worker may not know a call that it claimed: its answer may be on

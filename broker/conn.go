@@ -41,14 +41,17 @@ func (d Dial) Validate() error {
 	return nil
 }
 
-// link is one connection to NATS. It reconnects for ever; changed is told of every loss and return.
+// linkEvents are called when a connection is lost and when it is back; nil ones are not.
+type linkEvents struct{ lost, back func() }
+
+// link is one connection to NATS. It reconnects for ever.
 type link struct {
 	nc *nats.Conn
 	js jetstream.JetStream
 }
 
 // dial connects, and waits for the server as long as ctx allows: roles start in any order.
-func (d Dial) dial(ctx context.Context, name string, log *slog.Logger, changed func(up bool)) (*link, error) {
+func (d Dial) dial(ctx context.Context, name string, log *slog.Logger, events linkEvents) (*link, error) {
 	if d.Server != nil {
 		select {
 		case <-d.Server.Ready():
@@ -56,7 +59,7 @@ func (d Dial) dial(ctx context.Context, name string, log *slog.Logger, changed f
 			return nil, context.Cause(ctx)
 		}
 	}
-	opts := d.options(name, log, changed)
+	opts := d.options(name, log, events)
 	warned := false
 	for {
 		nc, err := nats.Connect(d.URL, opts...)
@@ -87,7 +90,7 @@ func newLink(nc *nats.Conn) (*link, error) {
 	return &link{nc: nc, js: js}, nil
 }
 
-func (d Dial) options(name string, log *slog.Logger, changed func(up bool)) []nats.Option {
+func (d Dial) options(name string, log *slog.Logger, events linkEvents) []nats.Option {
 	opts := []nats.Option{
 		nats.Name("headrace " + name),
 		nats.MaxReconnects(-1),
@@ -102,11 +105,15 @@ func (d Dial) options(name string, log *slog.Logger, changed func(up bool)) []na
 			if err != nil {
 				log.Warn("lost the broker; reconnecting", "connection", name, "error", err)
 			}
-			changed(false)
+			if events.lost != nil {
+				events.lost()
+			}
 		}),
 		nats.ReconnectHandler(func(*nats.Conn) {
 			log.Info("reconnected to the broker", "connection", name)
-			changed(true)
+			if events.back != nil {
+				events.back()
+			}
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			log.Error("broker connection", "connection", name, "error", err)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -95,7 +96,7 @@ func TestLargeBodyReachesItsWorker(t *testing.T) {
 	route := testRoute("body")
 	text := `"` + strings.Repeat("x", 30<<20) + `"`
 	r.serve(1, func(ctx context.Context, c *broker.Claim) {
-		got := fmt.Sprint(len(c.Request.Items[0]))
+		got := strconv.Itoa(len(c.Request.Items[0]))
 		if err := c.Answer(ctx, &inference.Result{Items: [][]byte{[]byte(got)}}); err != nil {
 			t.Errorf("answer: %v", err)
 		}
@@ -105,7 +106,7 @@ func TestLargeBodyReachesItsWorker(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer res.Release()
-	if got := string(res.Items[0]); got != fmt.Sprint(len(text)) {
+	if got := string(res.Items[0]); got != strconv.Itoa(len(text)) {
 		t.Errorf("the worker got %s bytes, want %d", got, len(text))
 	}
 }

@@ -206,7 +206,7 @@ func (f *FrontEnd) receivePong(worker string, msg *nats.Msg) {
 		if c == nil {
 			continue
 		}
-		if holder, _ := c.holder(); holder == worker && c.unknown() {
+		if c.holder() == worker && c.unknown() {
 			c.end(outcome{err: workerLost()})
 		}
 	}
@@ -222,7 +222,7 @@ func (f *FrontEnd) loseWorker(worker string) {
 	f.watch.answered(worker)
 	f.roster.lose(worker)
 	for _, c := range f.calls.all() {
-		if holder, _ := c.holder(); holder == worker {
+		if c.holder() == worker {
 			c.end(outcome{err: workerLost()})
 		}
 	}

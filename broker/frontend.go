@@ -71,12 +71,12 @@ func NewFrontEnd(dial Dial, replies *budget.Bytes, log *slog.Logger) (*FrontEnd,
 // Run connects, waiting for the broker as long as it takes, and serves calls until ctx ends. Calls that are
 // in flight then end with ShuttingDown.
 func (f *FrontEnd) Run(ctx context.Context) error {
-	l, err := f.dial.dial(ctx, "api", f.log, f.connectionChanged)
+	l, err := f.dial.dial(ctx, "api", f.log, linkEvents{lost: f.connectionLost, back: f.askPresence})
 	if err != nil {
 		return stopped(ctx, err)
 	}
 	defer l.nc.Close()
-	bulk, err := f.dial.dial(ctx, "api bulk", f.log, func(bool) {})
+	bulk, err := f.dial.dial(ctx, "api bulk", f.log, linkEvents{})
 	if err != nil {
 		return stopped(ctx, err)
 	}
@@ -101,7 +101,7 @@ func (f *FrontEnd) Run(ctx context.Context) error {
 // stopped turns the end of ctx into a clean return.
 func stopped(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // a stop before the first connection is a clean stop
 	}
 	return err
 }
@@ -156,12 +156,8 @@ func (f *FrontEnd) State(route string) (workers, slots, waiting int) {
 	return workers, slots, f.waiting.count(route)
 }
 
-// connectionChanged ends what is in flight when the connection goes, because frames sent meanwhile are lost.
-func (f *FrontEnd) connectionChanged(up bool) {
-	if up {
-		f.askPresence()
-		return
-	}
+// connectionLost ends what is in flight, because frames sent meanwhile are lost.
+func (f *FrontEnd) connectionLost() {
 	f.roster.clear()
 	f.mu.Lock()
 	clear(f.streams)
@@ -173,7 +169,7 @@ func (f *FrontEnd) connectionChanged(up bool) {
 
 // abandon ends a call whose connection is lost.
 func (f *FrontEnd) abandon(c *call) {
-	if worker, _ := c.holder(); worker != "" {
+	if c.holder() != "" {
 		c.end(outcome{err: fault.New(fault.UpstreamUnavailable,
 			"the connection to the broker was lost while the call ran; it may have run; try again")})
 		return
@@ -216,8 +212,7 @@ func (f *FrontEnd) Call(ctx context.Context, route *inference.Route, req *infere
 
 // awaitWorker gives a route without a live worker a moment: the first announcement may be on its way.
 func (f *FrontEnd) awaitWorker(ctx context.Context, route *inference.Route) error {
-	workers, _, arrived := f.roster.serves(route.Name)
-	if workers > 0 {
+	if workers, _, _ := f.roster.serves(route.Name); workers > 0 {
 		return nil
 	}
 	timer := time.NewTimer(presenceWait)
@@ -231,7 +226,7 @@ func (f *FrontEnd) awaitWorker(ctx context.Context, route *inference.Route) erro
 		return endOf(ctx, fault.Deadline)
 	}
 	for {
-		workers, _, arrived = f.roster.serves(route.Name)
+		workers, _, arrived := f.roster.serves(route.Name)
 		if workers > 0 {
 			return nil
 		}
@@ -340,7 +335,7 @@ func (f *FrontEnd) await(ctx context.Context, c *call, message []byte) (*inferen
 				return nil, err
 			}
 		case <-ctx.Done():
-			if worker, _ := c.holder(); worker != "" {
+			if c.holder() != "" {
 				return nil, endOf(ctx, fault.UpstreamTimeout)
 			}
 			return nil, endOf(ctx, fault.Deadline)

@@ -45,12 +45,9 @@ func (k *Keeper) Run(ctx context.Context) error {
 			return nil
 		}
 	}
-	l, err := k.dial.dial(ctx, "keeper", k.log, func(bool) {})
+	l, err := k.dial.dial(ctx, "keeper", k.log, linkEvents{})
 	if err != nil {
-		if ctx.Err() != nil {
-			return nil //nolint:nilerr // a stop before the first connection is a clean stop
-		}
-		return err
+		return stopped(ctx, err)
 	}
 	defer l.nc.Close()
 	asked := make(chan *nats.Msg, 256)

@@ -79,6 +79,7 @@ func newRig(tb testing.TB, listen string) *rig {
 }
 
 func (r *rig) newFront() *broker.FrontEnd {
+	r.tb.Helper()
 	front, err := broker.NewFrontEnd(r.dial, budget.New(256<<20), r.log)
 	if err != nil {
 		r.tb.Fatal(err)
@@ -147,6 +148,7 @@ func testRoute(name string) *inference.Route {
 
 // echo answers with the request's own items.
 func echo(tb testing.TB) func(context.Context, *broker.Claim) {
+	tb.Helper()
 	return func(ctx context.Context, c *broker.Claim) {
 		items := make([][]byte, len(c.Request.Items))
 		for i, item := range c.Request.Items {

@@ -325,11 +325,13 @@ func askFor(ref *parcelRef, offset, size int64) []byte {
 // pulling is the state of one transfer as its puller sees it.
 type pulling struct {
 	*parcels
+
 	transfer *transfer
 	ref      *parcelRef
 	inbox    string
 	waiting  map[int]struct{} // pieces asked for and not here
 	here     int              // pieces that came
+	retried  bool             // what is missing was asked for twice
 }
 
 func (p *pulling) run(ctx context.Context, count int) error {
@@ -341,7 +343,7 @@ func (p *pulling) run(ctx context.Context, count int) error {
 	}()
 	timer := time.NewTimer(pieceTimeout)
 	defer timer.Stop()
-	next, retried := 0, false
+	next := 0
 	for p.here < count {
 		var room chan struct{} // nil, which never sends, while the window is full
 		if next < count && len(p.waiting) < window {
@@ -353,26 +355,13 @@ func (p *pulling) run(ctx context.Context, count int) error {
 			p.request(next)
 			next++
 		case piece := <-p.transfer.arrived:
-			if _, asked := p.waiting[piece]; asked {
-				delete(p.waiting, piece)
-				<-p.flight
-				p.here++
-			}
-			retried = false
+			p.arrive(piece)
 			timer.Reset(pieceTimeout)
 		case err := <-p.transfer.failed:
 			return err
 		case <-timer.C:
-			if len(p.waiting) == 0 { // other transfers have all the tokens
-				timer.Reset(pieceTimeout)
-				continue
-			}
-			if retried {
-				return errPieceTimeout
-			}
-			retried = true // a piece may be lost with a connection; once more, then give up
-			for piece := range p.waiting {
-				p.request(piece)
+			if err := p.askAgain(); err != nil {
+				return err
 			}
 			timer.Reset(pieceTimeout)
 		case <-ctx.Done():
@@ -381,6 +370,30 @@ func (p *pulling) run(ctx context.Context, count int) error {
 	}
 	if digestOf([][]byte{p.transfer.buf}) != p.ref.digest {
 		return errDigest
+	}
+	return nil
+}
+
+func (p *pulling) arrive(piece int) {
+	p.retried = false
+	if _, asked := p.waiting[piece]; asked {
+		delete(p.waiting, piece)
+		<-p.flight
+		p.here++
+	}
+}
+
+// askAgain repeats what nothing came of: a piece may be lost with a connection. The second time it gives up.
+func (p *pulling) askAgain() error {
+	if len(p.waiting) == 0 { // other transfers have all the tokens
+		return nil
+	}
+	if p.retried {
+		return errPieceTimeout
+	}
+	p.retried = true
+	for piece := range p.waiting {
+		p.request(piece)
 	}
 	return nil
 }

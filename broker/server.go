@@ -209,6 +209,7 @@ func (l *serverLog) Tracef(string, ...any) {}
 func (l *serverLog) Warnf(format string, v ...any) {
 	l.log.Warn("nats-server", "text", fmt.Sprintf(format, v...))
 }
+
 func (l *serverLog) Errorf(format string, v ...any) {
 	l.log.Error("nats-server", "text", fmt.Sprintf(format, v...))
 }

@@ -47,27 +47,6 @@ func token(name string) string {
 	return b.String()
 }
 
-// untoken is the inverse of token; ok is false for text that token does not make.
-func untoken(tok string) (name string, ok bool) {
-	var b strings.Builder
-	for i := 0; i < len(tok); i++ {
-		if tok[i] != '_' {
-			b.WriteByte(tok[i])
-			continue
-		}
-		if i+3 > len(tok) {
-			return "", false
-		}
-		c, err := strconv.ParseUint(tok[i+1:i+3], 16, 8)
-		if err != nil {
-			return "", false
-		}
-		b.WriteByte(byte(c))
-		i += 2
-	}
-	return b.String(), token(b.String()) == tok
-}
-
 // shardOf is the shard of a route.
 func shardOf(route string) int {
 	h := fnv.New32a()

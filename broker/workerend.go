@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
 	"headrace/internal/budget"
 )
 
@@ -71,12 +72,12 @@ func (w *WorkerEnd) ID() string { return w.id }
 // Run connects, waiting for the broker as long as it takes, and serves until ctx ends. Whoever leases from it
 // must have finished before ctx ends, or its answers are lost.
 func (w *WorkerEnd) Run(ctx context.Context) error {
-	l, err := w.dial.dial(ctx, "worker", w.log, w.connectionChanged)
+	l, err := w.dial.dial(ctx, "worker", w.log, linkEvents{back: w.connectionBack})
 	if err != nil {
 		return stopped(ctx, err)
 	}
 	defer l.nc.Close()
-	bulk, err := w.dial.dial(ctx, "worker bulk", w.log, func(bool) {})
+	bulk, err := w.dial.dial(ctx, "worker bulk", w.log, linkEvents{})
 	if err != nil {
 		return stopped(ctx, err)
 	}
@@ -177,12 +178,9 @@ func (w *WorkerEnd) announceNow() {
 	}
 }
 
-// connectionChanged makes every intake ask anew: the server has forgotten its pulls, and may have lost its
+// connectionBack makes every intake ask anew: the server has forgotten its pulls, and may have lost its
 // streams.
-func (w *WorkerEnd) connectionChanged(up bool) {
-	if !up {
-		return
-	}
+func (w *WorkerEnd) connectionBack() {
 	w.mu.Lock()
 	w.epoch++
 	for in := range w.intakes {

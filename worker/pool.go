@@ -93,8 +93,8 @@ func (p *pool) serve(ctx context.Context, routes []*inference.Route, targets map
 			return
 		}
 		for _, d := range leased {
-			p.slots <- struct{}{} // only this goroutine takes slots, so these are free
-			p.calls.Go(func() { p.serveOne(d, targets[d.Route()]) })
+			p.slots <- struct{}{}                                    // only this goroutine takes slots, so these are free
+			p.calls.Go(func() { p.serveOne(d, targets[d.Route()]) }) //nolint:contextcheck // a claim outlives the intake
 		}
 	}
 }
@@ -117,7 +117,7 @@ func (p *pool) serveOne(d Delivery, t *target) {
 		return
 	}
 	if err != nil {
-		p.log(t, "", "a claim failed", err)
+		p.log(t, "", "claim", err)
 		return
 	}
 	began := time.Now()
@@ -127,7 +127,7 @@ func (p *pool) serveOne(d Delivery, t *target) {
 		p.recent.add(took)
 		result.Upstream = took
 		if err := claim.Answer(ctx, result); err != nil {
-			p.log(t, claim.Request().ID, "an answer was lost; its caller gets 503", err)
+			p.log(t, claim.Request().ID, "answer", err)
 		}
 		return
 	}
@@ -147,7 +147,7 @@ func (p *pool) settle(ctx context.Context, t *target, claim Claim, err error) {
 		err = f
 	}
 	f := fault.From(err)
-	p.log(t, id, "a call failed", claim.Fail(ctx, f))
+	p.log(t, id, "attempt", claim.Fail(ctx, f))
 }
 
 // attempt makes one call to the model server.
@@ -171,20 +171,21 @@ func (p *pool) attempt(ctx context.Context, t *target, req *inference.Request) (
 	return result, nil
 }
 
-// log writes one line for one failure, with what a person needs to act on it.
-func (p *pool) log(t *target, id, what string, err error) {
+// log writes one line for one failure, with what a person needs to act on it. step is what failed: the claim,
+// the attempt, or the answer, whose caller then gets 503.
+func (p *pool) log(t *target, id, step string, err error) {
 	if err == nil {
 		return
 	}
-	log := p.worker.deps.Logger.With("route", t.route.Name, "server", p.spec.key, "request_id", id, "error", err)
+	log := p.worker.deps.Logger.With("route", t.route.Name, "server", p.spec.key, "request_id", id, "step", step, "error", err)
 	switch fault.CodeOf(err) {
 	case fault.Internal:
-		log.Error(what)
+		log.Error("a call failed")
 	case fault.UpstreamUnavailable, fault.UpstreamTimeout, fault.UpstreamBadResponse, fault.ShuttingDown:
-		log.Warn(what)
+		log.Warn("a call failed")
 	case fault.Invalid, fault.NotFound, fault.MethodNotAllowed, fault.TooLarge, fault.RateLimited, fault.QueueFull,
 		fault.NoWorkers, fault.UpstreamError, fault.Deadline, fault.NotImplemented:
-		log.Debug(what)
+		log.Debug("a call failed")
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -97,7 +98,7 @@ func (w *Worker) Apply(old, next *inference.Table) error {
 	plans := plan(next, w.cfg.Filter)
 	change := diff(plan(old, w.cfg.Filter), plans)
 	built := make(map[string]map[string]*target, len(change.start)+len(change.update))
-	for _, s := range append(change.start[:len(change.start):len(change.start)], change.update...) {
+	for _, s := range slices.Concat(change.start, change.update) {
 		targets, err := w.targets(s)
 		if err != nil {
 			return err

@@ -26,7 +26,7 @@ func runCheck(_ context.Context, inv *invocation) error {
 	}
 	cfg, err := config.Load(*path)
 	report := checkReport{File: *path, Valid: err == nil, Problems: []config.Problem{}}
-	if invalid, ok := errors.AsType[*config.Invalid](err); ok {
+	if invalid, ok := errors.AsType[*config.InvalidError](err); ok {
 		report.Problems = invalid.Problems
 	}
 	if err == nil {

@@ -88,11 +88,11 @@ func (p Problem) String() string {
 	return b.String()
 }
 
-// Invalid is every problem of a configuration, in the order of its lines.
-type Invalid struct{ Problems []Problem }
+// InvalidError is every problem of a configuration, in the order of its lines.
+type InvalidError struct{ Problems []Problem }
 
 // Error has one problem a line.
-func (e *Invalid) Error() string {
+func (e *InvalidError) Error() string {
 	lines := make([]string, len(e.Problems))
 	for i, p := range e.Problems {
 		lines[i] = p.String()
@@ -100,7 +100,7 @@ func (e *Invalid) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// Load reads a file. What is wrong with it is an *Invalid.
+// Load reads a file. What is wrong with it is an *InvalidError.
 func Load(path string) (*Config, error) {
 	text, err := os.ReadFile(path) //nolint:gosec // the user names the file
 	if err != nil {
@@ -109,7 +109,7 @@ func Load(path string) (*Config, error) {
 		if errors.Is(err, os.ErrNotExist) {
 			message = "there is no such file"
 		}
-		return nil, &Invalid{Problems: []Problem{{File: path, Message: message, Hint: hint}}}
+		return nil, &InvalidError{Problems: []Problem{{File: path, Message: message, Hint: hint}}}
 	}
 	return Parse(path, text)
 }

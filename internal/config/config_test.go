@@ -63,11 +63,8 @@ model_server_url = "http://h:1"
 `
 
 // edit replaces one line of good.
-func edit(old, new string) string {
-	if !strings.Contains(good, old) {
-		panic("nothing to replace: " + old)
-	}
-	return strings.Replace(good, old, new, 1)
+func edit(old, replacement string) string {
+	return strings.Replace(good, old, replacement, 1)
 }
 
 func TestProblems(t *testing.T) {
@@ -124,7 +121,7 @@ func TestProblems(t *testing.T) {
 		{"output", good + "[routes.output]\n", "routes[0].output.field", 10, "required"},
 	} {
 		_, err := config.Parse("g.toml", []byte(c.text))
-		invalid, ok := errors.AsType[*config.Invalid](err)
+		invalid, ok := errors.AsType[*config.InvalidError](err)
 		if !ok {
 			t.Errorf("%s: got %v, want problems", c.name, err)
 			continue
@@ -144,7 +141,7 @@ func TestProblems(t *testing.T) {
 func TestAllProblemsAtOnce(t *testing.T) {
 	t.Parallel()
 	_, err := config.Parse("g.toml", []byte("[api]\nlisten = 1\nmax_body = -1\nfoo = 1\n[worker]\nslots = -3\n[[routes]]\nnope = 1\n"))
-	invalid, ok := errors.AsType[*config.Invalid](err)
+	invalid, ok := errors.AsType[*config.InvalidError](err)
 	if !ok || len(invalid.Problems) < 7 {
 		t.Fatalf("got %v, want at least seven problems", err)
 	}
@@ -235,7 +232,7 @@ func FuzzParse(f *testing.F) {
 		if (c == nil) == (err == nil) {
 			t.Fatalf("config %v and error %v", c, err)
 		}
-		invalid, ok := errors.AsType[*config.Invalid](err)
+		invalid, ok := errors.AsType[*config.InvalidError](err)
 		if err != nil && (!ok || len(invalid.Problems) == 0) {
 			t.Fatalf("an error without a problem: %v", err)
 		}

@@ -23,7 +23,7 @@ const (
 	durabilityReplicated = "replicated"
 )
 
-// Parse reads a configuration; name stands for the file in problems. What is wrong is an *Invalid.
+// Parse reads a configuration; name stands for the file in problems. What is wrong is an *InvalidError.
 func Parse(name string, text []byte) (*Config, error) {
 	text = bytes.TrimPrefix(text, []byte("\xef\xbb\xbf"))
 	var values map[string]any
@@ -43,7 +43,7 @@ func Parse(name string, text []byte) (*Config, error) {
 		slices.SortStableFunc(doc.problems, func(a, b Problem) int {
 			return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Key, b.Key))
 		})
-		return nil, &Invalid{Problems: doc.problems}
+		return nil, &InvalidError{Problems: doc.problems}
 	}
 	return c, nil
 }
@@ -56,7 +56,7 @@ func syntaxProblem(name string, err error) error {
 			p.Message = parse.Error()
 		}
 	}
-	return &Invalid{Problems: []Problem{p}}
+	return &InvalidError{Problems: []Problem{p}}
 }
 
 // section is a table that may be missing; it is never nil.

@@ -61,8 +61,8 @@ type RecordedRequest struct {
 }
 
 // Body is the body's bytes; nil when there was none.
-func (r *RecordedRequest) Body(t testing.TB) []byte {
-	t.Helper()
+func (r *RecordedRequest) Body(tb testing.TB) []byte {
+	tb.Helper()
 	if r.Base64 == "" {
 		if r.Text == nil {
 			return nil
@@ -71,7 +71,7 @@ func (r *RecordedRequest) Body(t testing.TB) []byte {
 	}
 	body, err := base64.StdEncoding.DecodeString(r.Base64)
 	if err != nil {
-		t.Fatalf("recorded body: %v", err)
+		tb.Fatalf("recorded body: %v", err)
 	}
 	return body
 }
@@ -92,8 +92,8 @@ type RecordedUpstream struct {
 }
 
 // Body is the bytes of the answer before any compression.
-func (u *RecordedUpstream) Body(t testing.TB) []byte {
-	t.Helper()
+func (u *RecordedUpstream) Body(tb testing.TB) []byte {
+	tb.Helper()
 	switch u.BytesAs {
 	case "":
 		return []byte(u.Text)
@@ -104,7 +104,7 @@ func (u *RecordedUpstream) Body(t testing.TB) []byte {
 		}
 		return body
 	}
-	t.Fatalf("recorded answer in an unknown charset %q", u.BytesAs)
+	tb.Fatalf("recorded answer in an unknown charset %q", u.BytesAs)
 	return nil
 }
 
@@ -127,11 +127,11 @@ type RecordedReply struct {
 }
 
 // Exchanges gives the recordings of one version in their order.
-func Exchanges(t testing.TB, era Era) []Exchange {
-	t.Helper()
+func Exchanges(tb testing.TB, era Era) []Exchange {
+	tb.Helper()
 	text, err := recorded.ReadFile("testdata/recorded/era" + string(era) + ".jsonl")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	var all []Exchange
 	lines := json.NewDecoder(bytes.NewReader(text))
@@ -142,7 +142,7 @@ func Exchanges(t testing.TB, era Era) []Exchange {
 			return all
 		}
 		if err != nil {
-			t.Fatalf("era %s, exchange %d: %v", era, len(all)+1, err)
+			tb.Fatalf("era %s, exchange %d: %v", era, len(all)+1, err)
 		}
 		all = append(all, e)
 	}

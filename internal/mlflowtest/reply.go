@@ -71,7 +71,9 @@ func Huge(n int) Reply {
 // gets the same row: Embedding(input, dim).
 func Embeddings(dim int) func(Request) Reply {
 	return func(r Request) Reply {
-		var body struct{ Inputs []json.RawMessage }
+		var body struct {
+			Inputs []json.RawMessage `json:"inputs"`
+		}
 		if err := json.Unmarshal(r.Body, &body); err != nil {
 			return Failure(http.StatusBadRequest, "BAD_REQUEST", "Invalid input. "+err.Error())
 		}
@@ -97,7 +99,9 @@ func Embedding(input []byte, dim int) string {
 
 // Echo answers every request with its inputs as predictions.
 func Echo(r Request) Reply {
-	var body struct{ Inputs json.RawMessage }
+	var body struct {
+		Inputs json.RawMessage `json:"inputs"`
+	}
 	if err := json.Unmarshal(r.Body, &body); err != nil || body.Inputs == nil {
 		return Failure(http.StatusBadRequest, "BAD_REQUEST", "Invalid input. The input must be a JSON object with inputs.")
 	}

@@ -174,7 +174,7 @@ func (c *Client) Do(ctx context.Context, call provider.Call, maxReply int64) (pr
 	var tried []*replica
 	for {
 		r := c.replicas.take(tried)
-		resp, err := c.transport.RoundTrip(c.request(ctx, r, call))
+		resp, err := c.transport.RoundTrip(c.request(ctx, r, call)) //nolint:bodyclose // read closes it
 		if err != nil {
 			unsent := isDial(err) && ctx.Err() == nil
 			if unsent {
