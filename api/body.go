@@ -1,0 +1,104 @@
+package api
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"headrace/internal/fault"
+)
+
+// firstStep is how much is reserved first for a body of unknown length; each further step doubles it.
+const firstStep = 64 << 10
+
+// held is a body and what is reserved for it.
+type held struct {
+	bytes    []byte
+	reserved int64
+}
+
+// readBody reads a whole body within the budget, and until the deadline. What the returned body has reserved
+// is given back by s.release, also after an error.
+func (s *Server) readBody(w http.ResponseWriter, r *http.Request, deadline time.Time) (held, error) {
+	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
+		return held{}, nil
+	}
+	if r.ContentLength > s.cfg.MaxBody {
+		return held{}, s.tooLarge()
+	}
+	control := http.NewResponseController(w)
+	if err := control.SetReadDeadline(deadline); err == nil {
+		// The connection is watched for the caller's leaving afterwards; that must not end at the deadline.
+		defer func() { _ = control.SetReadDeadline(time.Time{}) }()
+	}
+	if r.ContentLength > 0 {
+		return s.readKnown(r)
+	}
+	return s.readUnknown(r)
+}
+
+func (s *Server) release(h held) { s.budget.Release(h.reserved) }
+
+func (s *Server) readKnown(r *http.Request) (held, error) {
+	if !s.budget.TryReserve(r.ContentLength) {
+		return held{}, s.noRoom()
+	}
+	h := held{bytes: make([]byte, r.ContentLength), reserved: r.ContentLength}
+	if _, err := io.ReadFull(r.Body, h.bytes); err != nil {
+		return h, cutShort(err)
+	}
+	return h, nil
+}
+
+func (s *Server) readUnknown(r *http.Request) (held, error) {
+	var h held
+	for step := int64(firstStep); ; step *= 2 {
+		step = min(step, s.cfg.MaxBody+1-h.reserved) // one more, to see that there is more
+		if step <= 0 {
+			return h, s.tooLarge()
+		}
+		if !s.budget.TryReserve(step) {
+			return h, s.noRoom()
+		}
+		h.reserved += step
+		grown := make([]byte, h.reserved)
+		filled := copy(grown, h.bytes)
+		n, err := io.ReadFull(r.Body, grown[filled:])
+		h.bytes = grown[:filled+n]
+		switch {
+		case int64(len(h.bytes)) > s.cfg.MaxBody:
+			return h, s.tooLarge()
+		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF) && n < len(grown)-filled && complete(r):
+			return h, nil
+		case err != nil:
+			return h, cutShort(err)
+		}
+	}
+}
+
+// complete tells that a body of unknown length has really ended, and not with its connection.
+func complete(r *http.Request) bool {
+	n, err := r.Body.Read(make([]byte, 1))
+	return n == 0 && errors.Is(err, io.EOF)
+}
+
+func (s *Server) tooLarge() error {
+	return fault.New(fault.TooLarge, "the body is larger than %d bytes, the most this gateway takes (max_body)", s.cfg.MaxBody)
+}
+
+func (s *Server) noRoom() error {
+	e := fault.New(fault.QueueFull, "the bodies of other calls fill the memory for them (max_inflight_bytes); try again")
+	e.RetryAfter = time.Second
+	return e
+}
+
+// cutShort says why a body did not come.
+func cutShort(err error) error {
+	if n, ok := errors.AsType[net.Error](err); ok && n.Timeout() || errors.Is(err, os.ErrDeadlineExceeded) {
+		return fault.Wrap(fault.Deadline, err, "the body did not arrive within the time of the call")
+	}
+	return fault.Wrap(fault.Invalid, err, "the body ended before its announced length")
+}

@@ -1,0 +1,96 @@
+package api
+
+import (
+	"math"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"headrace/internal/fault"
+)
+
+const (
+	headerTimeout   = "Headrace-Timeout"
+	headerStainless = "X-Stainless-Read-Timeout" // OpenAI's SDKs: how long they wait for a reply
+)
+
+// patience is how long the caller waits: what it says, at most most.
+func patience(r *http.Request, most time.Duration) (time.Duration, error) {
+	if text := r.Header.Get(headerTimeout); text != "" {
+		own, ok := seconds(text)
+		if !ok {
+			return 0, fault.New(fault.Invalid, "the header %s must be a number of seconds above 0, not %q", headerTimeout, text)
+		}
+		return min(own, most), nil
+	}
+	if own, ok := seconds(r.Header.Get(headerStainless)); ok {
+		return min(own, most), nil
+	}
+	return most, nil
+}
+
+func seconds(text string) (time.Duration, bool) {
+	f, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
+	if err != nil || !(f > 0) {
+		return 0, false
+	}
+	if f > math.MaxInt32 {
+		f = math.MaxInt32
+	}
+	return time.Duration(f * float64(time.Second)), true
+}
+
+// trusts tells whether the other end of the connection may speak for others.
+func (s *Server) trusts(addr netip.Addr) bool {
+	addr = addr.Unmap()
+	return addr.IsLoopback() || slices.ContainsFunc(s.cfg.TrustedProxies, func(p netip.Prefix) bool { return p.Contains(addr) })
+}
+
+// client is the caller's address: the connection's, or what trusted proxies say it is.
+func (s *Server) client(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		host = r.RemoteAddr
+	}
+	peer, err := netip.ParseAddr(host)
+	if err != nil || !s.trusts(peer) {
+		return host
+	}
+	via := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	last := ""
+	for _, hop := range slices.Backward(via) {
+		if hop = strings.TrimSpace(hop); hop == "" {
+			continue
+		}
+		last = hop
+		if addr, err := netip.ParseAddr(hop); err != nil || !s.trusts(addr) {
+			break
+		}
+	}
+	if last == "" {
+		return host
+	}
+	return last
+}
+
+// scheme is the caller's, for absolute addresses in replies.
+func (s *Server) scheme(r *http.Request) string {
+	if r.TLS != nil {
+		return "https"
+	}
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return "http"
+	}
+	peer, err := netip.ParseAddr(host)
+	if err == nil && s.trusts(peer) && strings.EqualFold(strings.TrimSpace(r.Header.Get("X-Forwarded-Proto")), "https") {
+		return "https"
+	}
+	return "http"
+}
+
+func deadlineIn(wait time.Duration) time.Time { return time.Now().Add(wait) }

@@ -1,0 +1,152 @@
+package api
+
+import (
+	"net/http"
+	"net/url"
+
+	"headrace/internal/fault"
+	"headrace/internal/inference"
+)
+
+// routeView is a route as GET /v1/routes shows it.
+type routeView struct {
+	Name        string           `json:"name"`
+	Type        inference.Type   `json:"type"`
+	Family      inference.Family `json:"family"`
+	Description string           `json:"description,omitempty"`
+	Provider    string           `json:"provider"`
+	Model       *string          `json:"model"`
+	Invoke      string           `json:"invocations_url"`
+	Limit       *limitView       `json:"limit"`
+	Workers     int              `json:"workers"`
+	Slots       int              `json:"slots"`
+	Waiting     int              `json:"waiting"`
+	Replicas    []replicaView    `json:"replicas"`
+}
+
+type limitView struct {
+	Calls  int    `json:"calls"`
+	Period string `json:"renewal_period"`
+}
+
+type replicaView struct {
+	URL      string `json:"url"`
+	State    string `json:"state"`
+	Busy     int    `json:"busy"`
+	Failures int    `json:"failures"`
+}
+
+func (s *Server) view(r *inference.Route) routeView {
+	state := s.broker.State(r.Name)
+	v := routeView{
+		Name: r.Name, Type: r.Type, Family: r.Family, Description: r.Description, Provider: r.Provider,
+		Invoke:  "/v1/routes/" + r.Name + "/invocations",
+		Workers: state.Workers, Slots: state.Slots, Waiting: state.Waiting,
+		Replicas: make([]replicaView, 0, len(r.Servers)),
+	}
+	if r.Model != "" {
+		v.Model = new(r.Model)
+	}
+	if r.Limit != nil {
+		v.Limit = &limitView{Calls: r.Limit.Calls, Period: r.Limit.Period}
+	}
+	if len(state.Replicas) == 0 {
+		for _, server := range r.Servers {
+			v.Replicas = append(v.Replicas, replicaView{URL: redacted(server), State: "unknown"})
+		}
+	}
+	for _, replica := range state.Replicas {
+		v.Replicas = append(v.Replicas, replicaView{
+			URL: redacted(replica.URL), State: replica.State, Busy: replica.Busy, Failures: replica.Failures,
+		})
+	}
+	return v
+}
+
+// redacted is an address without what may be secret in it: user, password and query.
+func redacted(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return ""
+	}
+	u.User, u.RawQuery, u.Fragment = nil, "", ""
+	return u.String()
+}
+
+// listViews answers GET /v1/routes.
+func (s *Server) listViews(w *replyWriter, _ *http.Request, _ string) error {
+	table := s.table.Load()
+	views := make([]routeView, 0, table.Len())
+	for route := range table.All() {
+		views = append(views, s.view(route))
+	}
+	writeJSON(w, http.StatusOK, "application/json", struct {
+		Routes []routeView `json:"routes"`
+	}{views})
+	return nil
+}
+
+// getView answers GET /v1/routes/{name}.
+func (s *Server) getView(w *replyWriter, _ *http.Request, name string) error {
+	route := s.table.Load().Route(name)
+	if route == nil {
+		return absent("route", name)
+	}
+	writeJSON(w, http.StatusOK, "application/json", s.view(route))
+	return nil
+}
+
+// modelView is a route as GET /v1/models shows it.
+type modelView struct {
+	ID      string `json:"id"`
+	Object  string `json:"object"`
+	Created int64  `json:"created"`
+	OwnedBy string `json:"owned_by"`
+}
+
+func viewModel(r *inference.Route) modelView {
+	return modelView{ID: r.Name, Object: "model", OwnedBy: r.Provider}
+}
+
+// listModels answers GET /v1/models: every route that a path of OpenAI's can reach.
+func (s *Server) listModels(w *replyWriter, _ *http.Request, _ string) error {
+	models := []modelView{}
+	for route := range s.table.Load().All() {
+		if route.Type != inference.Raw {
+			models = append(models, viewModel(route))
+		}
+	}
+	writeJSON(w, http.StatusOK, "application/json", struct {
+		Object string      `json:"object"`
+		Data   []modelView `json:"data"`
+	}{"list", models})
+	return nil
+}
+
+// getModel answers GET /v1/models/{model}.
+func (s *Server) getModel(w *replyWriter, _ *http.Request, name string) error {
+	route := s.table.Load().Route(name)
+	if route == nil || route.Type == inference.Raw {
+		return noModel(replaceInvalid(name))
+	}
+	writeJSON(w, http.StatusOK, "application/json", viewModel(route))
+	return nil
+}
+
+// health answers GET /health as MLflow does: the process lives.
+func (s *Server) health(w *replyWriter, _ *http.Request, _ string) error {
+	writeBytes(w, http.StatusOK, "application/json", []byte(`{"status":"OK"}`))
+	return nil
+}
+
+// ready answers GET /readyz: the broker is connected and calls are let in, whatever the workers do.
+func (s *Server) ready(w *replyWriter, _ *http.Request, _ string) error {
+	if s.gate.isShut() {
+		return errShutdown()
+	}
+	if err := s.broker.Ready(); err != nil {
+		return fault.Wrap(fault.NoWorkers, err, "the broker is not connected")
+	}
+	writeBytes(w, http.StatusOK, "application/json", []byte(`{"status":"ready"}`))
+	return nil
+}

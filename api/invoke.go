@@ -1,0 +1,170 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"headrace/internal/fault"
+	"headrace/internal/inference"
+)
+
+// call is one POST that asks a model.
+type call struct {
+	w    *replyWriter
+	r    *http.Request
+	path target
+	name string // the route's, from the path; "" where the body names it
+}
+
+// target is what a path of a call fixes.
+type target struct {
+	voice voice
+	// dialect speaks for a route; the body may say which one that is.
+	dialect func(route *inference.Route) dialect
+	// wants is the type of route the path is for, where the body names the route.
+	wants inference.Type
+	// limited paths count against the route's limit.
+	limited bool
+}
+
+// invoke is the way of every call: gate, deadline, body, dialect, limit, broker, reply.
+func (s *Server) invoke(c call) error {
+	if !s.gate.enter() {
+		c.w.Header().Set("Connection", "close")
+		return errShutdown()
+	}
+	defer s.gate.leave()
+	table := s.table.Load()
+	route := table.Route(c.name)
+	most := s.cfg.SyncTimeout
+	if route != nil && route.SyncTimeout > 0 {
+		most = route.SyncTimeout
+	}
+	began := time.Now()
+	wait, err := patience(c.r, most)
+	if err != nil {
+		return err
+	}
+	body, err := s.readBody(c.w, c.r, began.Add(wait))
+	defer s.release(body)
+	if err != nil {
+		return err
+	}
+	text, err := parse(body.bytes, c.r.Header.Get("Content-Type"))
+	if err != nil {
+		return err
+	}
+	if c.name == "" {
+		if route, err = lookup(table, text, c.path.wants); err != nil {
+			return err
+		}
+		if route.SyncTimeout > 0 {
+			wait = min(wait, route.SyncTimeout)
+		}
+	}
+	speaks := c.path.dialect(route)
+	a, err := speaks.read(route, text)
+	if err != nil {
+		return err
+	}
+	a.request.ID = c.w.id
+	if c.path.limited {
+		if err := s.limit(c.r, route); err != nil {
+			return err
+		}
+	}
+	if a.refused != nil {
+		return a.refused
+	}
+	ctx, cancel := context.WithDeadline(c.r.Context(), began.Add(wait))
+	defer cancel()
+	res, err := s.broker.Call(ctx, route, a.request)
+	if err != nil {
+		return ended(ctx, err)
+	}
+	defer res.Release()
+	return s.respond(c.w, speaks, a, res)
+}
+
+// ended is what a failed call failed of, when its context tells it better than the broker can.
+func ended(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		if f, ok := errors.AsType[*fault.Error](cause); ok {
+			return f
+		}
+	}
+	if _, ok := errors.AsType[*fault.Error](err); ok {
+		return err
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fault.Wrap(fault.Deadline, err, "the time of the call ran out")
+	}
+	return err
+}
+
+// limit takes one call out of the route's limit. A counter that fails lets the call pass: a limit protects
+// the model, it is no lock.
+func (s *Server) limit(r *http.Request, route *inference.Route) error {
+	if route.Limit == nil || s.limiter == nil {
+		return nil
+	}
+	ok, after, err := s.limiter.Take(r.Context(), route, s.client(r)+r.URL.Path)
+	if err != nil {
+		s.log.WarnContext(r.Context(), "the limit could not be kept", "route", route.Name, "error", err)
+		return nil
+	}
+	if ok {
+		return nil
+	}
+	e := fault.New(fault.RateLimited, "Rate limit exceeded: %s", limitText(route.Limit))
+	e.RetryAfter = after
+	return e
+}
+
+// limitText is "2 per 1 minute" for two calls each "minute".
+func limitText(l *inference.Limit) string {
+	period, _, _ := strings.Cut(strings.ToLower(l.Period), ";")
+	words := strings.Fields(period)
+	many, unit := "1", "period"
+	if len(words) > 0 {
+		unit = strings.TrimSuffix(words[len(words)-1], "s")
+	}
+	if len(words) > 1 {
+		many = words[0]
+	}
+	return strconv.Itoa(l.Calls) + " per " + many + " " + unit
+}
+
+// respond writes the answer of a call that ran.
+func (s *Server) respond(w *replyWriter, speaks dialect, a *asked, res *inference.Result) error {
+	out, ok := s.buffers.Get().(*output)
+	if !ok {
+		out = new(output)
+	}
+	defer func() {
+		out.reset()
+		s.buffers.Put(out)
+	}()
+	if err := speaks.answer(out, a, res); err != nil {
+		return err
+	}
+	header := w.Header()
+	header.Set("Content-Type", "application/json")
+	header.Set("Content-Length", strconv.Itoa(out.length()))
+	header.Set("Server-Timing", serverTiming(res))
+	w.WriteHeader(http.StatusOK)
+	_ = out.writeTo(w) // the caller has gone: there is nobody to tell
+	return nil
+}
+
+// serverTiming is in milliseconds.
+func serverTiming(res *inference.Result) string {
+	b := append(make([]byte, 0, 48), "queue;dur="...)
+	b = strconv.AppendFloat(b, float64(res.Queue.Microseconds())/1000, 'f', -1, 64)
+	b = append(b, ", upstream;dur="...)
+	return string(strconv.AppendFloat(b, float64(res.Upstream.Microseconds())/1000, 'f', -1, 64))
+}

@@ -1,0 +1,96 @@
+package api
+
+import (
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"headrace/internal/fault"
+)
+
+const headerRequestID = "X-Request-Id"
+
+// replyWriter is the ResponseWriter of one request. It knows the request's id and what was written.
+type replyWriter struct {
+	http.ResponseWriter
+	id     string
+	status int // 0: nothing was written yet
+}
+
+// WriteHeader gives the caller a bounded time to take the reply, from here on.
+func (w *replyWriter) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status = status
+		// Test recorders have no deadlines; connections do.
+		_ = http.NewResponseController(w.ResponseWriter).SetWriteDeadline(time.Now().Add(writePatience))
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Write is WriteHeader(200) when nothing was written before.
+func (w *replyWriter) Write(p []byte) (int, error) {
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
+	}
+	return w.ResponseWriter.Write(p)
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (w *replyWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// middleware wraps the router from outside, so that replies to unknown paths go through it as well.
+func (s *Server) middleware(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		began := time.Now()
+		reply := &replyWriter{ResponseWriter: w, id: requestID(r)}
+		w.Header().Set(headerRequestID, reply.id)
+		defer s.finish(reply, r, began)
+		next.ServeHTTP(reply, r)
+	})
+}
+
+// finish logs the request, and turns a panic into an internal error.
+func (s *Server) finish(w *replyWriter, r *http.Request, began time.Time) {
+	if p := recover(); p != nil {
+		if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+			panic(p) //nolint:forbidigo // the server's own way to cut a connection passes through
+		}
+		s.log.ErrorContext(r.Context(), "a handler panicked", "request_id", w.id, "panic", p, "stack", string(debug.Stack()))
+		if w.status != 0 {
+			panic(http.ErrAbortHandler) //nolint:forbidigo // a reply that broke off must not look whole
+		}
+		problem(w, voiceOf(r.URL.Path), fault.New(fault.Internal, "panic"), w.id)
+	}
+	if s.log.Enabled(r.Context(), slog.LevelDebug) {
+		s.log.DebugContext(r.Context(), "request", "request_id", w.id, "method", r.Method, "path", r.URL.Path,
+			"status", w.status, "duration_ms", time.Since(began).Milliseconds())
+	}
+}
+
+// requestID is the caller's id when it is sane, else a new one.
+func requestID(r *http.Request) string {
+	if id := r.Header.Get(headerRequestID); sane(id) {
+		return id
+	}
+	return rand.Text()
+}
+
+// sane tells ids that can stand in logs and headers: up to 128 letters, digits and - _ . : / + =.
+func sane(id string) bool {
+	const longest = 128
+	if id == "" || len(id) > longest {
+		return false
+	}
+	for i := range len(id) {
+		switch c := id[i]; {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
+		case c == '-', c == '_', c == '.', c == ':', c == '/', c == '+', c == '=':
+		default:
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,333 @@
+package api
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"headrace/api/schema"
+	"headrace/internal/fault"
+	"headrace/internal/inference"
+	"headrace/internal/splice"
+)
+
+// openAIDialect is OpenAI's form of bodies under /v1. It takes more than MLflow does: a list of prompts, a
+// conversation, one stop text, null for any parameter. What only steers OpenAI's own service (model, user,
+// encoding_format) is used up here, everything else goes to the model.
+type openAIDialect struct {
+	completions, chat, embeddings *schema.Object
+	message                       *schema.Object
+}
+
+func newOpenAIDialect() *openAIDialect {
+	one := &schema.Object{Open: true, Fields: []schema.Field{
+		required("role", schema.String),
+		optional("content", schema.Union(
+			schema.Branch{Name: "str", Rule: schema.String},
+			schema.Branch{Name: "list", Rule: schema.List(object(required("type", schema.String)), 0)},
+		)),
+	}}
+	return &openAIDialect{
+		completions: &schema.Object{Open: true, Fields: append(openAIParams(), required("prompt", textsOrTokens()))},
+		chat:        &schema.Object{Open: true, Fields: append(openAIParams(), required("messages", messages(one)))},
+		embeddings: &schema.Object{Open: true, Fields: []schema.Field{
+			optional("model", schema.String),
+			required("input", textsOrTokens()),
+			optional("encoding_format", schema.OneOf("float", "base64")),
+			optional("user", schema.Any),
+		}},
+		message: one,
+	}
+}
+
+func openAIParams() []schema.Field {
+	positive := schema.Int(1, math.MaxInt64)
+	return []schema.Field{
+		{Name: "n", Rule: nullAs("1", positive), Default: "1"},
+		optional("stop", schema.Union(
+			schema.Branch{Name: "str", Rule: oneText},
+			schema.Branch{Name: "list[str]", Rule: schema.List(schema.String, 0)},
+		)),
+		optional("max_tokens", schema.Int(0, math.MaxInt64)),
+		optional("max_completion_tokens", schema.Int(0, math.MaxInt64)),
+		optional("stream", schema.Bool),
+		optional("model", schema.String),
+		optional("user", schema.Any),
+		optional("temperature", schema.Float(0, 2)),
+		optional("top_p", schema.Float(0, 1)),
+		optional("presence_penalty", schema.Float(-2, 2)),
+		optional("frequency_penalty", schema.Float(-2, 2)),
+		optional("top_k", positive),
+	}
+}
+
+// nullAs takes null for a value.
+func nullAs(value string, rule schema.Rule) schema.Rule {
+	return func(c *schema.Check, raw []byte) []byte {
+		if splice.KindOf(raw) == splice.Null {
+			return []byte(value)
+		}
+		return rule(c, raw)
+	}
+}
+
+// oneText makes a list of a text.
+func oneText(c *schema.Check, raw []byte) []byte {
+	text := schema.String(c, raw)
+	if text == nil {
+		return nil
+	}
+	list := make([]byte, 0, len(text)+2)
+	return append(append(append(list, '['), text...), ']')
+}
+
+// modelOf is the model that a body names.
+func modelOf(body parsed) (string, error) {
+	for _, m := range body.members {
+		if m.Key != "model" || splice.KindOf(m.Value) == splice.Null {
+			continue
+		}
+		var c schema.Check
+		c.Within("model", func() { schema.String(&c, m.Value) })
+		if issues := c.Issues(); issues != nil {
+			return "", invalid(issues)
+		}
+		return splice.Unquote(m.Value)
+	}
+	e := fault.New(fault.Invalid, "the body must name a model: the name of a route, as GET /v1/models lists them")
+	e.Param = "model"
+	return "", e
+}
+
+// kindOf names what an endpoint is, as MLflow's texts do.
+func kindOf(t inference.Type) string {
+	switch t {
+	case inference.Completions:
+		return "a completions"
+	case inference.Chat:
+		return "a chat"
+	case inference.Embeddings:
+		return "an embeddings"
+	case inference.Raw:
+	}
+	return "such an"
+}
+
+// lookup finds the route a body names, of the type that the path is for.
+func lookup(table *inference.Table, body parsed, want inference.Type) (*inference.Route, error) {
+	if body.kind != splice.Object {
+		_, err := check(&schema.Object{}, body)
+		return nil, err
+	}
+	name, err := modelOf(body)
+	if err != nil {
+		return nil, err
+	}
+	route := table.Route(name)
+	if route == nil {
+		return nil, noModel(name)
+	}
+	if route.Type != want {
+		e := fault.New(fault.Invalid, "Endpoint '%s' is not %s endpoint.", name, kindOf(want))
+		e.Param = "model"
+		return nil, e
+	}
+	return route, nil
+}
+
+func noModel(name string) error {
+	e := fault.New(fault.NotFound, "The model %q does not exist; GET /v1/models lists the names of the routes.", shortened(name))
+	e.Param = "model"
+	return e
+}
+
+func shortened(name string) string {
+	const most = 200
+	if len(name) > most {
+		return strings.ToValidUTF8(name[:most], "") + "…"
+	}
+	return name
+}
+
+func (d *openAIDialect) read(route *inference.Route, body parsed) (*asked, error) {
+	switch route.Type {
+	case inference.Completions:
+		return d.readText(route, body, d.completions)
+	case inference.Chat:
+		return d.readText(route, body, d.chat)
+	case inference.Embeddings:
+		return d.readEmbeddings(route, body)
+	case inference.Raw:
+	}
+	return nil, unknownType(route)
+}
+
+func (d *openAIDialect) readText(route *inference.Route, body parsed, o *schema.Object) (*asked, error) {
+	fields, err := check(o, body)
+	if err != nil {
+		return nil, err
+	}
+	a := &asked{route: route, created: time.Now(), request: &inference.Request{Route: route.Name, Type: route.Type}}
+	if string(declared(o, fields, "stream")) == "true" {
+		a.refused = noStream(route)
+		return a, nil
+	}
+	a.request.Params = params(o, fields, "prompt", "messages", "model", "user")
+	if route.Type == inference.Chat {
+		prompt, err := d.prompt(route, declared(o, fields, "messages"))
+		if err != nil {
+			return nil, err
+		}
+		a.request.Items = [][]byte{prompt}
+		return a, nil
+	}
+	prompt := declared(o, fields, "prompt")
+	a.request.Items = itemsOf(prompt)
+	if len(a.request.Items) == 0 {
+		return nil, invalid([]fault.Issue{{Loc: []any{"prompt"}, Type: "too_short", Msg: "there is no prompt in the list", In: prompt}})
+	}
+	switch splice.KindOf(a.request.Items[0]) {
+	case splice.Number:
+		// A flat list of token ids is one prompt, not many.
+		a.tokens = len(a.request.Items)
+		a.request.Items = [][]byte{prompt}
+	case splice.Array:
+		a.tokens = tokensIn(a.request.Items)
+	case splice.Invalid, splice.Null, splice.Bool, splice.NonFinite, splice.String, splice.Object:
+	}
+	return a, nil
+}
+
+func (d *openAIDialect) readEmbeddings(route *inference.Route, body parsed) (*asked, error) {
+	fields, err := check(d.embeddings, body)
+	if err != nil {
+		return nil, err
+	}
+	input := declared(d.embeddings, fields, "input")
+	a := &asked{
+		route: route, created: time.Now(),
+		base64: string(declared(d.embeddings, fields, "encoding_format")) == `"base64"`,
+		request: &inference.Request{
+			Route: route.Name, Type: route.Type, Items: itemsOf(input),
+			Params: params(d.embeddings, fields, "input", "model", "user", "encoding_format"),
+		},
+	}
+	if len(a.request.Items) == 0 {
+		return nil, invalid([]fault.Issue{{Loc: []any{"input"}, Type: "too_short", Msg: "there is nothing to embed in the list", In: input}})
+	}
+	switch splice.KindOf(a.request.Items[0]) {
+	case splice.String:
+		a.texts = true
+	case splice.Number:
+		a.tokens = len(a.request.Items)
+	case splice.Array:
+		a.tokens = tokensIn(a.request.Items)
+	case splice.Invalid, splice.Null, splice.Bool, splice.NonFinite, splice.Object:
+	}
+	return a, nil
+}
+
+// tokensIn counts the elements of lists.
+func tokensIn(lists [][]byte) int {
+	n := 0
+	for _, list := range lists {
+		if v, err := splice.Whole(list); err == nil {
+			n += v.Len
+		}
+	}
+	return n
+}
+
+func (d *openAIDialect) answer(out *output, a *asked, res *inference.Result) error {
+	switch a.request.Type {
+	case inference.Completions:
+		head(out, a, `"cmpl-`+a.request.ID+`"`, "text_completion")
+		choices(out, a.request.Type, res.Items, `"stop"`)
+		usage(out, a, true)
+	case inference.Chat:
+		head(out, a, `"chatcmpl-`+a.request.ID+`"`, "chat.completion")
+		choices(out, a.request.Type, res.Items, `"stop"`)
+		usage(out, a, true)
+	case inference.Embeddings:
+		return d.answerEmbeddings(out, a, res)
+	case inference.Raw:
+		return unknownType(a.route)
+	}
+	out.text(`}`)
+	return nil
+}
+
+// usage writes counts: what is not known is 0, because client libraries add the numbers up.
+func usage(out *output, a *asked, completes bool) {
+	out.text(`,"usage":{"prompt_tokens":`)
+	out.number(int64(a.tokens))
+	if completes {
+		out.text(`,"completion_tokens":0`)
+	}
+	out.text(`,"total_tokens":`)
+	out.number(int64(a.tokens))
+	out.text(`}`)
+}
+
+func (d *openAIDialect) answerEmbeddings(out *output, a *asked, res *inference.Result) error {
+	if a.texts && len(res.Items) != len(a.request.Items) {
+		return fault.New(fault.UpstreamBadResponse,
+			"the model server answered %d texts with %d embeddings, so they cannot be told apart", len(a.request.Items), len(res.Items))
+	}
+	out.text(`{"object":"list","data":[`)
+	for i, row := range res.Items {
+		comma(out, i)
+		out.text(`{"object":"embedding","index":`)
+		out.number(int64(i))
+		out.text(`,"embedding":`)
+		if a.base64 {
+			encoded, err := base64Floats(row)
+			if err != nil {
+				return fault.Wrap(fault.UpstreamBadResponse, err, "embedding %d is not a list of numbers", i)
+			}
+			out.raw(encoded)
+		} else {
+			out.raw(row)
+		}
+		out.text(`}`)
+	}
+	out.text(`],"model":`)
+	out.quoted(a.model())
+	usage(out, a, false)
+	out.text(`}`)
+	return nil
+}
+
+// base64Floats makes of a JSON list of numbers the JSON string that OpenAI's SDKs ask for: base64 of float32,
+// little-endian. null becomes NaN, a number beyond float32 becomes infinite.
+func base64Floats(row []byte) ([]byte, error) {
+	v, err := splice.Whole(row)
+	if err != nil {
+		return nil, err
+	}
+	packed := make([]byte, 0, 4*v.Len)
+	r := splice.NewReader(row)
+	err = r.Array(func(int) error {
+		v, err := r.Value()
+		if err != nil {
+			return err
+		}
+		f := math.NaN()
+		if v.Kind == splice.Number {
+			if f, err = strconv.ParseFloat(string(v.Raw), 32); err != nil && !math.IsInf(f, 0) {
+				return err
+			}
+		}
+		packed = binary.LittleEndian.AppendUint32(packed, math.Float32bits(float32(f)))
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	encoded := make([]byte, 0, base64.StdEncoding.EncodedLen(len(packed))+2)
+	encoded = base64.StdEncoding.AppendEncode(append(encoded, '"'), packed)
+	return append(encoded, '"'), nil
+}

@@ -1,0 +1,248 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"headrace/internal/fault"
+)
+
+// A voice is the form of error bodies. The path decides it.
+type voice int
+
+const (
+	mlflowVoice   voice = iota // {"detail": …}
+	openAIVoice                // {"error": {…}}
+	headraceVoice              // RFC 9457, application/problem+json
+)
+
+// voiceOf tells the voice of a path, known or not.
+func voiceOf(path string) voice {
+	switch {
+	case path == "/v1/routes" || strings.HasPrefix(path, "/v1/routes/") || path == "/v1/jobs" || strings.HasPrefix(path, "/v1/jobs/"):
+		return headraceVoice
+	case path == "/v1" || strings.HasPrefix(path, "/v1/"):
+		return openAIVoice
+	}
+	return mlflowVoice
+}
+
+// meaning is what a code says over HTTP.
+type meaning struct {
+	status int
+	// again: the same call may succeed later.
+	again bool
+	// vain: repeating cannot help; OpenAI's SDKs, which repeat every 5xx, are told so.
+	vain bool
+	// wait is after how long to come again, where the error does not say.
+	wait time.Duration
+}
+
+// meaningOf is the one table from codes to HTTP.
+func meaningOf(e *fault.Error) meaning {
+	switch e.Code {
+	case fault.Invalid:
+		return meaning{status: http.StatusBadRequest, vain: true}
+	case fault.NotFound:
+		return meaning{status: http.StatusNotFound, vain: true}
+	case fault.MethodNotAllowed:
+		return meaning{status: http.StatusMethodNotAllowed, vain: true}
+	case fault.TooLarge:
+		return meaning{status: http.StatusRequestEntityTooLarge, vain: true}
+	case fault.RateLimited:
+		return meaning{status: http.StatusTooManyRequests, again: true, wait: time.Second}
+	case fault.QueueFull:
+		return meaning{status: http.StatusServiceUnavailable, again: true, wait: time.Second}
+	case fault.NoWorkers:
+		return meaning{status: http.StatusServiceUnavailable, again: true, wait: 5 * time.Second}
+	case fault.UpstreamUnavailable:
+		return meaning{status: http.StatusServiceUnavailable, again: true, wait: 2 * time.Second}
+	case fault.UpstreamTimeout, fault.Deadline:
+		return meaning{status: http.StatusGatewayTimeout, again: true}
+	case fault.UpstreamError:
+		return upstreamMeaning(e.Status)
+	case fault.UpstreamBadResponse:
+		return meaning{status: http.StatusBadGateway, vain: true}
+	case fault.NotImplemented:
+		return meaning{status: http.StatusNotImplemented, vain: true}
+	case fault.ShuttingDown:
+		return meaning{status: http.StatusServiceUnavailable, again: true, wait: time.Second}
+	case fault.Internal:
+	}
+	return meaning{status: http.StatusInternalServerError}
+}
+
+func upstreamMeaning(status int) meaning {
+	if status < 400 || status > 599 {
+		return meaning{status: http.StatusBadGateway}
+	}
+	return meaning{
+		status: status,
+		again:  status == http.StatusTooManyRequests || status >= 500 && status != http.StatusNotImplemented,
+		vain:   status == http.StatusNotImplemented,
+		wait:   time.Second,
+	}
+}
+
+// problem writes the reply to a failed call. id is the request's.
+func problem(w http.ResponseWriter, v voice, e *fault.Error, id string) {
+	m := meaningOf(e)
+	message := e.Message
+	if e.Code == fault.Internal {
+		message = "Internal error. The operator finds its cause in the log under the request id " + id + "."
+	}
+	header := w.Header()
+	contentType := "application/json"
+	var body any
+	switch v {
+	case mlflowVoice:
+		if e.Code == fault.Invalid && !errors.Is(e, errUnreadable) {
+			m.status = http.StatusUnprocessableEntity
+		}
+		body = mlflowBody(e, message)
+	case openAIVoice:
+		if m.vain {
+			header.Set("X-Should-Retry", "false")
+		}
+		body = openAIBody(e, m, message)
+	case headraceVoice:
+		contentType = "application/problem+json"
+		body = headraceBody(e, m, message, id)
+	}
+	if m.status == http.StatusServiceUnavailable || m.status == http.StatusTooManyRequests {
+		wait := e.RetryAfter
+		if wait <= 0 {
+			wait = m.wait
+		}
+		header.Set("Retry-After", strconv.FormatInt(int64(max(1, (wait+time.Second-1)/time.Second)), 10))
+	}
+	writeJSON(w, m.status, contentType, body)
+}
+
+// writeJSON writes v without the escapes meant for HTML pages.
+func writeJSON(w http.ResponseWriter, status int, contentType string, v any) {
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(v); err != nil {
+		// Only a Detail or an Issue that is not JSON can do this; the status still says what happened.
+		b.Reset()
+		b.WriteString(`{"detail":"the error could not be written"}`)
+	}
+	writeBytes(w, status, contentType, bytes.TrimSuffix(b.Bytes(), []byte("\n")))
+}
+
+func writeBytes(w http.ResponseWriter, status int, contentType string, body []byte) {
+	header := w.Header()
+	header.Set("Content-Type", contentType)
+	header.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // the caller has gone: there is nobody to tell
+}
+
+// issueBody is one entry of MLflow's list, in its order of members.
+type issueBody struct {
+	Type  string          `json:"type"`
+	Loc   []any           `json:"loc"`
+	Msg   string          `json:"msg"`
+	Input json.RawMessage `json:"input,omitempty"`
+	Ctx   map[string]any  `json:"ctx,omitempty"`
+}
+
+func issueBodies(issues []fault.Issue) []issueBody {
+	bodies := make([]issueBody, 0, len(issues))
+	for _, i := range issues {
+		bodies = append(bodies, issueBody{
+			Type: i.Type, Loc: append([]any{"body"}, i.Loc...), Msg: i.Msg, Input: i.In, Ctx: i.Ctx,
+		})
+	}
+	return bodies
+}
+
+func mlflowBody(e *fault.Error, message string) any {
+	type detail struct {
+		Detail any `json:"detail"`
+	}
+	switch {
+	case e.Code == fault.RateLimited:
+		return struct {
+			Error string `json:"error"`
+		}{message}
+	case e.Code == fault.Internal:
+		return detail{message}
+	case e.Code == fault.Invalid && len(e.Issues) > 0:
+		return detail{issueBodies(e.Issues)}
+	case e.Detail != nil:
+		return detail{e.Detail}
+	}
+	return detail{message}
+}
+
+type openAIError struct {
+	Message string  `json:"message"`
+	Type    string  `json:"type"`
+	Param   *string `json:"param"`
+	Code    *string `json:"code"`
+}
+
+func openAIBody(e *fault.Error, m meaning, message string) any {
+	body := openAIError{Message: message, Type: "server_error", Code: new(string(e.Code))}
+	switch {
+	case m.status == http.StatusTooManyRequests:
+		body.Type = "rate_limit_error"
+	case m.status == http.StatusUnauthorized:
+		body.Type = "authentication_error"
+	case m.status == http.StatusForbidden:
+		body.Type = "permission_error"
+	case m.status < 500:
+		body.Type = "invalid_request_error"
+	}
+	if e.Param != "" {
+		body.Param = new(e.Param)
+	}
+	if e.Code == fault.NotFound && e.Param == "model" {
+		body.Code = new("model_not_found")
+	}
+	return struct {
+		Error openAIError `json:"error"`
+	}{body}
+}
+
+func headraceBody(e *fault.Error, m meaning, message, id string) any {
+	return struct {
+		Type      string      `json:"type"`
+		Title     string      `json:"title"`
+		Status    int         `json:"status"`
+		Detail    string      `json:"detail"`
+		Code      fault.Code  `json:"code"`
+		Retryable bool        `json:"retryable"`
+		RequestID string      `json:"request_id"`
+		Errors    []issueBody `json:"errors,omitempty"`
+	}{
+		Type: "about:blank", Title: http.StatusText(m.status), Status: m.status, Detail: message,
+		Code: e.Code, Retryable: m.again, RequestID: id, Errors: issueBodies(e.Issues),
+	}
+}
+
+// dotted is a path for people: messages[0].content.
+func dotted(loc []any) string {
+	var text strings.Builder
+	for _, step := range loc {
+		switch step := step.(type) {
+		case string:
+			if text.Len() > 0 {
+				text.WriteByte('.')
+			}
+			text.WriteString(step)
+		default:
+			fmt.Fprintf(&text, "[%v]", step)
+		}
+	}
+	return text.String()
+}

@@ -1,0 +1,133 @@
+package api
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/gorilla/mux"
+
+	"headrace/internal/fault"
+)
+
+// router maps paths and methods to operations. The paths of calls come first, as calls are most of the
+// traffic. It is the only place that knows mux.
+func (s *Server) router(ops []operation) http.Handler {
+	router := mux.NewRouter().SkipClean(true)
+	var paths []string
+	methods := make(map[string][]operation)
+	for _, op := range ops {
+		if _, ok := methods[op.path]; !ok {
+			paths = append(paths, op.path)
+		}
+		methods[op.path] = append(methods[op.path], op)
+	}
+	for _, path := range paths {
+		router.Handle(path, s.serve(methods[path]))
+	}
+	router.NotFoundHandler = s.unknown(router, methods)
+	return router
+}
+
+// serve dispatches the methods of one path.
+func (s *Server) serve(ops []operation) http.Handler {
+	var allow []string
+	for _, op := range ops {
+		allow = append(allow, op.method)
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		name := mux.Vars(r)["name"]
+		reply := asReply(w)
+		if ops[0].named && s.table.Load().Route(name) == nil {
+			s.fail(reply, r, nothingThere(r.URL.Path))
+			return
+		}
+		at := slices.IndexFunc(ops, func(op operation) bool { return op.method == r.Method })
+		if at < 0 {
+			w.Header().Set("Allow", strings.Join(allow, ", "))
+			s.fail(reply, r, fault.New(fault.MethodNotAllowed, "Method Not Allowed"))
+			return
+		}
+		if err := ops[at].handle(reply, r, name); err != nil {
+			s.fail(reply, r, err)
+		}
+	})
+}
+
+// asReply is the middleware's writer.
+func asReply(w http.ResponseWriter) *replyWriter {
+	if reply, ok := w.(*replyWriter); ok {
+		return reply
+	}
+	return &replyWriter{ResponseWriter: w}
+}
+
+// nothingThere is the error for a path that does not exist.
+func nothingThere(path string) error {
+	if voiceOf(path) == mlflowVoice {
+		return fault.New(fault.NotFound, "Not Found")
+	}
+	return fault.New(fault.NotFound, "There is nothing at %s.", shortened(replaceInvalid(path)))
+}
+
+// fail writes an error in the voice of the path.
+func (s *Server) fail(w *replyWriter, r *http.Request, err error) {
+	e := fault.From(err)
+	if e.Code == fault.Internal {
+		s.log.ErrorContext(r.Context(), "a call failed inside", "request_id", w.id, "path", r.URL.Path, "error", err)
+	}
+	problem(w, voiceOf(r.URL.Path), e, w.id)
+}
+
+// unknown answers for paths that do not exist: a redirect where only the trailing slash is too many or
+// missing, else 404.
+func (s *Server) unknown(router *mux.Router, methods map[string][]operation) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		reply := asReply(w)
+		path := r.URL.Path + "/"
+		if strings.HasSuffix(r.URL.Path, "/") {
+			path = strings.TrimRight(r.URL.Path, "/")
+		}
+		if path == "" || !s.exists(router, methods, path) {
+			s.fail(reply, r, nothingThere(r.URL.Path))
+			return
+		}
+		address := s.scheme(r) + "://" + r.Host + path
+		if r.URL.RawQuery != "" {
+			address += "?" + r.URL.RawQuery
+		}
+		w.Header().Set("Location", quoteLocation(address))
+		w.Header().Set("Content-Length", "0")
+		w.WriteHeader(http.StatusTemporaryRedirect)
+	})
+}
+
+func (s *Server) exists(router *mux.Router, methods map[string][]operation, path string) bool {
+	var match mux.RouteMatch
+	probe := &http.Request{Method: http.MethodGet, URL: &url.URL{Path: path}}
+	if !router.Match(probe, &match) || match.Route == nil {
+		return false
+	}
+	template, err := match.Route.GetPathTemplate()
+	if err != nil || len(methods[template]) == 0 {
+		return false
+	}
+	return !methods[template][0].named || s.table.Load().Route(match.Vars["name"]) != nil
+}
+
+// quoteLocation escapes what may not stand in an address.
+func quoteLocation(address string) string {
+	const hex = "0123456789ABCDEF"
+	var b strings.Builder
+	for i := range len(address) {
+		c := address[i]
+		switch {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', strings.IndexByte("_.-~:/%#?=@[]!$&'()*+,", c) >= 0:
+			b.WriteByte(c)
+		default:
+			b.Write([]byte{'%', hex[c>>4], hex[c&15]})
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,234 @@
+package api
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"headrace/internal/budget"
+	"headrace/internal/fault"
+	"headrace/internal/inference"
+)
+
+const (
+	defaultMaxBody       = 32 << 20
+	defaultSyncTimeout   = 65 * time.Second
+	defaultShutdownGrace = 30 * time.Second
+
+	headerPatience = 10 * time.Second // from the connection, or the end of the call before, to the end of the headers' first read
+	idlePatience   = 2 * time.Minute  // between two calls on one connection
+	writePatience  = time.Minute      // for a caller to take a whole reply
+	closePatience  = 5 * time.Second  // for connections to end after the last call has
+	maxHeader      = 64 << 10
+)
+
+// Config says how the front end listens and what it accepts. Zero values mean the defaults.
+type Config struct {
+	Listen         string         // host:port; default 127.0.0.1:5000
+	MaxBody        int64          // bytes of a request body; default 32 MiB
+	SyncTimeout    time.Duration  // a call in all, where its route does not say; default 65 s
+	ShutdownGrace  time.Duration  // how long accepted calls may go on after Run's context has ended; default 30 s, negative = none
+	TrustedProxies []netip.Prefix // whose X-Forwarded-For and X-Forwarded-Proto count, besides loopback
+	Version        string         // shown in openapi.json
+}
+
+// WithDefaults fills in what is not set.
+func (c Config) WithDefaults() Config {
+	c.Listen = cmp.Or(c.Listen, "127.0.0.1:5000")
+	c.MaxBody = cmp.Or(c.MaxBody, int64(defaultMaxBody))
+	c.SyncTimeout = cmp.Or(c.SyncTimeout, defaultSyncTimeout)
+	c.ShutdownGrace = max(0, cmp.Or(c.ShutdownGrace, defaultShutdownGrace))
+	c.Version = cmp.Or(c.Version, "dev")
+	return c
+}
+
+// Validate returns every problem at once.
+func (c Config) Validate() error {
+	var problems []error
+	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
+		problems = append(problems, fmt.Errorf("api.listen: %w", err))
+	}
+	if c.MaxBody < 0 {
+		problems = append(problems, errors.New("api.max_body: must not be negative"))
+	}
+	if c.SyncTimeout < 0 {
+		problems = append(problems, errors.New("api.sync_timeout: must not be negative"))
+	}
+	return errors.Join(problems...)
+}
+
+// Broker runs calls. Its methods are used concurrently.
+type Broker interface {
+	// Call waits for the answer of one call. The end of ctx is the end of the caller's time, or his leaving.
+	// Errors are *fault.Error. The request's bytes are read-only until Call returns.
+	Call(ctx context.Context, route *inference.Route, req *inference.Request) (*inference.Result, error)
+	// Ready is nil while the broker is connected.
+	Ready() error
+	// State tells how a route fares.
+	State(route string) inference.RouteState
+}
+
+// Limiter counts calls for MLflow's `limit`, exactly and over all front ends.
+type Limiter interface {
+	// Take takes one call out of the current window of key. ok false: the window is used up, and the next one
+	// begins after retryAfter. An error counts as leave to go on.
+	Take(ctx context.Context, route *inference.Route, key string) (ok bool, retryAfter time.Duration, err error)
+}
+
+// Deps are what the front end works with.
+type Deps struct {
+	Broker  Broker
+	Budget  *budget.Bytes    // bytes of bodies held at the same time
+	Table   *inference.Table // the first routes; later ones come by Server.Apply
+	Limiter Limiter          // nil: no limits are kept
+	Metrics http.Handler     // GET /metrics; nil: there is no such path
+	Logger  *slog.Logger     // nil: nothing is logged
+}
+
+// Server is the HTTP front end.
+type Server struct {
+	cfg      Config
+	broker   Broker
+	budget   *budget.Bytes
+	limiter  Limiter
+	metrics  http.Handler
+	log      *slog.Logger
+	table    atomic.Pointer[inference.Table]
+	dialects dialects
+	handler  http.Handler
+	gate     gate
+	buffers  sync.Pool
+	openapi  []byte
+
+	mu       sync.Mutex
+	listener net.Listener
+}
+
+// New checks its arguments and makes a Server. It opens nothing.
+func New(cfg Config, deps Deps) (*Server, error) {
+	cfg = cfg.WithDefaults()
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("api: %w", err)
+	}
+	if deps.Broker == nil || deps.Budget == nil {
+		return nil, errors.New("api: a broker and a budget are needed")
+	}
+	s := &Server{
+		cfg: cfg, broker: deps.Broker, budget: deps.Budget, limiter: deps.Limiter, metrics: deps.Metrics,
+		log:      cmp.Or(deps.Logger, slog.New(slog.DiscardHandler)),
+		dialects: newDialects(),
+		gate:     newGate(),
+	}
+	s.buffers.New = func() any { return new(output) }
+	s.Apply(deps.Table)
+	operations := s.operations()
+	s.openapi = describe(cfg.Version, operations)
+	s.handler = s.middleware(s.router(operations))
+	return s, nil
+}
+
+// Apply makes table the routes that calls see from now on. Calls under way keep theirs.
+func (s *Server) Apply(table *inference.Table) {
+	if table == nil {
+		table = inference.NewTable()
+	}
+	s.table.Store(table)
+}
+
+// Handler serves every path, for tests and for other listeners than Run's.
+func (s *Server) Handler() http.Handler { return s.handler }
+
+// Listen opens the listener that Run will serve, so that its address is known before. It may be called once.
+func (s *Server) Listen(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.listener != nil {
+		return errors.New("api: the server listens already")
+	}
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", s.cfg.Listen)
+	if err != nil {
+		return fmt.Errorf("api: %w", err)
+	}
+	s.listener = listener
+	return nil
+}
+
+// Addr is the address the server listens on; nil before Listen.
+func (s *Server) Addr() net.Addr {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.listener == nil {
+		return nil
+	}
+	return s.listener.Addr()
+}
+
+// Run serves until ctx ends, listening first unless Listen was called. Then it drains: /readyz answers 503, new
+// calls get shutting_down, accepted ones finish within the grace, and what remains is cancelled. Run returns nil
+// after a drain, else why it could not serve. It may be called once.
+func (s *Server) Run(ctx context.Context) error {
+	if s.Addr() == nil {
+		if err := s.Listen(ctx); err != nil {
+			return err
+		}
+	}
+	calls, cancelCalls := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cancelCalls(nil)
+	server := &http.Server{
+		Handler:           s.handler,
+		BaseContext:       func(net.Listener) context.Context { return calls },
+		ReadHeaderTimeout: headerPatience,
+		IdleTimeout:       idlePatience,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+	failed := make(chan error, 1)
+	var serving sync.WaitGroup
+	serving.Go(func() { failed <- server.Serve(s.listener) })
+	defer serving.Wait()
+	select {
+	case err := <-failed:
+		return fmt.Errorf("api: %w", err)
+	case <-ctx.Done():
+	}
+	s.drain(cancelCalls)
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closePatience)
+	defer cancel()
+	if err := server.Shutdown(closing); err != nil {
+		s.log.Debug("connections were cut", "error", err)
+		_ = server.Close()
+	}
+	return nil
+}
+
+// drain lets no call in any more and waits for those inside, at last by cancelling them.
+func (s *Server) drain(cancel context.CancelCauseFunc) {
+	empty := s.gate.shut()
+	grace := time.NewTimer(s.cfg.ShutdownGrace)
+	defer grace.Stop()
+	select {
+	case <-empty:
+		return
+	case <-grace.C:
+	}
+	s.log.Warn("calls are cancelled at the end of the grace", "calls", s.gate.count())
+	cancel(errShutdown())
+	over := time.NewTimer(closePatience)
+	defer over.Stop()
+	select {
+	case <-empty:
+	case <-over.C:
+	}
+}
+
+func errShutdown() *fault.Error {
+	return fault.New(fault.ShuttingDown, "this front end is shutting down; try again")
+}
