@@ -39,7 +39,7 @@ func (b *fakeBroker) Call(ctx context.Context, route *inference.Route, req *infe
 	return b.answer(ctx, route, req)
 }
 
-func (b *fakeBroker) Ready() error                       { return b.notReady }
+func (b *fakeBroker) Ready() error                      { return b.notReady }
 func (b *fakeBroker) State(string) inference.RouteState { return b.state }
 
 func (b *fakeBroker) asked() []*inference.Request {
@@ -178,7 +178,11 @@ func exchange(t testing.TB, address string, w wire) reply {
 	if _, err := conn.Write(b.Bytes()); err != nil {
 		t.Fatal(err)
 	}
-	res, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: w.method})
+	in := bufio.NewReader(conn)
+	res, err := http.ReadResponse(in, &http.Request{Method: w.method})
+	for err == nil && res.StatusCode == http.StatusContinue {
+		res, err = http.ReadResponse(in, &http.Request{Method: w.method})
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

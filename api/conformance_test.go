@@ -1,0 +1,448 @@
+package api_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"headrace/api"
+	"headrace/internal/fault"
+	"headrace/internal/inference"
+	"headrace/internal/mlflowtest"
+	"headrace/internal/provider"
+	"headrace/internal/provider/mlflow"
+	"headrace/internal/splice"
+)
+
+// recordedTable is what the recorded gateways served, in the order of their files.
+func recordedTable(era mlflowtest.Era) *inference.Table {
+	entries := []struct {
+		kind  inference.Type
+		name  string
+		model string
+	}{
+		{inference.Completions, "completions", "text2text"},
+		{inference.Chat, "chat", "chat-bot-9000"},
+		{inference.Embeddings, "embeddings", "sentence-piece"},
+		{inference.Completions, "completions-slash", "text2text-slash"},
+		{inference.Completions, "completions-prefix", "text2text-prefix"},
+		{inference.Completions, "completions-prefix-slash", "text2text-prefix"},
+		{inference.Completions, "completions-query", "text2text-query"},
+		{inference.Embeddings, "my.dotted_name-v1.2", "dotted/model:7b"},
+		{inference.Embeddings, "e", "e"},
+		{inference.Completions, "completions-down", "m-down"},
+		{inference.Chat, "chat-down", "m-down"},
+		{inference.Embeddings, "embeddings-down", "m-down"},
+		{inference.Completions, "completions-noname", ""},
+		{inference.Chat, "chat_noname", ""},
+		{inference.Embeddings, "embeddings.noname", ""},
+		{inference.Completions, "completions-hang", "m-hang"},
+		{inference.Completions, "limited-a", "lim"},
+		{inference.Chat, "limited-b", "lim"},
+		{inference.Embeddings, "limited-c", "lim"},
+		{inference.Chat, "chat-b", "chat-bot-9000"},
+		{inference.Embeddings, "embeddings-b", "sentence-piece-b"},
+	}
+	if era != mlflowtest.EraC {
+		entries = entries[:len(entries)-2]
+	}
+	var routes []*inference.Route
+	for _, e := range entries {
+		r := &inference.Route{Name: e.name, Type: e.kind, Model: e.model, Provider: mlflow.Name, Family: inference.Endpoints}
+		if era == mlflowtest.EraA {
+			r.Family = inference.Routes
+		} else if strings.HasPrefix(e.name, "limited-") {
+			// 2.8.1 knows no limits.
+			r.Limit = &inference.Limit{Calls: 2, Period: "minute"}
+			if e.name == "limited-b" {
+				r.Limit.Key = "user"
+			}
+		}
+		routes = append(routes, r)
+	}
+	return inference.NewTable(routes...)
+}
+
+// bigTable is the second gateway's: 3005 entries.
+func bigTable(era mlflowtest.Era) *inference.Table {
+	var routes []*inference.Route
+	for i := range 3005 {
+		r := &inference.Route{
+			Name: fmt.Sprintf("r%04d", i), Type: inference.Completions, Model: "m", Provider: mlflow.Name, Family: inference.Endpoints,
+		}
+		if era == mlflowtest.EraA {
+			r.Family = inference.Routes
+		}
+		routes = append(routes, r)
+	}
+	return inference.NewTable(routes...)
+}
+
+// recordedBroker runs the real provider against the recorded answers of the model server.
+type recordedBroker struct {
+	fakeBroker
+	t testing.TB
+
+	mu   sync.Mutex
+	next *mlflowtest.Exchange
+	sent []byte // what the model server got; nil: nothing
+}
+
+func (b *recordedBroker) expect(e *mlflowtest.Exchange) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.next, b.sent = e, nil
+}
+
+func (b *recordedBroker) Call(_ context.Context, route *inference.Route, req *inference.Request) (*inference.Result, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	p := mlflow.New()
+	called, err := p.Encode(route, req)
+	if err != nil {
+		return nil, err
+	}
+	b.sent = called.Body
+	u := b.next.Upstream
+	if u == nil {
+		// The recorded gateway asked nobody; a plain answer keeps the exchange going.
+		return echo(b.t.Context(), route, req)
+	}
+	switch u.Fault {
+	case "":
+	case "hang":
+		return nil, fault.New(fault.UpstreamTimeout, "the model server did not answer in time")
+	default:
+		return nil, fault.New(fault.UpstreamUnavailable, "the model server is out of reach")
+	}
+	if u.Headers["Content-Encoding"] != "" && u.Encoding == "" {
+		return nil, fault.New(fault.UpstreamBadResponse, "the model server's answer is not compressed as it says")
+	}
+	answer := provider.Reply{Status: u.Status, Reason: http.StatusText(u.Status), Body: u.Body(b.t)}
+	if u.ContentType != nil {
+		answer.ContentType = *u.ContentType
+	}
+	if u.Reason != nil {
+		answer.Reason = *u.Reason
+	}
+	return p.Decode(route, req, answer)
+}
+
+// outcome is one exchange replayed.
+type outcome struct {
+	era  mlflowtest.Era
+	e    *mlflowtest.Exchange
+	got  reply
+	sent []byte
+}
+
+func TestRecordedGateways(t *testing.T) {
+	t.Parallel()
+	for _, era := range mlflowtest.Eras() {
+		t.Run(string(era), func(t *testing.T) {
+			t.Parallel()
+			all := mlflowtest.Exchanges(t, era)
+			var groups [][]*mlflowtest.Exchange
+			byName := make(map[string]int)
+			for i := range all {
+				e := &all[i]
+				if at, ok := byName[e.Group]; ok && e.Group != "" {
+					groups[at] = append(groups[at], e)
+					continue
+				}
+				byName[e.Group] = len(groups)
+				groups = append(groups, []*mlflowtest.Exchange{e})
+			}
+			v := verdicts{t: t, differing: make(map[string]int)}
+			for _, group := range groups {
+				for _, o := range replay(t, era, group) {
+					v.judge(&o)
+				}
+			}
+			differ := 0
+			for _, r := range deliberate() {
+				if n := v.differing[r.name]; n > 0 {
+					t.Logf("%5d differ by rule: %s (%s)", n, r.name, r.why)
+					differ += n
+				}
+			}
+			t.Logf("era %s: %d exchanges, %d as recorded, %d differ by rule", era, len(all), v.passed, differ)
+			if v.passed+differ != len(all) {
+				t.Errorf("%d exchanges were not judged", len(all)-v.passed-differ)
+			}
+		})
+	}
+}
+
+// verdicts counts what became of the exchanges of one era.
+type verdicts struct {
+	t         *testing.T
+	passed    int
+	differing map[string]int // by rule
+}
+
+func (v *verdicts) judge(o *outcome) {
+	v.t.Helper()
+	differs := differences(o)
+	if len(differs) == 0 {
+		v.passed++
+		return
+	}
+	why := "no rule allows it"
+	for _, r := range deliberate() {
+		if !r.where(o) {
+			continue
+		}
+		v.differing[r.name]++
+		wrong := r.ours(o)
+		if wrong == "" {
+			return
+		}
+		why = fmt.Sprintf("differs by rule %q, but %s", r.name, wrong)
+		break
+	}
+	v.t.Errorf("%s %s (%s): %s: %s\n  request %s %s %s\n  sent %s\n  reply %d %s\n  MLflow sent %s\n  MLflow %d %s",
+		o.era, o.e.ID, o.e.Why, strings.Join(differs, "; "), why,
+		o.e.Request.Method, o.e.Request.Path, clip(o.e.Request.Body(v.t)), clip(o.sent),
+		o.got.status, clip(o.got.body), clip([]byte(deref(o.e.Sent))), o.e.Reply.Status, clip([]byte(deref(o.e.Reply.Body))))
+}
+
+// replay runs exchanges in order against a fresh gateway.
+func replay(t *testing.T, era mlflowtest.Era, group []*mlflowtest.Exchange) []outcome {
+	t.Helper()
+	broker := &recordedBroker{t: t}
+	s := newServer(t, &broker.fakeBroker, func(_ *api.Config, d *api.Deps) {
+		d.Broker = broker
+		d.Table = recordedTable(era)
+		if group[0].Server == "big" {
+			d.Table = bigTable(era)
+		}
+	})
+	front := httptest.NewServer(s.Handler())
+	defer front.Close()
+	address := front.Listener.Addr().String()
+	var outcomes []outcome
+	for _, e := range group {
+		broker.expect(e)
+		got := exchange(t, address, wire{
+			method: e.Request.Method, target: e.Request.Path, headers: e.Request.Headers, chunked: e.Request.Chunked,
+			body: e.Request.Body(t), hasBody: e.Request.Text != nil || e.Request.Base64 != "",
+		})
+		if location := got.header.Get("Location"); location != "" {
+			got.header.Set("Location", strings.Replace(location, address, recordedAddress(era), 1))
+		}
+		outcomes = append(outcomes, outcome{era: era, e: e, got: got, sent: broker.sent})
+	}
+	return outcomes
+}
+
+func recordedAddress(era mlflowtest.Era) string {
+	return map[mlflowtest.Era]string{mlflowtest.EraA: "127.0.0.1:5100", mlflowtest.EraB: "127.0.0.1:5101", mlflowtest.EraC: "127.0.0.1:5102"}[era]
+}
+
+func deref(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
+
+func clip(b []byte) string { return string(b[:min(len(b), 400)]) }
+
+// differences lists where a reply, or what was sent to the model server, is not as recorded.
+func differences(o *outcome) []string {
+	var differs []string
+	note := func(format string, args ...any) { differs = append(differs, fmt.Sprintf(format, args...)) }
+	want := o.e.Reply
+	if o.got.status != want.Status {
+		note("status")
+	}
+	if got := o.got.header.Get("Content-Type"); got != deref(want.ContentType) {
+		note("content type %q, want %q", got, deref(want.ContentType))
+	}
+	if got := o.got.header.Get("Location"); got != want.Location {
+		note("location %q, want %q", got, want.Location)
+	}
+	if got := o.got.header.Get("Allow"); got != want.Allow {
+		note("allow %q, want %q", got, want.Allow)
+	}
+	if why := bodyDiffers(o); why != "" {
+		note("body: %s", why)
+	}
+	if why := sentDiffers(o); why != "" {
+		note("sent: %s", why)
+	}
+	return differs
+}
+
+func sentDiffers(o *outcome) string {
+	if o.e.Sent == nil {
+		if o.sent != nil && (o.e.Upstream == nil || o.e.Upstream.Fault == "") {
+			return "the model server was asked, " + clip(o.sent)
+		}
+		return ""
+	}
+	if o.sent == nil {
+		return "the model server was not asked"
+	}
+	if !sameJSON(o.sent, []byte(*o.e.Sent)) {
+		return clip(o.sent) + ", want " + clip([]byte(*o.e.Sent))
+	}
+	return ""
+}
+
+func bodyDiffers(o *outcome) string {
+	want := o.e.Reply
+	switch {
+	case o.e.Request.Method == http.MethodHead:
+		return ""
+	case want.Body == nil:
+		if hash := sha256.Sum256(o.got.body); hex.EncodeToString(hash[:]) != want.Hash {
+			return fmt.Sprintf("%d bytes of another hash, want %d", len(o.got.body), want.Length)
+		}
+		return ""
+	case want.Truncated:
+		if !strings.HasPrefix(string(o.got.body), *want.Body) {
+			return "another beginning"
+		}
+		return ""
+	case want.Status == http.StatusUnprocessableEntity:
+		return issuesDiffer(o.got.body, []byte(*want.Body))
+	case want.Status == http.StatusBadGateway:
+		return detailDiffers(o.got.body, []byte(*want.Body))
+	}
+	if string(o.got.body) == *want.Body {
+		return ""
+	}
+	got, other := decoded(o.got.body), decoded([]byte(*want.Body))
+	if slices.Contains(o.e.Volatile, "created") {
+		a, okA := got.(map[string]any)
+		b, okB := other.(map[string]any)
+		if !okA || !okB || a["created"] == nil {
+			return "no created"
+		}
+		delete(a, "created")
+		delete(b, "created")
+	}
+	if got == nil || !sameValue(got, other) {
+		return "another value"
+	}
+	return ""
+}
+
+// issuesDiffer compares two lists of issues by place and kind, without the names of a union's branches.
+func issuesDiffer(got, want []byte) string {
+	type list struct {
+		Detail []struct {
+			Type string
+			Loc  []any
+			Msg  string
+		}
+	}
+	var a, b list
+	if json.Unmarshal(want, &b) != nil { // a text, such as the one about two messages
+		if sameJSON(got, want) {
+			return ""
+		}
+		return "another detail"
+	}
+	if err := json.Unmarshal(got, &a); err != nil {
+		return err.Error()
+	}
+	places := func(l list) []string {
+		var all []string
+		for _, d := range l.Detail {
+			if d.Msg == "" {
+				all = append(all, "no message")
+			}
+			place := d.Type
+			for _, step := range d.Loc {
+				if s, ok := step.(string); ok && (strings.HasPrefix(s, "list[") || strings.HasPrefix(s, "literal[")) {
+					step = "…"
+				}
+				place += fmt.Sprint("/", step)
+			}
+			all = append(all, place)
+		}
+		return all
+	}
+	if x, y := places(a), places(b); !slices.Equal(x, y) {
+		return fmt.Sprintf("%v, want %v", x, y)
+	}
+	return ""
+}
+
+// detailDiffers compares two texts about a wrong answer by what clients match on.
+func detailDiffers(got, want []byte) string {
+	var a, b struct{ Detail any }
+	if json.Unmarshal(got, &a) != nil || json.Unmarshal(want, &b) != nil {
+		return "not JSON"
+	}
+	x, okX := a.Detail.(string)
+	y, okY := b.Detail.(string)
+	if !okX || !okY {
+		if reflect.DeepEqual(a.Detail, b.Detail) {
+			return ""
+		}
+		return "another detail"
+	}
+	for _, part := range []string{"ServingTextResponse\npredictions", "EmbeddingsResponse\npredictions", "1 validation error for"} {
+		if strings.Contains(y, part) && !strings.Contains(x, part) {
+			return "lacks " + part
+		}
+	}
+	if strings.Contains(y, "validation error") {
+		return ""
+	}
+	if x != y {
+		return x + ", want " + y
+	}
+	return ""
+}
+
+func decoded(text []byte) any {
+	var v any
+	if json.Unmarshal(splice.Nulled(text), &v) != nil {
+		return nil
+	}
+	return v
+}
+
+func sameJSON(a, b []byte) bool {
+	x, y := decoded(a), decoded(b)
+	return (x != nil || string(a) == string(b)) && sameValue(x, y)
+}
+
+// sameValue compares numbers by value.
+func sameValue(a, b any) bool {
+	switch a := a.(type) {
+	case map[string]any:
+		other, ok := b.(map[string]any)
+		if !ok || len(a) != len(other) {
+			return false
+		}
+		for k, v := range a {
+			w, ok := other[k]
+			if !ok || !sameValue(v, w) {
+				return false
+			}
+		}
+		return true
+	case []any:
+		other, ok := b.([]any)
+		return ok && slices.EqualFunc(a, other, sameValue)
+	case float64:
+		other, ok := b.(float64)
+		return ok && a == other
+	}
+	return reflect.DeepEqual(a, b)
+}
