@@ -40,7 +40,7 @@ type Intake struct {
 func (w *WorkerEnd) Intake(routes []*inference.Route) *Intake {
 	in := &Intake{worker: w, wake: make(chan struct{}, 1)}
 	for i, route := range routes {
-		in.pullers = append(in.pullers, newPuller(in, laneOf(route), strconv.Itoa(i)))
+		in.pullers = append(in.pullers, newPuller(in, route, strconv.Itoa(i)))
 	}
 	w.mu.Lock()
 	w.intakes[in] = struct{}{}

@@ -10,12 +10,15 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"headrace/internal/inference"
 )
 
 // puller pulls the requests of one route. A route that has been idle for long is dormant: nothing is pulled,
 // its consumer goes, and a plain subscription on its subject wakes it.
 type puller struct {
 	intake *Intake
+	route  string
 	lane   lane
 	inbox  string // prefix of its sessions' inboxes
 	epoch  int    // of the connection it last asked on; owned by Lease
@@ -41,8 +44,9 @@ type session struct {
 	idle   chan struct{} // capacity 1: a pull ended without all it asked for
 }
 
-func newPuller(in *Intake, l lane, n string) *puller {
-	return &puller{intake: in, lane: l, inbox: prefixWorker + in.worker.id + ".p." + l.consumer + "." + n + "-"}
+func newPuller(in *Intake, route *inference.Route, n string) *puller {
+	l := laneOf(route)
+	return &puller{intake: in, route: route.Name, lane: l, inbox: prefixWorker + in.worker.id + ".p." + l.consumer + "." + n + "-"}
 }
 
 // attend keeps the puller's state in line with the connection and with time, and reports whether the route
@@ -92,6 +96,14 @@ func (p *puller) sleep(ctx context.Context) {
 	if err := nc.FlushWithContext(ctx); err != nil || p.pending(ctx) {
 		p.awake()
 	}
+}
+
+// waits reports whether messages of the route are left. A dormant route has none.
+func (p *puller) waits(ctx context.Context) bool {
+	p.mu.Lock()
+	dormant := p.dormant != nil
+	p.mu.Unlock()
+	return !dormant && p.pending(ctx)
 }
 
 // pending reports whether the stream holds a message of the route. Doubt counts as yes.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -28,6 +29,8 @@ type WorkerEnd struct {
 	ready   chan struct{} // closed when link and parcels are set
 	link    *link
 	parcels *parcels
+
+	others *roster // the other workers, to know who is left when this one leaves
 
 	mu       sync.Mutex
 	routes   map[string]int // announced: route -> slots
@@ -60,7 +63,7 @@ func NewWorkerEnd(dial Dial, bodies *budget.Bytes, log *slog.Logger) (*WorkerEnd
 	}
 	return &WorkerEnd{
 		dial: dial, log: log, bodies: bodies, id: rand.Text()[:16], ready: make(chan struct{}),
-		routes: make(map[string]int), intakes: make(map[*Intake]struct{}),
+		others: newRoster(), routes: make(map[string]int), intakes: make(map[*Intake]struct{}),
 		claims: make(map[uint64]chan claimAnswer), running: make(map[callKey]*Claim),
 		announce: make(chan struct{}, 1),
 	}, nil
@@ -89,6 +92,7 @@ func (w *WorkerEnd) Run(ctx context.Context) error {
 	for subject, handler := range map[string]nats.MsgHandler{
 		prefixWorker + w.id + ".c":   w.receiveControl,
 		prefixWorker + w.id + ".g.*": w.receiveAnswer,
+		subjectPresence:              w.notePresence,
 		subjectPresenceAsk:           func(*nats.Msg) { w.announceSoon() },
 	} {
 		if _, err := l.nc.Subscribe(subject, handler); err != nil {
@@ -141,6 +145,51 @@ func (w *WorkerEnd) Serve(routes map[string]int) {
 	w.leaving = len(routes) == 0
 	w.mu.Unlock()
 	w.announceSoon()
+}
+
+func (w *WorkerEnd) notePresence(msg *nats.Msg) {
+	p, err := readPresence(msg.Data)
+	if err != nil {
+		w.log.Warn("unreadable presence", "error", err)
+		return
+	}
+	if p.Worker != w.id {
+		w.others.note(p, time.Now())
+	}
+}
+
+// Settle waits until every route that is pulled from has another live worker or nothing that waits, or until
+// ctx ends. It is for a worker that has announced that it leaves: what was accepted should still run.
+func (w *WorkerEnd) Settle(ctx context.Context) {
+	select {
+	case <-w.ready:
+	default:
+		return
+	}
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for !w.settled(ctx) {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+func (w *WorkerEnd) settled(ctx context.Context) bool {
+	w.others.expire(time.Now())
+	w.mu.Lock()
+	intakes := slices.Collect(maps.Keys(w.intakes))
+	w.mu.Unlock()
+	for _, in := range intakes {
+		for _, p := range in.pullers {
+			if others, _, _ := w.others.serves(p.route); others == 0 && p.waits(ctx) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 func (w *WorkerEnd) announceSoon() {

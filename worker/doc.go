@@ -6,9 +6,10 @@
 //
 //	Lease -> Claim -> provider.Encode -> upstream.Do -> provider.Decode -> Answer or Fail
 //
-// Stopping has two steps. First the intake ends: nothing is leased any more, what was leased and not claimed
-// is given back, and front ends are told that this worker leaves. Then the claims that run may finish; those
-// that do not within the grace are cut off and their callers told.
+// Stopping has three steps. First front ends are told that this worker leaves, and what waits on routes that no
+// other worker serves is still run: it was accepted. Then the intake ends: nothing is leased any more, and what
+// was leased and not claimed is given back. At last the claims that run may finish; those that do not within
+// the grace are cut off and their callers told.
 //
 // The package knows neither NATS nor HTTP: queues and model servers come in through the interfaces below.
 package worker
@@ -32,6 +33,8 @@ type Queue interface {
 	Intake(routes []*inference.Route) Intake
 	// Serve announces which routes this worker serves with how many slots; an empty set says that it leaves.
 	Serve(slots map[string]int)
+	// Settle waits until nothing waits on the routes of open intakes that no other worker serves, or ctx ends.
+	Settle(ctx context.Context)
 }
 
 // Intake leases requests. Only one goroutine at a time calls Lease.

@@ -76,12 +76,15 @@ func (w *Worker) Run(ctx context.Context, table *inference.Table) error {
 	w.closed = true
 	w.mu.Unlock()
 	w.deps.Queue.Serve(nil)
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.cfg.Grace)
+	defer cancel()
+	w.deps.Queue.Settle(grace)
 	w.quit()
-	over := time.AfterFunc(w.cfg.Grace, func() {
+	over := context.AfterFunc(grace, func() {
 		w.deps.Logger.Warn("cutting running calls off: the shutdown grace is over", "grace", w.cfg.Grace)
 		w.stop(fault.New(fault.ShuttingDown, "the worker that ran the call is shutting down; try again"))
 	})
-	defer over.Stop()
+	defer over()
 	w.running.Wait()
 	return nil
 }

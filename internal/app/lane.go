@@ -39,6 +39,9 @@ var _ worker.Queue = queue{}
 // Serve announces routes and slots.
 func (q queue) Serve(slots map[string]int) { q.end.Serve(slots) }
 
+// Settle waits until nothing is left that only this worker would run.
+func (q queue) Settle(ctx context.Context) { q.end.Settle(ctx) }
+
 // Intake opens an intake of routes.
 func (q queue) Intake(routes []*inference.Route) worker.Intake { return intake{q.end.Intake(routes)} }
 
