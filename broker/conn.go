@@ -70,7 +70,7 @@ func (d Dial) dial(ctx context.Context, name string, log *slog.Logger, events li
 			return nil, fmt.Errorf("broker: the NATS server refused the credentials of [broker]: %w", err)
 		}
 		if !warned {
-			log.Warn("waiting for the broker", "url", redact(d.URL), "error", err)
+			log.Warn("waiting for the broker", "url", Redact(d.URL), "error", err)
 			warned = true
 		}
 		select {
@@ -134,8 +134,8 @@ func (d Dial) options(name string, log *slog.Logger, events linkEvents) []nats.O
 	return opts
 }
 
-// redact drops user and password from URLs for logs.
-func redact(urls string) string {
+// Redact drops user and password from URLs for logs.
+func Redact(urls string) string {
 	parts := strings.Split(urls, ",")
 	for i, p := range parts {
 		if scheme, rest, ok := strings.Cut(p, "://"); ok {

@@ -200,7 +200,7 @@ func (p *process) announce(ctx context.Context, server *api.Server, checks ...fu
 			return nil //nolint:nilerr // it was stopped first
 		}
 	}
-	used := p.cfg.Broker.URL
+	used := broker.Redact(p.dial.URL)
 	switch {
 	case p.server != nil && p.server.Addr() != "":
 		used = "embedded, listening on " + p.server.Addr()
@@ -241,7 +241,7 @@ func runBroker(ctx context.Context, inv *invocation) error {
 	}
 	stages = append(stages, keeper, stage{"ready", func(ctx context.Context) error {
 		if p.server == nil {
-			p.log.Info("the broker role looks after streams on another server", "url", p.cfg.Broker.URL)
+			p.log.Info("the broker role looks after streams on another server", "url", broker.Redact(p.cfg.Broker.URL))
 		} else {
 			select {
 			case <-p.server.Ready():

@@ -54,7 +54,7 @@ check(answer["metadata"]["route_type"] == "llm/v1/embeddings", f"metadata: {answ
 
 # A model server whose answers do not fit shows when it is queried, as 502, not before.
 check(get_route(incompatible).name == incompatible, "the incompatible route cannot be described")
-refused(lambda: query(route=incompatible, data={"text": ["x"]}), "502")
+refused(lambda: query(route=incompatible, data={"text": ["A [MASK]."]}), "502")
 
 # Descriptions.
 route = get_route(embeddings)
