@@ -27,17 +27,26 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request, deadline time.
 		return held{}, nil
 	}
 	if r.ContentLength > s.cfg.MaxBody {
+		w.Header().Set("Connection", "close")
 		return held{}, s.tooLarge()
 	}
+	// Only connections have deadlines, test recorders do not: errors tell nothing else.
 	control := http.NewResponseController(w)
-	if err := control.SetReadDeadline(deadline); err == nil {
-		// The connection is watched for the caller's leaving afterwards; that must not end at the deadline.
-		defer func() { _ = control.SetReadDeadline(time.Time{}) }()
-	}
+	_ = control.SetReadDeadline(deadline)
+	read := s.readUnknown
 	if r.ContentLength > 0 {
-		return s.readKnown(r)
+		read = s.readKnown
 	}
-	return s.readUnknown(r)
+	h, err := read(r)
+	if err != nil {
+		// What is left of the body is not waited for.
+		w.Header().Set("Connection", "close")
+		_ = control.SetReadDeadline(time.Now())
+		return h, err
+	}
+	// The connection is watched for the caller's leaving from here on; that does not end at the deadline.
+	_ = control.SetReadDeadline(time.Time{})
+	return h, nil
 }
 
 func (s *Server) release(h held) { s.budget.Release(h.reserved) }

@@ -13,21 +13,34 @@ import (
 
 // router maps paths and methods to operations. The paths of calls come first, as calls are most of the
 // traffic. It is the only place that knows mux.
-func (s *Server) router(ops []operation) http.Handler {
+func (s *Server) router(ops []operation) *mux.Router {
 	router := mux.NewRouter().SkipClean(true)
-	var paths []string
+	var order []string
 	methods := make(map[string][]operation)
 	for _, op := range ops {
 		if _, ok := methods[op.path]; !ok {
-			paths = append(paths, op.path)
+			order = append(order, op.path)
 		}
 		methods[op.path] = append(methods[op.path], op)
 	}
-	for _, path := range paths {
+	for _, path := range order {
 		router.Handle(path, s.serve(methods[path]))
 	}
 	router.NotFoundHandler = s.unknown(router, methods)
 	return router
+}
+
+// paths lists the templates of every path that a router knows.
+func paths(router *mux.Router) []string {
+	var all []string
+	// The callback returns no error, so Walk does not either.
+	_ = router.Walk(func(route *mux.Route, _ *mux.Router, _ []*mux.Route) error {
+		if template, err := route.GetPathTemplate(); err == nil {
+			all = append(all, template)
+		}
+		return nil
+	})
+	return all
 }
 
 // serve dispatches the methods of one path.

@@ -23,7 +23,8 @@ const (
 	defaultSyncTimeout   = 65 * time.Second
 	defaultShutdownGrace = 30 * time.Second
 
-	headerPatience = 10 * time.Second // from the connection, or the end of the call before, to the end of the headers' first read
+	headerPatience = 10 * time.Second // for the headers, once the first byte of a request is there
+	bodyPatience   = 2 * time.Minute  // for a body that nobody reads; calls read theirs within their own time
 	idlePatience   = 2 * time.Minute  // between two calls on one connection
 	writePatience  = time.Minute      // for a caller to take a whole reply
 	closePatience  = 5 * time.Second  // for connections to end after the last call has
@@ -186,6 +187,7 @@ func (s *Server) Run(ctx context.Context) error {
 		Handler:           s.handler,
 		BaseContext:       func(net.Listener) context.Context { return calls },
 		ReadHeaderTimeout: headerPatience,
+		ReadTimeout:       bodyPatience,
 		IdleTimeout:       idlePatience,
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
