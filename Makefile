@@ -7,7 +7,7 @@ BIN := $(CURDIR)/bin
 LINT_VERSION := v2.15.0
 LINT := $(BIN)/golangci-lint-$(LINT_VERSION)
 FUZZTIME ?= 2s
-PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
+PLATFORMS := darwin/arm64 darwin/amd64 windows/amd64 windows/arm64
 
 .PHONY: help
 help: ## show this help
@@ -54,7 +54,7 @@ fmt: $(LINT) ## format the code
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (2s)
-	for package in $$(go list ./... | grep -v /e2e); do \
+	@for package in $$(go list ./... | grep -v /e2e); do \
 		for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
 			echo "fuzz $$package $$target"; \
 			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$package | tail -n 1; \
@@ -62,8 +62,8 @@ fuzz: ## every fuzz target for FUZZTIME (2s)
 	done
 
 .PHONY: cross
-cross: ## build and vet for every platform
-	for platform in $(PLATFORMS); do \
+cross: ## build and vet for macOS and Windows
+	@for platform in $(PLATFORMS); do \
 		echo "build and vet $$platform"; \
 		GOOS=$${platform%/*} GOARCH=$${platform#*/} CGO_ENABLED=0 go build -o /dev/null . ; \
 		GOOS=$${platform%/*} GOARCH=$${platform#*/} CGO_ENABLED=0 go vet . ./api/... ./broker/... ./worker/... ./internal/... ; \

@@ -15,5 +15,5 @@ func main() {
 	context.AfterFunc(ctx, stop) // a second signal finds the default again, and ends the process at once
 	code := app.Main(ctx, os.Args[1:], app.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr})
 	stop()
-	os.Exit(code)
+	os.Exit(code) //nolint:forbidigo // this is main
 }

@@ -56,6 +56,7 @@ type command struct {
 // invocation is one run of a command.
 type invocation struct {
 	Streams
+
 	command command
 	args    []string
 }

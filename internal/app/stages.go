@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // stage is one part of a process. Its run blocks until ctx ends and everything it started has ended.
@@ -35,8 +36,8 @@ func runStages(ctx context.Context, stages []stage) error {
 		}()
 	}
 	<-first.Done()
-	for i := len(stages) - 1; i >= 0; i-- {
-		cancels[i]()
+	for i, cancel := range slices.Backward(cancels) {
+		cancel()
 		<-done[i]
 	}
 	return errors.Join(errs...)
