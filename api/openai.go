@@ -1,8 +1,10 @@
 package api
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/binary"
+	"errors"
 	"math"
 	"strconv"
 	"strings"
@@ -308,26 +310,44 @@ func base64Floats(row []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if v.Kind != splice.Array {
+		return nil, errNoRow
+	}
 	packed := make([]byte, 0, 4*v.Len)
-	r := splice.NewReader(row)
-	err = r.Array(func(int) error {
-		v, err := r.Value()
+	// The list is well-formed: what stands between its commas is one value each, or part of a value that is
+	// no number and is refused for it.
+	for rest := v.Raw[1:]; v.Len > 0 && rest != nil; {
+		end := bytes.IndexByte(rest, ',')
+		token := rest
+		if end >= 0 {
+			token, rest = rest[:end], rest[end+1:]
+		} else {
+			token, rest = rest[:len(rest)-1], nil
+		}
+		f, err := float32Of(bytes.TrimSpace(token))
 		if err != nil {
-			return err
+			return nil, err
 		}
-		f := math.NaN()
-		if v.Kind == splice.Number {
-			if f, err = strconv.ParseFloat(string(v.Raw), 32); err != nil && !math.IsInf(f, 0) {
-				return err
-			}
-		}
-		packed = binary.LittleEndian.AppendUint32(packed, math.Float32bits(float32(f)))
-		return nil
-	})
-	if err != nil {
-		return nil, err
+		packed = binary.LittleEndian.AppendUint32(packed, math.Float32bits(f))
 	}
 	encoded := make([]byte, 0, base64.StdEncoding.EncodedLen(len(packed))+2)
 	encoded = base64.StdEncoding.AppendEncode(append(encoded, '"'), packed)
 	return append(encoded, '"'), nil
+}
+
+var errNoRow = errors.New("not a list of numbers")
+
+func float32Of(token []byte) (float32, error) {
+	switch splice.KindOf(token) {
+	case splice.Null, splice.NonFinite:
+		return float32(math.NaN()), nil
+	case splice.Number:
+		f, err := strconv.ParseFloat(string(token), 32)
+		if err != nil && !math.IsInf(f, 0) {
+			return 0, errNoRow
+		}
+		return float32(f), nil
+	case splice.Invalid, splice.Bool, splice.String, splice.Array, splice.Object:
+	}
+	return 0, errNoRow
 }
