@@ -90,6 +90,7 @@ func bigTable(era mlflowtest.Era) *inference.Table {
 // recordedBroker runs the real provider against the recorded answers of the model server.
 type recordedBroker struct {
 	fakeBroker
+
 	t testing.TB
 
 	mu   sync.Mutex
@@ -364,14 +365,14 @@ func issuesDiffer(got, want []byte) string {
 			if d.Msg == "" {
 				all = append(all, "no message")
 			}
-			place := d.Type
+			place := []string{d.Type}
 			for _, step := range d.Loc {
 				if s, ok := step.(string); ok && (strings.HasPrefix(s, "list[") || strings.HasPrefix(s, "literal[")) {
 					step = "…"
 				}
-				place += fmt.Sprint("/", step)
+				place = append(place, fmt.Sprint(step))
 			}
-			all = append(all, place)
+			all = append(all, strings.Join(place, "/"))
 		}
 		return all
 	}

@@ -156,6 +156,7 @@ func render(route *inference.Route, talk Conversation, size int) (string, error)
 // bounded is a buffer that takes no more than its room.
 type bounded struct {
 	bytes.Buffer
+
 	room int
 }
 

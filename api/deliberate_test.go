@@ -56,7 +56,7 @@ func deliberate() []rule {
 		{
 			name:  "a method that HTTP does not know is one the path does not allow",
 			why:   "the reply names the methods that are allowed, as JSON",
-			where: func(o *outcome) bool { return o.e.Request.Method == "post" },
+			where: func(o *outcome) bool { return o.e.Request.Method != strings.ToUpper(o.e.Request.Method) },
 			ours:  func(o *outcome) string { return oneOf(o, http.StatusMethodNotAllowed) },
 		},
 		{

@@ -100,8 +100,8 @@ func table() *inference.Table {
 }
 
 // newServer makes a server over a broker; change edits what it is made of.
-func newServer(t testing.TB, broker *fakeBroker, change ...func(*api.Config, *api.Deps)) *api.Server {
-	t.Helper()
+func newServer(tb testing.TB, broker *fakeBroker, change ...func(*api.Config, *api.Deps)) *api.Server {
+	tb.Helper()
 	cfg := api.Config{Listen: "127.0.0.1:0", Version: "test"}
 	deps := api.Deps{Broker: broker, Budget: budget.New(1 << 26), Table: table(), Limiter: &windows{}}
 	for _, f := range change {
@@ -109,19 +109,19 @@ func newServer(t testing.TB, broker *fakeBroker, change ...func(*api.Config, *ap
 	}
 	s, err := api.New(cfg, deps)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return s
 }
 
 // do sends one request through the handler. Headers are "Name: value".
-func do(t testing.TB, s *api.Server, method, path, body string, headers ...string) *httptest.ResponseRecorder {
-	t.Helper()
+func do(tb testing.TB, s *api.Server, method, path, body string, headers ...string) *httptest.ResponseRecorder {
+	tb.Helper()
 	var in io.Reader
 	if body != "" {
 		in = strings.NewReader(body)
 	}
-	r := httptest.NewRequestWithContext(t.Context(), method, path, in)
+	r := httptest.NewRequestWithContext(tb.Context(), method, path, in)
 	for _, h := range headers {
 		name, value, _ := strings.Cut(h, ": ")
 		r.Header.Set(name, value)
@@ -148,11 +148,11 @@ type reply struct {
 }
 
 // exchange sends a request byte for byte to address and reads the reply.
-func exchange(t testing.TB, address string, w wire) reply {
-	t.Helper()
-	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
+func exchange(tb testing.TB, address string, w wire) reply {
+	tb.Helper()
+	conn, err := new(net.Dialer).DialContext(tb.Context(), "tcp", address)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	defer func() { _ = conn.Close() }()
 	var b bytes.Buffer
@@ -176,7 +176,7 @@ func exchange(t testing.TB, address string, w wire) reply {
 		b.WriteString("\r\n")
 	}
 	if _, err := conn.Write(b.Bytes()); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	in := bufio.NewReader(conn)
 	res, err := http.ReadResponse(in, &http.Request{Method: w.method})
@@ -184,12 +184,12 @@ func exchange(t testing.TB, address string, w wire) reply {
 		res, err = http.ReadResponse(in, &http.Request{Method: w.method})
 	}
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	defer func() { _ = res.Body.Close() }()
 	body, err := io.ReadAll(res.Body)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return reply{status: res.StatusCode, header: res.Header, body: body}
 }

@@ -40,6 +40,9 @@ func (s *Server) invoke(c call) error {
 	defer s.gate.leave()
 	table := s.table.Load()
 	route := table.Route(c.name)
+	if route == nil && c.name != "" {
+		return noRoute(c.path.voice, c.name) // taken away since the path was matched
+	}
 	most := s.cfg.SyncTimeout
 	if route != nil && route.SyncTimeout > 0 {
 		most = route.SyncTimeout
@@ -72,16 +75,16 @@ func (s *Server) invoke(c call) error {
 		return err
 	}
 	a.request.ID = c.w.id
+	ctx, cancel := context.WithDeadline(c.r.Context(), began.Add(wait))
+	defer cancel()
 	if c.path.limited {
-		if err := s.limit(c.r, route); err != nil {
+		if err := s.limit(ctx, c.r, route); err != nil {
 			return err
 		}
 	}
 	if a.refused != nil {
 		return a.refused
 	}
-	ctx, cancel := context.WithDeadline(c.r.Context(), began.Add(wait))
-	defer cancel()
 	res, err := s.broker.Call(ctx, route, a.request)
 	if err != nil {
 		return ended(ctx, err)
@@ -108,13 +111,13 @@ func ended(ctx context.Context, err error) error {
 
 // limit takes one call out of the route's limit. A counter that fails lets the call pass: a limit protects
 // the model, it is no lock.
-func (s *Server) limit(r *http.Request, route *inference.Route) error {
+func (s *Server) limit(ctx context.Context, r *http.Request, route *inference.Route) error {
 	if route.Limit == nil || s.limiter == nil {
 		return nil
 	}
-	ok, after, err := s.limiter.Take(r.Context(), route, s.client(r)+r.URL.Path)
+	ok, after, err := s.limiter.Take(ctx, route, s.client(r)+r.URL.Path)
 	if err != nil {
-		s.log.WarnContext(r.Context(), "the limit could not be kept", "route", route.Name, "error", err)
+		s.log.WarnContext(ctx, "the limit could not be kept", "route", route.Name, "error", err)
 		return nil
 	}
 	if ok {

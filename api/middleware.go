@@ -16,6 +16,7 @@ const headerRequestID = "X-Request-Id"
 // replyWriter is the ResponseWriter of one request. It knows the request's id and what was written.
 type replyWriter struct {
 	http.ResponseWriter
+
 	id     string
 	status int // 0: nothing was written yet
 }

@@ -248,11 +248,11 @@ func (d *openAIDialect) answer(out *output, a *asked, res *inference.Result) err
 	case inference.Completions:
 		head(out, a, `"cmpl-`+a.request.ID+`"`, "text_completion")
 		choices(out, a.request.Type, res.Items, `"stop"`)
-		usage(out, a, true)
+		usage(out, a)
 	case inference.Chat:
 		head(out, a, `"chatcmpl-`+a.request.ID+`"`, "chat.completion")
 		choices(out, a.request.Type, res.Items, `"stop"`)
-		usage(out, a, true)
+		usage(out, a)
 	case inference.Embeddings:
 		return d.answerEmbeddings(out, a, res)
 	case inference.Raw:
@@ -263,10 +263,10 @@ func (d *openAIDialect) answer(out *output, a *asked, res *inference.Result) err
 }
 
 // usage writes counts: what is not known is 0, because client libraries add the numbers up.
-func usage(out *output, a *asked, completes bool) {
+func usage(out *output, a *asked) {
 	out.text(`,"usage":{"prompt_tokens":`)
 	out.number(int64(a.tokens))
-	if completes {
+	if a.request.Type != inference.Embeddings {
 		out.text(`,"completion_tokens":0`)
 	}
 	out.text(`,"total_tokens":`)
@@ -298,7 +298,7 @@ func (d *openAIDialect) answerEmbeddings(out *output, a *asked, res *inference.R
 	}
 	out.text(`],"model":`)
 	out.quoted(a.model())
-	usage(out, a, false)
+	usage(out, a)
 	out.text(`}`)
 	return nil
 }
@@ -318,7 +318,7 @@ func base64Floats(row []byte) ([]byte, error) {
 	// no number and is refused for it.
 	for rest := v.Raw[1:]; v.Len > 0 && rest != nil; {
 		end := bytes.IndexByte(rest, ',')
-		token := rest
+		var token []byte
 		if end >= 0 {
 			token, rest = rest[:end], rest[end+1:]
 		} else {

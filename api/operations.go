@@ -66,21 +66,33 @@ func (s *Server) calls() []operation {
 		return target{voice: openAIVoice, dialect: func(*inference.Route) dialect { return s.dialects.openai }, wants: want}
 	}
 	return []operation{
-		{method: "POST", path: "/gateway/{name}/invocations", named: true, tag: "MLflow", body: "GatewayCall",
+		{
+			method: "POST", path: "/gateway/{name}/invocations", named: true, tag: "MLflow", body: "GatewayCall",
 			summary: "Ask a route, in the dialect of the list that declares it.",
-			handle:  s.asks(target{voice: mlflowVoice, dialect: declared, limited: true})},
-		{method: "POST", path: "/endpoints/{name}/invocations", named: true, tag: "MLflow", body: "EndpointCall",
+			handle:  s.asks(target{voice: mlflowVoice, dialect: declared, limited: true}),
+		},
+		{
+			method: "POST", path: "/endpoints/{name}/invocations", named: true, tag: "MLflow", body: "EndpointCall",
 			summary: "Ask a route, in MLflow's newer dialect.",
-			handle:  s.asks(target{voice: mlflowVoice, dialect: newer, limited: true})},
-		{method: "POST", path: "/v1/embeddings", tag: "OpenAI", body: "OpenAIEmbeddings",
-			summary: "Embed texts.", handle: s.asks(openai(inference.Embeddings))},
-		{method: "POST", path: "/v1/chat/completions", tag: "OpenAI", body: "OpenAIChat",
-			summary: "Continue a conversation.", handle: s.asks(openai(inference.Chat))},
-		{method: "POST", path: "/v1/completions", tag: "OpenAI", body: "OpenAICompletions",
-			summary: "Complete prompts.", handle: s.asks(openai(inference.Completions))},
-		{method: "POST", path: "/v1/routes/{name}/invocations", named: true, tag: "Headrace", body: "EndpointCall",
+			handle:  s.asks(target{voice: mlflowVoice, dialect: newer, limited: true}),
+		},
+		{
+			method: "POST", path: "/v1/embeddings", tag: "OpenAI", body: "OpenAIEmbeddings",
+			summary: "Embed texts.", handle: s.asks(openai(inference.Embeddings)),
+		},
+		{
+			method: "POST", path: "/v1/chat/completions", tag: "OpenAI", body: "OpenAIChat",
+			summary: "Continue a conversation.", handle: s.asks(openai(inference.Chat)),
+		},
+		{
+			method: "POST", path: "/v1/completions", tag: "OpenAI", body: "OpenAICompletions",
+			summary: "Complete prompts.", handle: s.asks(openai(inference.Completions)),
+		},
+		{
+			method: "POST", path: "/v1/routes/{name}/invocations", named: true, tag: "Headrace", body: "EndpointCall",
 			summary: "Ask a route, in MLflow's newer dialect or, on a raw route, in the model server's own.",
-			handle:  s.asks(target{voice: headraceVoice, dialect: newer})},
+			handle:  s.asks(target{voice: headraceVoice, dialect: newer}),
+		},
 	}
 }
 

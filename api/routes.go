@@ -53,7 +53,7 @@ func (s *Server) serve(ops []operation) http.Handler {
 		name := mux.Vars(r)["name"]
 		reply := asReply(w)
 		if ops[0].named && s.table.Load().Route(name) == nil {
-			s.fail(reply, r, nothingThere(r.URL.Path))
+			s.fail(reply, r, noRoute(voiceOf(r.URL.Path), name))
 			return
 		}
 		at := slices.IndexFunc(ops, func(op operation) bool { return op.method == r.Method })
@@ -82,6 +82,14 @@ func nothingThere(path string) error {
 		return fault.New(fault.NotFound, "Not Found")
 	}
 	return fault.New(fault.NotFound, "There is nothing at %s.", shortened(replaceInvalid(path)))
+}
+
+// noRoute is the error for a path that names a route there is none of.
+func noRoute(v voice, name string) error {
+	if v == mlflowVoice {
+		return fault.New(fault.NotFound, "Not Found")
+	}
+	return fault.New(fault.NotFound, "There is no route %q; GET /v1/routes lists those there are.", shortened(replaceInvalid(name)))
 }
 
 // fail writes an error in the voice of the path.

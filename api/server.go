@@ -188,6 +188,7 @@ func (s *Server) Run(ctx context.Context) error {
 		BaseContext:       func(net.Listener) context.Context { return calls },
 		ReadHeaderTimeout: headerPatience,
 		ReadTimeout:       bodyPatience,
+		WriteTimeout:      writePatience, // begins anew with the reply, see replyWriter
 		IdleTimeout:       idlePatience,
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),

@@ -148,7 +148,7 @@ func DictOf(rule Rule) Rule {
 	}
 }
 
-// List accepts a list of at least least elements that all fit rule.
+// List accepts a list whose elements all fit rule, and of which there are as many as least or more.
 func List(rule Rule, least int) Rule {
 	return func(c *Check, raw []byte) []byte {
 		if splice.KindOf(raw) != splice.Array {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strconv"
 
 	"headrace/internal/splice"
@@ -161,25 +162,16 @@ func (o *Object) Rule() Rule {
 func (o *Object) Append(dst []byte, fields Fields, without ...string) []byte {
 	dst = append(dst, '{')
 	for i, value := range fields.Declared {
-		if !contains(without, o.Fields[i].Name) {
+		if !slices.Contains(without, o.Fields[i].Name) {
 			dst = appendMember(dst, o.Fields[i].Name, value)
 		}
 	}
 	for _, m := range fields.Extra {
-		if !contains(without, m.Key) {
+		if !slices.Contains(without, m.Key) {
 			dst = appendMember(dst, m.Key, m.Value)
 		}
 	}
 	return append(dst, '}')
-}
-
-func contains(words []string, word string) bool {
-	for _, w := range words {
-		if w == word {
-			return true
-		}
-	}
-	return false
 }
 
 // appendMember writes one member, after a comma unless it is the first; nothing for a nil value.
