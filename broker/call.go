@@ -17,11 +17,12 @@ const (
 	callWithdrawn                  // the caller has gone; kept until its publish is acknowledged, to delete the message
 )
 
-// outcome ends a call. Exactly one of the fields is set.
+// outcome ends a call. Exactly one of result, offer and err is set.
 type outcome struct {
-	result *inference.Result
-	offer  *parcelRef
-	err    error
+	result   *inference.Result
+	reserved bool // the result's bytes are in a budget already
+	offer    *parcelRef
+	err      error
 }
 
 // call is one synchronous request on its way. Its fields below mu are guarded by it.

@@ -19,6 +19,8 @@ type Dial struct {
 	URL string
 	// Server is the embedded server of the same process; nil for any other.
 	Server *Server
+	// Local joins the front ends and workers of this process; nil when there is only one of them.
+	Local *Local
 	// User and Password, or Credentials (path of a .creds file), or neither.
 	User, Password, Credentials string
 	// TLSCA is the path of a PEM file with the authorities of the servers' certificates; "" = the system's.

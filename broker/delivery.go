@@ -69,7 +69,8 @@ func (d *Delivery) Claim(ctx context.Context) (context.Context, *Claim, error) {
 		d.settle("+ACK") // a second copy of what already runs here
 		return nil, nil, ErrGone
 	}
-	answer, err := d.ask(ctx, c.key.call)
+	c.front = d.worker.dial.Local.front(c.key.frontEnd)
+	answer, err := d.askOf(ctx, c)
 	if err == nil && !answer.granted {
 		d.settle("+ACK")
 		err = ErrGone
@@ -88,6 +89,14 @@ func (d *Delivery) Claim(ctx context.Context) (context.Context, *Claim, error) {
 		return nil, nil, c.Fail(ctx, err)
 	}
 	return ctx, c, nil
+}
+
+// askOf asks the front end, wherever it is.
+func (d *Delivery) askOf(ctx context.Context, c *Claim) (claimAnswer, error) {
+	if c.front != nil {
+		return c.front.claimLocally(c.key.call, d.worker.id), nil
+	}
+	return d.ask(ctx, c.key.call)
 }
 
 // ask sends the claim and waits for GO or GONE.
@@ -143,6 +152,7 @@ type Claim struct {
 	Request *inference.Request
 
 	worker      *WorkerEnd
+	front       *FrontEnd // when it is in this process; nil otherwise
 	key         callKey
 	cancel      context.CancelCauseFunc
 	stopTimer   context.CancelFunc
@@ -202,6 +212,11 @@ func (c *Claim) Answer(ctx context.Context, result *inference.Result) error {
 	if c.releaseBody != nil {
 		c.releaseBody()
 	}
+	if c.front != nil {
+		defer c.finish()
+		c.front.answerLocally(c.key.call, result)
+		return nil
+	}
 	var w writer
 	writeResult(&w, result)
 	segments, size := w.finish()
@@ -229,6 +244,10 @@ func (c *Claim) Answer(ctx context.Context, result *inference.Result) error {
 // Fail tells the caller what went wrong. It returns f, or why the caller could not be told.
 func (c *Claim) Fail(ctx context.Context, f *fault.Error) error {
 	defer c.finish()
+	if c.front != nil {
+		c.front.failLocally(c.key.call, f)
+		return f
+	}
 	if err := c.tell(ctx, failFrame(c.key.call, f)); err != nil {
 		return errors.Join(f, err)
 	}

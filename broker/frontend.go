@@ -90,7 +90,9 @@ func (f *FrontEnd) Run(ctx context.Context) error {
 	serving.Go(func() { f.supervise(ctx) })
 	f.askPresence()
 	close(f.ready)
+	f.dial.Local.join(f)
 	serving.Wait()
+	f.dial.Local.leave(f)
 	for _, c := range f.calls.all() {
 		c.end(outcome{err: fault.New(fault.ShuttingDown, "this front end is shutting down; try again")})
 	}
@@ -354,6 +356,7 @@ func (f *FrontEnd) receiveOutcome(ctx context.Context, c *call, o outcome) (*inf
 			return nil, err
 		}
 		result = pulled
+	case o.reserved:
 	default:
 		size := result.Size()
 		if !f.budget.TryReserve(size) {

@@ -177,6 +177,7 @@ func runUp(ctx context.Context, inv *invocation) error {
 	if err != nil {
 		return err
 	}
+	p.dial.Local = broker.NewLocal()
 	fronts, server, front, err := p.frontEnd(ctx)
 	if err != nil {
 		return err
