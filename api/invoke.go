@@ -90,7 +90,7 @@ func (s *Server) invoke(c call) error {
 		return ended(ctx, err)
 	}
 	defer res.Release()
-	return s.respond(c.w, speaks, a, res)
+	return s.respond(ctx, c.w, speaks, a, res)
 }
 
 // ended is what a failed call failed of, when its context tells it better than the broker can.
@@ -143,7 +143,7 @@ func limitText(l *inference.Limit) string {
 }
 
 // respond writes the answer of a call that ran.
-func (s *Server) respond(w *replyWriter, speaks dialect, a *asked, res *inference.Result) error {
+func (s *Server) respond(ctx context.Context, w *replyWriter, speaks dialect, a *asked, res *inference.Result) error {
 	out, ok := s.buffers.Get().(*output)
 	if !ok {
 		out = new(output)
@@ -160,7 +160,12 @@ func (s *Server) respond(w *replyWriter, speaks dialect, a *asked, res *inferenc
 	header.Set("Content-Length", strconv.Itoa(out.length()))
 	header.Set("Server-Timing", serverTiming(res))
 	w.WriteHeader(http.StatusOK)
-	_ = out.writeTo(w) // the caller has gone: there is nobody to tell
+	write := func() error { return out.writeTo(w) }
+	if n := out.length(); n >= spliced/2 && n <= gathered-maxHead {
+		_ = s.wires.gather(ctx, w, write) // the caller has gone: there is nobody to tell
+		return nil
+	}
+	_ = write()
 	return nil
 }
 

@@ -107,6 +107,7 @@ type Server struct {
 	handler  http.Handler
 	gate     gate
 	buffers  sync.Pool
+	wires    *wirePool
 	openapi  []byte
 
 	mu       sync.Mutex
@@ -127,6 +128,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		log:      cmp.Or(deps.Logger, slog.New(slog.DiscardHandler)),
 		dialects: newDialects(),
 		gate:     newGate(),
+		wires:    newWirePool(),
 	}
 	s.buffers.New = func() any { return new(output) }
 	s.Apply(deps.Table)
@@ -186,6 +188,7 @@ func (s *Server) Run(ctx context.Context) error {
 	server := &http.Server{
 		Handler:           s.handler,
 		BaseContext:       func(net.Listener) context.Context { return calls },
+		ConnContext:       withWire,
 		ReadHeaderTimeout: headerPatience,
 		ReadTimeout:       bodyPatience,
 		WriteTimeout:      writePatience, // begins anew with the reply, see replyWriter
@@ -195,7 +198,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	failed := make(chan error, 1)
 	var serving sync.WaitGroup
-	serving.Go(func() { failed <- server.Serve(s.listener) })
+	serving.Go(func() { failed <- server.Serve(wireListener{s.listener}) })
 	defer serving.Wait()
 	select {
 	case err := <-failed:
