@@ -4,7 +4,6 @@ import (
 	"sync"
 	"time"
 
-	"headrace/internal/fault"
 	"headrace/internal/inference"
 )
 
@@ -34,7 +33,8 @@ type call struct {
 	deadline time.Time // of the caller
 	began    time.Time
 	outcome  chan outcome  // capacity 1: the first outcome counts
-	again    chan struct{} // capacity 1: the publish got lost, repeat it
+	again    chan struct{} // capacity 1: the publish got lost or the hand-over failed: publish it
+	handed   bool          // given to a slot of this process and never published; owned by Call's goroutine
 
 	mu        sync.Mutex
 	state     callState
@@ -42,14 +42,23 @@ type call struct {
 	claimedAt time.Time
 	sequence  uint64 // of the message in its stream; 0 until the publish is acknowledged
 	missing   int    // how often in a row the worker said that it does not hold the call
-	settled   func() // gives its place among the waiting back; nil once called
+	place     *place // among the waiting; nil once given back
 }
 
 // settle gives the place among the waiting back, once. It must be called with mu held.
 func (c *call) settle() {
-	if c.settled != nil {
-		c.settled()
-		c.settled = nil
+	if c.place != nil {
+		c.place.leave()
+		c.place = nil
+	}
+}
+
+// queue notes that the call is about to wait in the work queue.
+func (c *call) queue() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.place != nil {
+		c.place.queue()
 	}
 }
 
@@ -147,57 +156,4 @@ func (t *callTable) all() []*call {
 		t[i].mu.Unlock()
 	}
 	return all
-}
-
-// waiting bounds what is accepted and not yet claimed, route by route.
-type waiting struct {
-	mu     sync.Mutex
-	routes map[string]*waitCount
-}
-
-type waitCount struct {
-	calls int
-	bytes int64
-}
-
-// enter takes a place for size bytes, or says why there is none. leave gives it back and must be called once.
-func (w *waiting) enter(route *inference.Route, size int64) (leave func(), err error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	n := w.routes[route.Name]
-	if n == nil {
-		n = new(waitCount)
-		w.routes[route.Name] = n
-	}
-	if n.calls >= route.MaxWaiting || n.bytes+size > route.MaxWaitingBytes {
-		f := fault.New(fault.QueueFull,
-			"route %q is full: %d calls with %d bytes wait already (limits: max_waiting %d, max_waiting_bytes %d); try again later",
-			route.Name, n.calls, n.bytes, route.MaxWaiting, route.MaxWaitingBytes)
-		f.RetryAfter = time.Second
-		return nil, f
-	}
-	n.calls++
-	n.bytes += size
-	return func() { w.leave(route.Name, size) }, nil
-}
-
-func (w *waiting) leave(route string, size int64) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	n := w.routes[route]
-	n.calls--
-	n.bytes -= size
-	if n.calls == 0 {
-		delete(w.routes, route) // so that routes of old configurations do not pile up
-	}
-}
-
-// count is the number of calls that wait on a route.
-func (w *waiting) count(route string) int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if n := w.routes[route]; n != nil {
-		return n.calls
-	}
-	return 0
 }

@@ -25,6 +25,8 @@ const (
 	claimPatience = time.Second
 	// maxDeliver bounds how often a message is leased: what kills three workers kills the fourth.
 	maxDeliver = 3
+
+	ack, nak = "+ACK", "-NAK" // what JetStream takes as a lease's end
 )
 
 var (
@@ -38,7 +40,8 @@ var (
 // Delivery is one leased request. Exactly one of Claim and Return must be called, soon.
 type Delivery struct {
 	worker   *WorkerEnd
-	msg      *nats.Msg
+	msg      *nats.Msg // nil when it was handed over by from
+	from     *FrontEnd
 	envelope *envelope
 	arrived  time.Time // monotonic
 }
@@ -47,9 +50,15 @@ type Delivery struct {
 func (d *Delivery) Route() string { return d.envelope.route }
 
 // Return gives the request back; another slot, here or elsewhere, gets it at once.
-func (d *Delivery) Return() { d.settle("-NAK") }
+func (d *Delivery) Return() { d.settle(nak) }
 
 func (d *Delivery) settle(verdict string) {
+	if d.msg == nil {
+		if verdict == nak {
+			d.from.takeBack(d.envelope.call)
+		}
+		return
+	}
 	if err := d.msg.Respond([]byte(verdict)); err != nil {
 		d.worker.log.Debug("settling a lease", "verdict", verdict, "error", err)
 	}
@@ -59,20 +68,20 @@ func (d *Delivery) settle(verdict string) {
 // The returned context ends when the caller leaves or its time is over; it is a child of ctx. ErrGone and
 // ErrReturned need no further step. Any other error was reported to the caller.
 func (d *Delivery) Claim(ctx context.Context) (context.Context, *Claim, error) {
-	if time.Since(d.arrived) > leaseLife {
+	if d.msg != nil && time.Since(d.arrived) > leaseLife {
 		d.Return()
 		return nil, nil, ErrReturned
 	}
 	c := &Claim{worker: d.worker, key: callKey{d.envelope.frontEnd, d.envelope.call}}
 	ctx, c.cancel = context.WithCancelCause(ctx)
 	if !d.worker.enter(c) {
-		d.settle("+ACK") // a second copy of what already runs here
+		d.settle(ack) // a second copy of what already runs here
 		return nil, nil, ErrGone
 	}
 	c.front = d.worker.dial.Local.front(c.key.frontEnd)
 	answer, err := d.askOf(ctx, c)
 	if err == nil && !answer.granted {
-		d.settle("+ACK")
+		d.settle(ack)
 		err = ErrGone
 	} else if err != nil {
 		d.Return()
@@ -82,7 +91,7 @@ func (d *Delivery) Claim(ctx context.Context) (context.Context, *Claim, error) {
 		c.finish()
 		return nil, nil, err
 	}
-	d.settle("+ACK")
+	d.settle(ack)
 	ctx, c.stopTimer = context.WithTimeout(ctx, answer.left)
 	c.Request = &inference.Request{ID: d.envelope.requestID, Route: d.envelope.route, Type: d.envelope.kind}
 	if err := d.open(ctx, c); err != nil {

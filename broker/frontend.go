@@ -188,13 +188,13 @@ func (f *FrontEnd) Call(ctx context.Context, route *inference.Route, req *infere
 		return nil, err
 	}
 	size := req.Size()
-	leave, err := f.waiting.enter(route, size)
+	place, err := f.waiting.enter(route, size)
 	if err != nil {
 		return nil, err
 	}
 	c := &call{
 		id: f.lastCall.Add(1), route: route, lane: laneOf(route), size: size, began: began,
-		outcome: make(chan outcome, 1), again: make(chan struct{}, 1), settled: leave,
+		outcome: make(chan outcome, 1), again: make(chan struct{}, 1), place: place,
 	}
 	if deadline, ok := ctx.Deadline(); ok {
 		c.deadline = deadline
@@ -205,9 +205,11 @@ func (f *FrontEnd) Call(ctx context.Context, route *inference.Route, req *infere
 	defer f.leave(c)
 	message, drop := f.envelope(c, req)
 	defer drop()
-	if err := f.publish(ctx, c, message); err != nil {
-		f.calls.remove(c.id) // nothing was stored, so no acknowledgement will come
-		return nil, err
+	if c.handed = f.hand(c, message); !c.handed {
+		if err := f.publish(ctx, c, message); err != nil {
+			f.calls.remove(c.id) // nothing was stored, so no acknowledgement will come
+			return nil, err
+		}
 	}
 	return f.await(ctx, c, message)
 }
@@ -287,6 +289,7 @@ func (f *FrontEnd) publish(ctx context.Context, c *call, message []byte) error {
 		return err
 	}
 	reply := prefixFrontEnd + f.id + "." + strconv.FormatUint(c.id, 36)
+	c.queue()
 	if err := f.link.nc.PublishRequest(c.lane.subject, reply, message); err != nil {
 		return fault.Wrap(fault.NoWorkers, err, "the broker cannot be reached; the call did not run; try again")
 	}
@@ -323,16 +326,23 @@ func (f *FrontEnd) ensure(ctx context.Context, stream string) error {
 	}
 }
 
-// await waits for the outcome of a published call.
+func (f *FrontEnd) forgetStream(stream string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.streams, stream)
+}
+
+// await waits for the outcome of a published or handed call.
 func (f *FrontEnd) await(ctx context.Context, c *call, message []byte) (*inference.Result, error) {
 	for {
 		select {
 		case o := <-c.outcome:
 			return f.receiveOutcome(ctx, c, o)
 		case <-c.again:
-			f.mu.Lock()
-			delete(f.streams, c.lane.stream)
-			f.mu.Unlock()
+			if !c.handed {
+				f.forgetStream(c.lane.stream)
+			}
+			c.handed = false
 			if err := f.publish(ctx, c, message); err != nil {
 				return nil, err
 			}
@@ -402,6 +412,7 @@ func (f *FrontEnd) leave(c *call) {
 	c.state = callWithdrawn
 	c.mu.Unlock()
 	switch {
+	case state == callWaiting && c.handed:
 	case state == callWaiting && sequence == 0:
 		return // its publish may still be acknowledged; receiveAck or supervise removes it
 	case state == callWaiting:

@@ -31,8 +31,11 @@ type Intake struct {
 	wake    chan struct{} // capacity 1: something arrived or changed
 	next    int           // puller to ask first, so that routes take turns
 
+	pulled int // how many of the last lease came from the work queue; owned by Lease
+
 	mu     sync.Mutex
 	got    []*Delivery
+	spare  int // free slots that no standing pull is for: so many calls may be handed over
 	closed bool
 }
 
@@ -45,11 +48,13 @@ func (w *WorkerEnd) Intake(routes []*inference.Route) *Intake {
 	w.mu.Lock()
 	w.intakes[in] = struct{}{}
 	w.mu.Unlock()
+	w.dial.Local.serve(in)
 	return in
 }
 
 // Close returns what was leased and not handed out, and stops pulling.
 func (in *Intake) Close() {
+	in.worker.dial.Local.unserve(in)
 	in.worker.mu.Lock()
 	delete(in.worker.intakes, in)
 	in.worker.mu.Unlock()
@@ -84,6 +89,28 @@ func (in *Intake) accept(d *Delivery) {
 	in.got = append(in.got, d)
 	in.mu.Unlock()
 	in.signal()
+}
+
+// offer is accept for a call of this process, as long as there are slots to spare. It reports whether it
+// took d.
+func (in *Intake) offer(d *Delivery) bool {
+	in.mu.Lock()
+	if in.closed || in.spare <= 0 {
+		in.mu.Unlock()
+		return false
+	}
+	in.spare--
+	in.got = append(in.got, d)
+	in.mu.Unlock()
+	in.signal()
+	return true
+}
+
+// share sets how many calls may be handed over, 0 while pulls are being arranged.
+func (in *Intake) share(free int) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.spare = max(free-len(in.got), 0)
 }
 
 // take hands out up to n deliveries; a surplus is given back for other slots.
@@ -121,9 +148,11 @@ func (in *Intake) Lease(ctx context.Context, n int) ([]*Delivery, error) {
 		if closed {
 			return nil, errIntakeClosed
 		}
+		in.share(0)
 		if in.ask(ctx, n) {
 			continue // something came while we asked
 		}
+		in.share(n - in.credit())
 		timer.Reset(in.patience())
 		select {
 		case <-in.wake:
@@ -134,10 +163,34 @@ func (in *Intake) Lease(ctx context.Context, n int) ([]*Delivery, error) {
 	}
 }
 
+// want is how many messages of the only route a standing pull should be for, of n free slots. Where calls of
+// this process are handed over, it is no more than probably wait, so that slots are left for these.
+func (in *Intake) want(p *puller, n int) int {
+	if in.worker.dial.Local == nil {
+		return n
+	}
+	return min(n, 1+max(in.worker.dial.Local.queued(p.route), 2*in.pulled))
+}
+
+// credit is how many messages the standing pulls may still bring.
+func (in *Intake) credit() int {
+	credit := 0
+	for _, p := range in.pullers {
+		credit += p.credit()
+	}
+	return credit
+}
+
 // only makes sure that nothing arrives while the slots are busy: where several routes share them, each has
 // a pull standing.
 func (in *Intake) only(got []*Delivery, n int) []*Delivery {
-	if len(in.pullers) == 1 {
+	in.pulled = 0
+	for _, d := range got {
+		if d.msg != nil {
+			in.pulled++
+		}
+	}
+	if len(in.pullers) == 1 || in.credit() <= n-len(got) {
 		return got
 	}
 	in.rest(nil)
@@ -160,7 +213,7 @@ func (in *Intake) ask(ctx context.Context, n int) bool {
 	active := in.active(ctx)
 	if len(active) == 1 {
 		in.rest(active[0])
-		active[0].topUp(n)
+		active[0].topUp(in.want(active[0], n))
 		return false
 	}
 	// Several routes share the slots. Standing pulls on all of them would bring more than there are slots

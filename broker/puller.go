@@ -256,6 +256,16 @@ func (p *puller) standing() bool {
 	return p.session != nil && p.session.credit > 0 && time.Since(p.session.heard) <= 3*pullHeartbeat
 }
 
+// credit is how many messages a standing pull may still bring.
+func (p *puller) credit() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.session == nil {
+		return 0
+	}
+	return p.session.credit
+}
+
 // sweep asks for up to n messages that wait now, and reports whether there were any.
 func (p *puller) sweep(ctx context.Context, n int) bool {
 	s, err := p.open()
