@@ -205,6 +205,7 @@ func (s *Server) Run(ctx context.Context) error {
 		return fmt.Errorf("api: %w", err)
 	case <-ctx.Done():
 	}
+	server.SetKeepAlivesEnabled(false) // replies say so, and idle connections end
 	s.drain(cancelCalls)
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closePatience)
 	defer cancel()

@@ -17,7 +17,7 @@
 //	   |                   |   <---------------     |                      |
 //	   | deadline, caller  |    returned, or its    | GONE: dropped        | worker lost, deadline,
 //	   | gone, queue full  |    worker died: 2 s    | unrun                | caller gone (aborted)
-//	   v                   v                        v                      v
+//	   |                   |                        |                      |
 //	 ended               deleted                 acknowledged            ended
 //
 // A front end has one inbox for all its calls: acknowledgements of publishes come to hr.fe.<id>.<call>, frames of

@@ -119,8 +119,12 @@ func (p *process) frontEnd(ctx context.Context) ([]stage, *api.Server, *broker.F
 		return nil, nil, nil, err
 	}
 	a := p.cfg.API
-	server, err := api.New(api.Config{
-		Listen: a.Listen, MaxBody: a.MaxBody, SyncTimeout: a.SyncTimeout, ShutdownGrace: a.ShutdownGrace,
+	grace := a.ShutdownGrace
+	if grace == 0 {
+		grace = -1 // none; to api, 0 is the default
+	}
+	server, err := api.New(api.Config{ //nolint:contextcheck // handlers have the contexts of their requests
+		Listen: a.Listen, MaxBody: a.MaxBody, SyncTimeout: a.SyncTimeout, ShutdownGrace: grace,
 		TrustedProxies: a.TrustedProxies, Version: Version(),
 	}, api.Deps{
 		Broker: lane{front}, Budget: budget.New(half), Table: p.cfg.Table, Logger: p.log,
