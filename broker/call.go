@@ -62,13 +62,19 @@ func (c *call) queue() {
 	}
 }
 
-// end offers an outcome; only the first one counts.
+// end offers an outcome; only the first one counts, and none when the caller has gone: nobody would give its
+// bytes back.
 func (c *call) end(o outcome) {
-	select {
-	case c.outcome <- o:
-	default:
-		o.result.Release()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state != callWithdrawn {
+		select {
+		case c.outcome <- o:
+			return
+		default:
+		}
 	}
+	o.result.Release()
 }
 
 // claim takes the call for worker, and says how much time is left. Only one worker gets it; the same one may

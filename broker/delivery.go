@@ -23,10 +23,12 @@ const (
 	leaseLife = 1500 * time.Millisecond
 	// claimPatience is how long a claim waits for the front end's answer.
 	claimPatience = time.Second
-	// maxDeliver bounds how often a message is leased: what kills three workers kills the fourth.
-	maxDeliver = 3
+	// maxDeliver bounds how often a message is leased. A lease that is returned counts, and where several routes
+	// share few slots a message can be returned several times in a row; past the bound it would wait unseen.
+	maxDeliver = 64
 
-	ack, nak = "+ACK", "-NAK" // what JetStream takes as a lease's end
+	ack, nak = "+ACK", "-NAK"              // what JetStream takes as a lease's end
+	nakLater = `-NAK {"delay": 500000000}` // for half a second nobody gets it
 )
 
 var (
@@ -51,6 +53,9 @@ func (d *Delivery) Route() string { return d.envelope.route }
 
 // Return gives the request back; another slot, here or elsewhere, gets it at once.
 func (d *Delivery) Return() { d.settle(nak) }
+
+// refuse gives back what this worker cannot read, and leaves another one time to get it.
+func (d *Delivery) refuse() { d.settle(nakLater) }
 
 func (d *Delivery) settle(verdict string) {
 	if d.msg == nil {

@@ -128,6 +128,6 @@ func readFail(data []byte) *fault.Error {
 	}
 	return &fault.Error{
 		Code: wf.Code, Message: wf.Message, Status: wf.Status, Detail: wf.Detail, Param: wf.Param,
-		RetryAfter: time.Duration(wf.RetryAfter) * time.Millisecond,
+		RetryAfter: time.Duration(min(max(wf.RetryAfter, 0), 1<<40)) * time.Millisecond,
 	}
 }

@@ -348,7 +348,7 @@ func (s *session) receive(msg *nats.Msg) {
 	switch {
 	case err != nil:
 		d.worker.log.Error("unreadable request; returned for another worker", "subject", msg.Subject, "error", err)
-		d.Return()
+		d.refuse()
 	case closed:
 		d.envelope = envelope
 		d.Return()
@@ -379,7 +379,7 @@ func (s *session) receiveStatus(status string, msg *nats.Msg) {
 		return
 	case "408": // the rest of one pull has expired
 		rest, err := strconv.Atoi(msg.Header.Get("Nats-Pending-Messages"))
-		if err != nil {
+		if err != nil || rest < 0 {
 			rest = s.credit
 		}
 		s.credit = max(s.credit-rest, 0)
