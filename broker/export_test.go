@@ -1,0 +1,359 @@
+package broker
+
+import (
+	"log/slog"
+	"math"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"headrace/internal/budget"
+	"headrace/internal/fault"
+	"headrace/internal/inference"
+)
+
+// What fuzz targets and tests need of the inside. Nothing here is in a binary.
+
+// PieceSize is what one message of a parcel carries, InlineRequest and InlineReply what travels at once.
+const (
+	PieceSize     = pieceSize
+	InlineRequest = inlineRequest
+	InlineReply   = inlineReply
+	MaxDetail     = maxDetail
+	MaxParts      = maxParts
+)
+
+// EncodeRequest gives the bytes of what differs from call to call.
+func EncodeRequest(req *inference.Request) []byte {
+	var w writer
+	writeRequest(&w, req)
+	segments, _ := w.finish()
+	return joined(nil, segments)
+}
+
+// DecodeRequest is its inverse.
+func DecodeRequest(data []byte) (*inference.Request, error) {
+	req := new(inference.Request)
+	return req, readRequest(data, req)
+}
+
+// EncodeResult gives a result's bytes.
+func EncodeResult(res *inference.Result) []byte {
+	var w writer
+	writeResult(&w, res)
+	segments, _ := w.finish()
+	return joined(nil, segments)
+}
+
+// DecodeResult is its inverse.
+func DecodeResult(data []byte) (*inference.Result, error) { return readResult(data) }
+
+// Ref is a parcelRef.
+type Ref struct {
+	Holder string
+	ID     uint64
+	Size   int64
+	Digest uint32
+}
+
+// Envelope is an envelope. Request is what follows inline, Ref where to pull it from otherwise.
+type Envelope struct {
+	FrontEnd  string
+	Call      uint64
+	Remaining time.Duration
+	RequestID string
+	Route     string
+	Kind      inference.Type
+	Ref       *Ref
+	Request   []byte
+}
+
+// Encode gives the message.
+func (e *Envelope) Encode() []byte {
+	in := envelope{
+		frontEnd: e.FrontEnd, call: e.Call, remaining: e.Remaining, requestID: e.RequestID, route: e.Route,
+		kind: e.Kind, request: [][]byte{e.Request},
+	}
+	if e.Ref != nil {
+		in.parcel = &parcelRef{holder: e.Ref.Holder, id: e.Ref.ID, size: e.Ref.Size, digest: e.Ref.Digest}
+	}
+	return in.encode()
+}
+
+// DecodeEnvelope is its inverse.
+func DecodeEnvelope(data []byte) (*Envelope, error) {
+	in, err := decodeEnvelope(data)
+	if err != nil {
+		return nil, err
+	}
+	e := &Envelope{
+		FrontEnd: in.frontEnd, Call: in.call, Remaining: in.remaining, RequestID: in.requestID, Route: in.route,
+		Kind: in.kind, Request: in.inline,
+	}
+	if p := in.parcel; p != nil {
+		e.Ref = &Ref{p.holder, p.id, p.size, p.digest}
+	}
+	return e, nil
+}
+
+// Frame is any frame, with the fields that its kind has.
+type Frame struct {
+	Kind  byte
+	Call  uint64
+	Name  string // worker of a claim, front end of a cancel or a ping
+	Left  time.Duration
+	Calls []uint64
+	Ref   Ref
+}
+
+// Encode gives the frame's bytes; nil for kinds that are tested elsewhere.
+func (f Frame) Encode() []byte {
+	switch frameKind(f.Kind) {
+	case frameClaim:
+		return claimFrame(f.Call, f.Name)
+	case frameGo:
+		return goFrame(f.Call, f.Left)
+	case frameGone:
+		return goneFrame(f.Call)
+	case frameCancel:
+		return cancelFrame(f.Call, f.Name)
+	case framePing:
+		return pingFrame(f.Name, f.Calls)
+	case framePong:
+		return pongFrame(f.Calls)
+	case frameOffer:
+		w := newFrame(frameOffer, f.Call)
+		w.ref(&parcelRef{f.Ref.Holder, f.Ref.ID, f.Ref.Size, f.Ref.Digest})
+		return w.tail
+	case frameReply, frameFail:
+	}
+	return nil
+}
+
+// DecodeFrame reads a frame as its receivers do; ok is false when it is broken or of an unknown kind.
+func DecodeFrame(data []byte) (f Frame, ok bool) {
+	kind, call, r := openFrame(data)
+	f = Frame{Kind: byte(kind), Call: call}
+	switch kind {
+	case frameClaim, frameCancel:
+		f.Name = r.string()
+	case frameGo:
+		f.Left = time.Duration(min(r.uint(), 1<<40)) * time.Millisecond
+	case frameGone:
+	case framePing:
+		f.Name = r.string()
+		f.Calls = r.calls()
+	case framePong:
+		f.Calls = r.calls()
+	case frameOffer:
+		ref := r.ref()
+		f.Ref = Ref{ref.holder, ref.id, ref.size, ref.digest}
+	case frameReply, frameFail:
+		return f, false
+	default:
+		return f, false
+	}
+	return f, r.done() == nil
+}
+
+// EncodeFail gives the frame of a failure.
+func EncodeFail(call uint64, err *fault.Error) []byte { return failFrame(call, err) }
+
+// DecodeFail reads what follows a failure's kind and call.
+func DecodeFail(data []byte) *fault.Error { return readFail(data) }
+
+// OpenFrame gives a frame's kind, call and rest.
+func OpenFrame(data []byte) (kind byte, call uint64, rest []byte, err error) {
+	k, call, r := openFrame(data)
+	return byte(k), call, r.rest, r.err
+}
+
+// DecodePresence gives the fields of an announcement.
+func DecodePresence(data []byte) (worker string, routes map[string]int, leaving bool, err error) {
+	p, err := readPresence(data)
+	if err != nil {
+		return "", nil, false, err
+	}
+	return p.Worker, p.Routes, p.Leaving, nil
+}
+
+// Roster is what a front end knows of workers.
+type Roster struct{ r *roster }
+
+// NewRoster makes an empty one.
+func NewRoster() Roster { return Roster{newRoster()} }
+
+// Note takes an announcement in; a broken one is ignored, as everywhere.
+func (r Roster) Note(data []byte, now time.Time) {
+	if p, err := readPresence(data); err == nil {
+		r.r.note(p, now)
+	}
+}
+
+// Serves counts the workers of a route.
+func (r Roster) Serves(route string) int {
+	workers, _, _ := r.r.serves(route)
+	return workers
+}
+
+// Expire removes the silent ones.
+func (r Roster) Expire(now time.Time) { r.r.expire(now) }
+
+// Size is how many workers and routes it remembers.
+func (r Roster) Size() (workers, routes int) { return len(r.r.workers), len(r.r.slots) }
+
+// Outcome is what a message made of a call: nothing, or what its caller gets.
+type Outcome struct {
+	Ended  bool
+	Result *inference.Result
+	Err    error
+	Offer  *Ref
+}
+
+// Solo is a front end without a connection that has one call, number 1, in flight.
+type Solo struct {
+	f *FrontEnd
+	c *call
+}
+
+// NewSolo makes one.
+func NewSolo(route *inference.Route) (*Solo, error) {
+	f, err := NewFrontEnd(Dial{URL: "nats://nowhere"}, budget.New(math.MaxInt64), slog.New(slog.DiscardHandler))
+	if err != nil {
+		return nil, err
+	}
+	f.link = &link{} // whose nil connection refuses everything
+	c := &call{
+		id: 1, route: route, lane: laneOf(route), deadline: time.Now().Add(time.Hour), began: time.Now(),
+		outcome: make(chan outcome, 1), again: make(chan struct{}, 1),
+	}
+	f.calls.put(c)
+	return &Solo{f, c}, nil
+}
+
+// Receive hands the front end a message on the part of its inbox called tail.
+func (s *Solo) Receive(tail string, status string, data []byte) Outcome {
+	msg := &nats.Msg{Subject: prefixFrontEnd + s.f.id + "." + tail, Data: data}
+	if status != "" {
+		msg.Header = nats.Header{"Status": []string{status}}
+	}
+	s.f.receive(msg)
+	select {
+	case o := <-s.c.outcome:
+		out := Outcome{Ended: true, Result: o.result, Err: o.err}
+		if o.offer != nil {
+			out.Offer = &Ref{o.offer.holder, o.offer.id, o.offer.size, o.offer.digest}
+		}
+		return out
+	default:
+		return Outcome{}
+	}
+}
+
+// Sequence is where the call's message is stored; 0 when that is not known.
+func (s *Solo) Sequence() uint64 {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	return s.c.sequence
+}
+
+// Holder is who claimed the call.
+func (s *Solo) Holder() string { return s.c.holder() }
+
+// Withdraw makes the caller leave.
+func (s *Solo) Withdraw() { s.f.leave(s.c) }
+
+// AnswerLate is an answer of the same process that has found the call just before its caller left.
+func (s *Solo) AnswerLate(result *inference.Result) { s.c.end(outcome{result: result, reserved: true}) }
+
+// SoloWorker is a worker without a connection.
+type SoloWorker struct {
+	w *WorkerEnd
+	p *puller
+}
+
+// NewSoloWorker makes one that pulls from route and waits for claim number 1.
+func NewSoloWorker(route *inference.Route) (*SoloWorker, error) {
+	w, err := NewWorkerEnd(Dial{URL: "nats://nowhere"}, budget.New(math.MaxInt64), slog.New(slog.DiscardHandler))
+	if err != nil {
+		return nil, err
+	}
+	w.link = &link{}
+	return &SoloWorker{w, w.Intake([]*inference.Route{route}).pullers[0]}, nil
+}
+
+// Control hands the worker a control message.
+func (s *SoloWorker) Control(data []byte) {
+	s.w.receiveControl(&nats.Msg{Subject: prefixWorker + s.w.id + ".c", Data: data})
+}
+
+// Answer hands the worker the answer to a claim and gives what the claim makes of it.
+func (s *SoloWorker) Answer(data []byte) (granted bool, left time.Duration) {
+	answer := make(chan claimAnswer, 1)
+	s.w.mu.Lock()
+	s.w.claims[1] = answer
+	s.w.mu.Unlock()
+	s.w.receiveAnswer(&nats.Msg{Subject: prefixWorker + s.w.id + ".g.1", Data: data})
+	a := <-answer
+	return a.granted, a.left
+}
+
+// Pulled hands a standing pull for credit messages one message, and gives how many it waits for then and how
+// many requests it has accepted in all.
+func (s *SoloWorker) Pulled(credit int, header map[string]string, data []byte) (left, accepted int) {
+	session := &session{puller: s.p, credit: credit, idle: make(chan struct{}, 1)}
+	msg := &nats.Msg{Subject: "infer.x", Data: data, Header: nats.Header{}}
+	for key, value := range header {
+		msg.Header[key] = []string{value}
+	}
+	session.receive(msg)
+	s.p.intake.mu.Lock()
+	defer s.p.intake.mu.Unlock()
+	return session.credit, len(s.p.intake.got)
+}
+
+// Parcels is one end of transfers without a connection.
+type Parcels struct{ p *parcels }
+
+// NewParcels makes one.
+func NewParcels() Parcels { return Parcels{newParcels("end", nil, budget.New(math.MaxInt64))} }
+
+// Hold keeps segments, as parcel number 1 of a new end.
+func (p Parcels) Hold(segments [][]byte, size int64) uint64 { return p.p.hold(segments, size, nil).id }
+
+// Ask hands the end an ask for a piece.
+func (p Parcels) Ask(data []byte) { p.p.answer(&nats.Msg{Data: data}) }
+
+// Held counts parcels.
+func (p Parcels) Held() int { return p.p.count() }
+
+// Slice is the piece of a parcel that an ask for offset and size gets.
+func (p Parcels) Slice(id uint64, offset, size int64) []byte { return p.p.held[id].slice(offset, size) }
+
+// Take hands the end a piece of a transfer of size bytes; it gives the buffer, the number of the piece that
+// arrived or -1, and the failure.
+func (p Parcels) Take(size int, status string, data []byte) (buf []byte, piece int, err error) {
+	t := &transfer{buf: make([]byte, size), arrived: make(chan int, 1), failed: make(chan error, 1)}
+	p.p.transfers[7] = t
+	msg := &nats.Msg{Subject: prefixPieces + p.p.id + ".7", Data: data}
+	if status != "" {
+		msg.Header = nats.Header{"Status": []string{status}}
+	}
+	p.p.take(msg)
+	piece = -1
+	select {
+	case piece = <-t.arrived:
+	case err = <-t.failed:
+	default:
+	}
+	return t.buf, piece, err
+}
+
+// AskFor is the ask for a piece.
+func AskFor(id uint64, offset, size int64) []byte { return askFor(&parcelRef{id: id}, offset, size) }
+
+// Token encodes a name for a subject.
+func Token(name string) string { return token(name) }
+
+// ShardOfStream is the inverse of a stream's name.
+func ShardOfStream(stream string) (int, bool) { return shardOfStream(stream) }
