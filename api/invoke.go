@@ -43,12 +43,8 @@ func (s *Server) invoke(c call) error {
 	if route == nil && c.name != "" {
 		return noRoute(c.path.voice, c.name) // taken away since the path was matched
 	}
-	most := s.cfg.SyncTimeout
-	if route != nil && route.SyncTimeout > 0 {
-		most = route.SyncTimeout
-	}
 	began := time.Now()
-	wait, err := patience(c.r, most)
+	wait, err := s.patience(c.r, route)
 	if err != nil {
 		return err
 	}
@@ -65,8 +61,8 @@ func (s *Server) invoke(c call) error {
 		if route, err = lookup(table, text, c.path.wants); err != nil {
 			return err
 		}
-		if route.SyncTimeout > 0 {
-			wait = min(wait, route.SyncTimeout)
+		if wait, err = s.patience(c.r, route); err != nil {
+			return err
 		}
 	}
 	speaks := c.path.dialect(route)
@@ -91,6 +87,14 @@ func (s *Server) invoke(c call) error {
 	}
 	defer res.Release()
 	return s.respond(ctx, c.w, speaks, a, res)
+}
+
+// patience is how long a call on route may take; a route that is not known yet gets the front end's time.
+func (s *Server) patience(r *http.Request, route *inference.Route) (time.Duration, error) {
+	if route != nil && route.SyncTimeout > 0 {
+		return patience(r, route.SyncTimeout)
+	}
+	return patience(r, s.cfg.SyncTimeout)
 }
 
 // ended is what a failed call failed of, when its context tells it better than the broker can.

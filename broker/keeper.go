@@ -20,7 +20,8 @@ const maxStreamMessages = 1_000_000
 // for one. It works the same on the embedded and on an external server.
 type Keeper struct {
 	dial    Dial
-	maxWait time.Duration
+	maxWait time.Duration // owned by Run
+	longer  chan time.Duration
 	log     *slog.Logger
 }
 
@@ -33,7 +34,20 @@ func NewKeeper(dial Dial, maxWait time.Duration, log *slog.Logger) (*Keeper, err
 	if maxWait <= 0 {
 		return nil, fmt.Errorf("broker: longest wait %s is not positive", maxWait)
 	}
-	return &Keeper{dial: dial, maxWait: maxWait, log: log}, nil
+	return &Keeper{dial: dial, maxWait: maxWait, longer: make(chan time.Duration, 1), log: log}, nil
+}
+
+// SetMaxWait changes the longest synchronous wait while the keeper runs. Messages may be kept for longer from
+// then on, never shorter.
+func (k *Keeper) SetMaxWait(maxWait time.Duration) {
+	select {
+	case <-k.longer: // an older one that nobody has taken
+	default:
+	}
+	select {
+	case k.longer <- maxWait:
+	default:
+	}
 }
 
 // Run answers until ctx ends.
@@ -62,7 +76,29 @@ func (k *Keeper) Run(ctx context.Context) error {
 			return nil
 		case msg := <-asked:
 			k.answer(ctx, l, msg)
+		case maxWait := <-k.longer:
+			k.lengthen(ctx, l, maxWait)
 		}
+	}
+}
+
+// lengthen changes the streams that exist.
+func (k *Keeper) lengthen(ctx context.Context, l *link, maxWait time.Duration) {
+	if maxWait <= k.maxWait {
+		return
+	}
+	k.maxWait = maxWait
+	names := l.js.StreamNames(ctx)
+	for name := range names.Name() {
+		if _, ours := shardOfStream(name); !ours {
+			continue
+		}
+		if err := k.ensure(ctx, l, name); err != nil {
+			k.log.Error("cannot keep calls for longer", "stream", name, "error", err)
+		}
+	}
+	if err := names.Err(); err != nil {
+		k.log.Error("cannot list streams", "error", err)
 	}
 }
 

@@ -41,10 +41,14 @@ type Worker struct {
 	quit    context.CancelFunc
 	running sync.WaitGroup // pools and clients
 
-	mu     sync.Mutex
-	pools  map[string]*pool
-	closed bool
+	mu      sync.Mutex
+	pools   map[string]*pool
+	started bool
+	closed  bool
 }
+
+// ErrNotStarted says that Apply was called before Run had applied its own table.
+var ErrNotStarted = errors.New("worker: it does not run yet")
 
 // New validates; nothing runs before Run.
 func New(cfg Config, deps Deps) (*Worker, error) {
@@ -68,7 +72,11 @@ func New(cfg Config, deps Deps) (*Worker, error) {
 func (w *Worker) Run(ctx context.Context, table *inference.Table) error {
 	defer w.stop(nil)
 	defer w.quit()
-	if err := w.Apply(nil, table); err != nil {
+	w.mu.Lock()
+	w.started = true
+	err := w.apply(nil, table)
+	w.mu.Unlock()
+	if err != nil {
 		return err
 	}
 	<-ctx.Done()
@@ -90,11 +98,19 @@ func (w *Worker) Run(ctx context.Context, table *inference.Table) error {
 }
 
 // Apply starts and ends pools so that they fit the new table. Calls that run go on; what waits is taken by
-// the new pools. Tables are immutable; nil is the empty one. After Run has ended, or when a route of the new
-// table cannot be served, it changes nothing.
+// the new pools. Tables are immutable; nil is the empty one. Before Run has begun it returns ErrNotStarted; after
+// Run has ended, or when a route of the new table cannot be served, it changes nothing.
 func (w *Worker) Apply(old, next *inference.Table) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if !w.started {
+		return ErrNotStarted
+	}
+	return w.apply(old, next)
+}
+
+// apply must be called with mu held.
+func (w *Worker) apply(old, next *inference.Table) error {
 	if w.closed {
 		return nil
 	}

@@ -50,6 +50,7 @@ type process struct {
 	out    func(format string, args ...any)
 	server *broker.Server // the embedded one; nil when there is none here
 	dial   broker.Dial
+	reload *reloader
 }
 
 // open reads flags, configuration and logger.
@@ -75,6 +76,7 @@ func (inv *invocation) open(more func(*flag.FlagSet)) (*process, error) {
 	p := &process{cfg: cfg, log: log, dial: broker.Dial{
 		URL: b.URL, User: b.User, Password: b.Password, Credentials: b.Credentials, TLSCA: b.TLSCA,
 	}}
+	p.reload = newReloader(cfg, log)
 	if b.URL == "" {
 		p.dial.URL = "nats://" + b.Listen
 	}
@@ -108,6 +110,7 @@ func (p *process) keeper() (stage, error) {
 	if err != nil {
 		return stage{}, err
 	}
+	p.reload.apply = append(p.reload.apply, func(next *config.Config) { keeper.SetMaxWait(next.LongestWait()) })
 	return stage{"keeper", keeper.Run}, nil
 }
 
@@ -135,6 +138,7 @@ func (p *process) frontEnd(ctx context.Context) ([]stage, *api.Server, *broker.F
 	if err := server.Listen(ctx); err != nil { // a port that is taken should fail before anything starts
 		return nil, nil, nil, fmt.Errorf("%w; stop what uses it, or set api.listen", err)
 	}
+	p.reload.apply = append(p.reload.apply, func(next *config.Config) { server.Apply(next.Table) })
 	return []stage{{"front end", front.Run}, {"api", server.Run}}, server, front, nil
 }
 
@@ -160,6 +164,9 @@ func (p *process) workers(filter worker.Filter) ([]stage, *broker.WorkerEnd, err
 	if err != nil {
 		return nil, nil, err
 	}
+	tables := newRetiring(pools, p.cfg.Table, p.log)
+	p.reload.tick = append(p.reload.tick, tables.expire)
+	p.reload.apply = append(p.reload.apply, func(next *config.Config) { tables.change(next.Table, time.Now()) })
 	run := func(ctx context.Context) error { return pools.Run(ctx, p.cfg.Table) }
 	return []stage{{"worker end", end.Run}, {"worker", run}}, end, nil
 }
@@ -182,17 +189,17 @@ func runUp(ctx context.Context, inv *invocation) error {
 		return err
 	}
 	p.dial.Local = broker.NewLocal()
-	fronts, server, front, err := p.frontEnd(ctx)
+	workers, end, err := p.workers(worker.Filter{}) // first, so that a new route has a worker when callers see it
 	if err != nil {
 		return err
 	}
-	workers, end, err := p.workers(worker.Filter{})
+	fronts, server, front, err := p.frontEnd(ctx)
 	if err != nil {
 		return err
 	}
 	stages = append(stages, keeper, fronts[0])
 	stages = append(stages, workers...)
-	stages = append(stages, fronts[1], stage{"ready", func(ctx context.Context) error {
+	stages = append(stages, fronts[1], stage{"reload", p.reload.run}, stage{"ready", func(ctx context.Context) error {
 		return p.announce(ctx, server, front.Ready, end.Ready)
 	}})
 	return runStages(ctx, stages)
@@ -244,7 +251,7 @@ func runBroker(ctx context.Context, inv *invocation) error {
 	if err != nil {
 		return err
 	}
-	stages = append(stages, keeper, stage{"ready", func(ctx context.Context) error {
+	stages = append(stages, keeper, stage{"reload", p.reload.run}, stage{"ready", func(ctx context.Context) error {
 		if p.server == nil {
 			p.log.Info("the broker role looks after streams on another server", "url", broker.Redact(p.cfg.Broker.URL))
 		} else {
@@ -269,7 +276,7 @@ func runAPI(ctx context.Context, inv *invocation) error {
 	if err != nil {
 		return err
 	}
-	stages = append(stages, stage{"ready", func(ctx context.Context) error {
+	stages = append(stages, stage{"reload", p.reload.run}, stage{"ready", func(ctx context.Context) error {
 		return p.announce(ctx, server, front.Ready)
 	}})
 	return runStages(ctx, stages)
@@ -293,7 +300,7 @@ func runWorker(ctx context.Context, inv *invocation) error {
 	if err != nil {
 		return err
 	}
-	stages = append(stages, stage{"ready", func(ctx context.Context) error {
+	stages = append(stages, stage{"reload", p.reload.run}, stage{"ready", func(ctx context.Context) error {
 		if await(ctx, end.Ready) == nil {
 			p.log.Info("the worker is ready", "worker", end.ID(), "pid", os.Getpid())
 			<-ctx.Done()

@@ -22,6 +22,8 @@ type Config struct {
 	Broker Broker
 	Worker Worker
 	Table  *inference.Table
+
+	used []string // paths of the files that values were taken from
 }
 
 // API is the table [api].

@@ -45,6 +45,7 @@ func Parse(name string, text []byte) (*Config, error) {
 		})
 		return nil, &InvalidError{Problems: doc.problems}
 	}
+	c.used = doc.used
 	return c, nil
 }
 

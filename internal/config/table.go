@@ -15,6 +15,7 @@ type document struct {
 	file     string
 	lines    map[string]int // key path -> line
 	problems []Problem
+	used     []string // paths of files that values were taken from
 }
 
 // complain reports a problem at a key; the nearest key above it that stands in the file gives the line.
@@ -100,6 +101,9 @@ func (t *table) text(name, fallback string) string {
 // secret is text that may be written env:NAME or file:PATH.
 func (t *table) secret(name string) string {
 	s := t.text(name, "")
+	if path, ok := strings.CutPrefix(s, "file:"); ok {
+		t.doc.used = append(t.doc.used, path)
+	}
 	value, err := resolve(s)
 	if err != nil {
 		t.complain(name, "", "%v", err)
