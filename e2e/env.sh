@@ -15,6 +15,24 @@ install_uv() {
   "$uv/bin/pip" install --quiet --disable-pip-version-check "uv==$uv_version"
 }
 
+# One installation at a time: a folder is made by one process only, on every system.
+lock=$root/.cache/py/lock
+acquire() {
+  mkdir -p "$root/.cache/py"
+  until mkdir "$lock" 2>/dev/null; do
+    # The lock of a process that was killed is nobody's.
+    holder=$(cat "$lock/pid" 2>/dev/null || true)
+    if [ -n "$holder" ] && ! kill -0 "$holder" 2>/dev/null; then
+      rm -rf "$lock"
+    else
+      sleep 0.2
+    fi
+  done
+  echo $$ >"$lock/pid"
+  trap 'rm -rf "$lock"' EXIT
+}
+acquire
+
 for name in "$@"; do
   requirements=$root/e2e/clients/$name/requirements.txt
   [ "$name" = models ] && requirements=$root/e2e/models/requirements.txt
@@ -22,7 +40,6 @@ for name in "$@"; do
   stamp=$(cat "$requirements" <("$python" --version) | cksum)
   [ "$(cat "$target/stamp" 2>/dev/null || true)" = "$stamp" ] && continue
   echo "installing the Python environment \"$name\"" >&2
-  mkdir -p "$root/.cache/py"
   install_uv
   rm -rf "$target"
   "$uv/bin/uv" venv --quiet --python "$(command -v "$python")" "$target"
