@@ -1,0 +1,39 @@
+package job
+
+import (
+	"math/rand/v2"
+	"time"
+
+	"headrace/internal/fault"
+)
+
+const (
+	firstPause = time.Second
+	// MaxPause is the longest pause before another attempt, unless the model server asks for more.
+	MaxPause = 10 * time.Minute
+)
+
+// Retryable reports whether another attempt can help: the model server was away, overloaded or too slow, or the
+// broker could not carry the call. What the model server refused or answered in a wrong shape stays so.
+func Retryable(f *fault.Error) bool {
+	switch f.Code {
+	case fault.UpstreamUnavailable, fault.UpstreamTimeout, fault.QueueFull, fault.NoWorkers, fault.ShuttingDown, fault.RateLimited:
+		return true
+	case fault.UpstreamError:
+		return f.Status == 429 || f.Status == 502 || f.Status == 503 || f.Status == 504
+	case fault.Invalid, fault.NotFound, fault.MethodNotAllowed, fault.TooLarge, fault.UpstreamBadResponse,
+		fault.Deadline, fault.NotImplemented, fault.Internal:
+		return false
+	}
+	return false
+}
+
+// Pause is the time before the attempt after attempt, with full jitter: anything between nothing and a bound that
+// doubles each time, so that many jobs that failed together do not come back together.
+func Pause(attempt int) time.Duration {
+	bound := MaxPause
+	if attempt < 10 {
+		bound = min(firstPause<<max(attempt, 0), MaxPause)
+	}
+	return rand.N(bound) + time.Millisecond
+}
