@@ -172,6 +172,7 @@ type Claim struct {
 	stopTimer   context.CancelFunc
 	releaseBody func()
 	parcel      atomic.Uint64 // of an answer that was offered; 0 before
+	aborted     atomic.Bool   // the caller has gone
 	once        sync.Once
 }
 
@@ -188,6 +189,7 @@ func (w *WorkerEnd) enter(c *Claim) bool {
 
 // abort ends the claim's context because its caller has gone.
 func (c *Claim) abort() {
+	c.aborted.Store(true)
 	c.cancel(ErrGone)
 	if parcel := c.parcel.Load(); parcel != 0 {
 		c.worker.parcels.drop(parcel)
@@ -246,6 +248,10 @@ func (c *Claim) Answer(ctx context.Context, result *inference.Result) error {
 		c.finish()
 	})
 	c.parcel.Store(ref.id)
+	if c.aborted.Load() { // nobody will pull it, and abort may have come too early to drop it
+		c.worker.parcels.drop(ref.id)
+		return nil
+	}
 	frame := newFrame(frameOffer, c.key.call)
 	frame.ref(ref)
 	if err := c.tell(ctx, frame.tail); err != nil {
