@@ -357,3 +357,13 @@ func Token(name string) string { return token(name) }
 
 // ShardOfStream is the inverse of a stream's name.
 func ShardOfStream(stream string) (int, bool) { return shardOfStream(stream) }
+
+// Left counts what a front end still remembers: calls, and parcels it holds for workers.
+func (f *FrontEnd) Left() int { return len(f.calls.all()) + f.parcels.count() }
+
+// Left counts what a worker still remembers: running calls, and parcels it holds for front ends.
+func (w *WorkerEnd) Left() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.running) + w.parcels.count()
+}

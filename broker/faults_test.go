@@ -12,295 +12,288 @@ import (
 	"time"
 
 	"headrace/broker"
-	"headrace/internal/budget"
 	"headrace/internal/fault"
 	"headrace/internal/inference"
 )
 
-// hold makes a handler that reports each claim and answers when it is told to.
-func hold(tb testing.TB) (handle func(context.Context, *broker.Claim), claimed chan *broker.Claim, proceed chan struct{}) {
-	tb.Helper()
-	claimed, proceed = make(chan *broker.Claim, 100), make(chan struct{})
-	return func(ctx context.Context, c *broker.Claim) {
-		claimed <- c
-		select {
-		case <-proceed:
-			if err := c.Answer(ctx, &inference.Result{Items: [][]byte{[]byte(`"done"`)}}); err != nil {
-				tb.Logf("answer: %v", err)
-			}
-		case <-ctx.Done():
-			c.Drop()
-		}
-	}, claimed, proceed
-}
-
 func TestLargeRepliesDoNotDisturbSmallCalls(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, "127.0.0.1:0")
-	big, small := testRoute("big"), testRoute("small")
-	size := 20 << 20
-	if raceDetector {
-		size = 2 << 20
-	}
-	payload := bytes.Repeat([]byte("0123456789abcdef"), size/16)
-	r.serve(32, func(ctx context.Context, c *broker.Claim) {
-		if err := c.Answer(ctx, &inference.Result{Items: [][]byte{payload}}); err != nil {
-			t.Errorf("answer: %v", err)
+	each(t, func(r *rig) {
+		t := r.tb
+		big, small := testRoute("big"), testRoute("small")
+		size := 20 << 20
+		if raceDetector {
+			size = 2 << 20
 		}
-	}, big)
-	r.serve(4, echo(t), small)
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Second)
-	defer cancel()
-	warm, err := r.front.Call(ctx, small, request(small, `"y"`)) // streams and consumers come with the first call
-	if err != nil {
-		t.Fatal(err)
-	}
-	warm.Release()
-	var large sync.WaitGroup
-	var left atomic.Int64
-	left.Store(32)
-	for range 32 {
-		large.Go(func() {
-			defer left.Add(-1)
-			res, err := r.front.Call(ctx, big, request(big, `"x"`))
-			if err != nil {
-				t.Errorf("large: %v", err)
-				return
+		payload := bytes.Repeat([]byte("0123456789abcdef"), size/16)
+		var given atomic.Int64
+		r.account("large answers", given.Load)
+		r.serve(32, func(ctx context.Context, c *broker.Claim) {
+			res := &inference.Result{Items: [][]byte{payload}}
+			given.Add(1)
+			res.OnRelease(func() { given.Add(-1) })
+			if err := c.Answer(ctx, res); err != nil {
+				t.Errorf("answer: %v", err)
 			}
-			if len(res.Items) != 1 || !bytes.Equal(res.Items[0], payload) {
-				t.Errorf("large: the reply is not whole: %d items", len(res.Items))
+		}, big)
+		r.serve(4, r.echo, small)
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Second)
+		defer cancel()
+		warm, err := r.front.Call(ctx, small, request(small, `"y"`)) // streams and consumers come with the first call
+		if err != nil {
+			t.Fatal(err)
+		}
+		warm.Release()
+		var large sync.WaitGroup
+		var left atomic.Int64
+		left.Store(32)
+		for range 32 {
+			large.Go(func() {
+				defer left.Add(-1)
+				res, err := r.front.Call(ctx, big, request(big, `"x"`))
+				if err != nil {
+					t.Errorf("large: %v", err)
+					return
+				}
+				if len(res.Items) != 1 || !bytes.Equal(res.Items[0], payload) {
+					t.Errorf("large: the reply is not whole: %d items", len(res.Items))
+				}
+				res.Release()
+			})
+		}
+		worst, calls := time.Duration(0), 0
+		for left.Load() > 0 {
+			began := time.Now()
+			res, err := r.front.Call(ctx, small, request(small, `"y"`))
+			if err != nil {
+				t.Fatalf("small: %v", err)
 			}
 			res.Release()
-		})
-	}
-	worst, calls := time.Duration(0), 0
-	for left.Load() > 0 {
-		began := time.Now()
-		res, err := r.front.Call(ctx, small, request(small, `"y"`))
-		if err != nil {
-			t.Fatalf("small: %v", err)
+			worst, calls = max(worst, time.Since(began)), calls+1
 		}
-		res.Release()
-		worst, calls = max(worst, time.Since(began)), calls+1
-	}
-	large.Wait()
-	t.Logf("%d small calls beside 32 replies of %d bytes, the slowest took %s", calls, size, worst)
-	if worst > time.Second {
-		t.Errorf("a small call took %s", worst)
-	}
+		large.Wait()
+		t.Logf("%d small calls beside 32 replies of %d bytes, the slowest took %s", calls, size, worst)
+		if worst > time.Second {
+			t.Errorf("a small call took %s", worst)
+		}
+	}, overTCP, locally)
 }
 
 func TestLargeBodyReachesItsWorker(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, "127.0.0.1:0")
-	route := testRoute("body")
-	text := `"` + strings.Repeat("x", 30<<20) + `"`
-	r.serve(1, func(ctx context.Context, c *broker.Claim) {
-		got := strconv.Itoa(len(c.Request.Items[0]))
-		if err := c.Answer(ctx, &inference.Result{Items: [][]byte{[]byte(got)}}); err != nil {
-			t.Errorf("answer: %v", err)
+	each(t, func(r *rig) {
+		t := r.tb
+		route := testRoute("body")
+		text := `"` + strings.Repeat("x", 30<<20) + `"`
+		r.serve(1, func(ctx context.Context, c *broker.Claim) {
+			got := strconv.Itoa(len(c.Request.Items[0]))
+			if err := c.Answer(ctx, &inference.Result{Items: [][]byte{[]byte(got)}}); err != nil {
+				t.Errorf("answer: %v", err)
+			}
+		}, route)
+		res, err := r.front.Call(t.Context(), route, request(route, text))
+		if err != nil {
+			t.Fatal(err)
 		}
-	}, route)
-	res, err := r.front.Call(t.Context(), route, request(route, text))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Release()
-	if got := string(res.Items[0]); got != strconv.Itoa(len(text)) {
-		t.Errorf("the worker got %s bytes, want %d", got, len(text))
-	}
+		defer res.Release()
+		if got := string(res.Items[0]); got != strconv.Itoa(len(text)) {
+			t.Errorf("the worker got %s bytes, want %d", got, len(text))
+		}
+	}, overTCP, locally)
 }
 
 func TestDeadlineBeforeAndAfterTheClaim(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, "")
-	route := testRoute("slow")
-	handle, claimed, _ := hold(t)
-	r.serve(1, handle, route)
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-	defer cancel()
-	running := make(chan error, 1)
-	go func() {
-		_, err := r.front.Call(ctx, route, request(route, `"first"`))
-		running <- err
-	}()
-	<-claimed
-	waitCtx, cancelWait := context.WithTimeout(t.Context(), 100*time.Millisecond)
-	defer cancelWait()
-	if _, err := r.front.Call(waitCtx, route, request(route, `"second"`)); fault.CodeOf(err) != fault.Deadline {
-		t.Errorf("waiting: got %v, want deadline", err)
-	}
-	if err := <-running; fault.CodeOf(err) != fault.UpstreamTimeout {
-		t.Errorf("running: got %v, want upstream_timeout", err)
-	}
-	select {
-	case c := <-claimed:
-		t.Errorf("the second call ran though its caller had gone: %s", c.Request.Items[0])
-	case <-time.After(500 * time.Millisecond):
-	}
+	each(t, func(r *rig) {
+		t := r.tb
+		route := testRoute("slow")
+		handle, claimed, _ := hold(r)
+		r.serve(1, handle, route)
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer cancel()
+		running := make(chan error, 1)
+		go func() {
+			_, err := r.front.Call(ctx, route, request(route, `"first"`))
+			running <- err
+		}()
+		<-claimed
+		waitCtx, cancelWait := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancelWait()
+		if _, err := r.front.Call(waitCtx, route, request(route, `"second"`)); fault.CodeOf(err) != fault.Deadline {
+			t.Errorf("waiting: got %v, want deadline", err)
+		}
+		if err := <-running; fault.CodeOf(err) != fault.UpstreamTimeout {
+			t.Errorf("running: got %v, want upstream_timeout", err)
+		}
+		select {
+		case c := <-claimed:
+			t.Errorf("the second call ran though its caller had gone: %s", c.Request.Items[0])
+		case <-time.After(500 * time.Millisecond):
+		}
+	}, inProcess, locally)
 }
 
 func TestCallerLeaves(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, "")
-	route := testRoute("left")
-	aborted := make(chan struct{})
-	claimed := make(chan struct{}, 10)
-	r.serve(1, func(ctx context.Context, c *broker.Claim) {
-		claimed <- struct{}{}
-		<-ctx.Done()
-		close(aborted)
-		c.Drop()
-	}, route)
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() {
-		_, err := r.front.Call(ctx, route, request(route, `"x"`))
-		done <- err
-	}()
-	<-claimed
-	cancel()
-	if err := <-done; err == nil {
-		t.Error("a cancelled call succeeded")
-	}
-	select {
-	case <-aborted:
-	case <-time.After(5 * time.Second):
-		t.Error("the running call was not aborted")
-	}
+	each(t, func(r *rig) {
+		t := r.tb
+		route := testRoute("left")
+		aborted := make(chan struct{})
+		claimed := make(chan struct{}, 10)
+		r.serve(1, func(ctx context.Context, c *broker.Claim) {
+			claimed <- struct{}{}
+			<-ctx.Done()
+			close(aborted)
+			c.Drop()
+		}, route)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() {
+			_, err := r.front.Call(ctx, route, request(route, `"x"`))
+			done <- err
+		}()
+		<-claimed
+		cancel()
+		if err := <-done; err == nil {
+			t.Error("a cancelled call succeeded")
+		}
+		select {
+		case <-aborted:
+		case <-time.After(5 * time.Second):
+			t.Error("the running call was not aborted")
+		}
+	}, inProcess, locally)
 }
 
 func TestQueueFull(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, "")
-	route := testRoute("full")
-	route.MaxWaiting = 2
-	handle, claimed, proceed := hold(t)
-	r.serve(1, handle, route)
-	var calls sync.WaitGroup
-	call := func() {
-		res, err := r.front.Call(t.Context(), route, request(route, `"x"`))
-		if err != nil {
-			t.Errorf("accepted call: %v", err)
+	each(t, func(r *rig) {
+		t := r.tb
+		route := testRoute("full")
+		route.MaxWaiting = 2
+		handle, claimed, proceed := hold(r)
+		r.serve(1, handle, route)
+		var calls sync.WaitGroup
+		call := func() {
+			res, err := r.front.Call(t.Context(), route, request(route, `"x"`))
+			if err != nil {
+				t.Errorf("accepted call: %v", err)
+			}
+			res.Release()
 		}
-		res.Release()
-	}
-	calls.Go(call)
-	<-claimed
-	for range 2 {
 		calls.Go(call)
-	}
-	for waiting := 0; waiting < 2; {
-		_, _, waiting = r.front.State(route.Name)
-	}
-	if _, err := r.front.Call(t.Context(), route, request(route, `"x"`)); fault.CodeOf(err) != fault.QueueFull {
-		t.Errorf("got %v, want queue_full", err)
-	}
-	close(proceed)
-	calls.Wait()
+		<-claimed
+		for range 2 {
+			calls.Go(call)
+		}
+		for waiting := 0; waiting < 2; {
+			_, _, waiting = r.front.State(route.Name)
+		}
+		if _, err := r.front.Call(t.Context(), route, request(route, `"x"`)); fault.CodeOf(err) != fault.QueueFull {
+			t.Errorf("got %v, want queue_full", err)
+		}
+		close(proceed)
+		calls.Wait()
+	}, inProcess, locally)
 }
 
 // A worker that dies between lease and claim costs two seconds, not the request.
 func TestLeaseLost(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, "")
-	route := testRoute("leased")
-	end, err := broker.NewWorkerEnd(r.dial, budget.New(1<<20), r.log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	end.Serve(map[string]int{route.Name: 1})
-	background(t, end.Run)
-	done := make(chan error, 1)
-	go func() {
-		res, err := r.front.Call(t.Context(), route, request(route, `"x"`))
-		res.Release()
-		done <- err
-	}()
-	in := end.Intake([]*inference.Route{route})
-	defer in.Close()
-	if _, err := in.Lease(t.Context(), 1); err != nil { // and never claimed
-		t.Fatal(err)
-	}
-	r.serve(1, echo(t), route)
-	select {
-	case err := <-done:
-		if err != nil {
-			t.Errorf("the call failed: %v", err)
+	each(t, func(r *rig) {
+		t := r.tb
+		route := testRoute("leased")
+		end, _ := r.newWorkerEnd(1, route)
+		done := make(chan error, 1)
+		go func() {
+			res, err := r.front.Call(t.Context(), route, request(route, `"x"`))
+			res.Release()
+			done <- err
+		}()
+		in := end.Intake([]*inference.Route{route})
+		defer in.Close()
+		if _, err := in.Lease(t.Context(), 1); err != nil { // and never claimed
+			t.Fatal(err)
 		}
-	case <-time.After(6 * time.Second):
-		t.Error("the lost lease was not given to the other worker")
-	}
+		r.serve(1, r.echo, route)
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Errorf("the call failed: %v", err)
+			}
+		case <-time.After(6 * time.Second):
+			t.Error("the lost lease was not given to the other worker")
+		}
+	}, inProcess, locally)
 }
 
 // Routes that share one slot take turns, and nothing is lost though messages arrive at the same time.
 func TestRoutesShareSlots(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, "")
-	var routes []*inference.Route
-	for i := range 5 {
-		routes = append(routes, testRoute(fmt.Sprint("shared-", i)))
-	}
-	var running, most atomic.Int64
-	for range 3 {
-		r.serve(1, func(ctx context.Context, c *broker.Claim) {
-			n := running.Add(1)
-			for old := most.Load(); n > old && !most.CompareAndSwap(old, n); old = most.Load() {
-			}
-			defer running.Add(-1)
-			echo(t)(ctx, c)
-		}, routes...)
-	}
-	var calls sync.WaitGroup
-	for i := range 500 {
-		calls.Go(func() {
-			route := routes[i%len(routes)]
-			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-			defer cancel()
-			res, err := r.front.Call(ctx, route, request(route, `"x"`))
-			if err != nil {
-				t.Errorf("call %d: %v", i, err)
-			}
-			res.Release()
-		})
-	}
-	calls.Wait()
-	if most.Load() > 3 {
-		t.Errorf("%d calls ran at a time in 3 slots", most.Load())
-	}
+	each(t, func(r *rig) {
+		t := r.tb
+		var routes []*inference.Route
+		for i := range 5 {
+			routes = append(routes, testRoute(fmt.Sprint("shared-", i)))
+		}
+		var running, most atomic.Int64
+		for range 3 {
+			r.serve(1, func(ctx context.Context, c *broker.Claim) {
+				n := running.Add(1)
+				for old := most.Load(); n > old && !most.CompareAndSwap(old, n); old = most.Load() {
+				}
+				defer running.Add(-1)
+				r.echo(ctx, c)
+			}, routes...)
+		}
+		var calls sync.WaitGroup
+		for i := range 500 {
+			calls.Go(func() {
+				route := routes[i%len(routes)]
+				ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+				defer cancel()
+				res, err := r.front.Call(ctx, route, request(route, `"x"`))
+				if err != nil {
+					t.Errorf("call %d: %v", i, err)
+				}
+				res.Release()
+			})
+		}
+		calls.Wait()
+		if most.Load() > 3 {
+			t.Errorf("%d calls ran at a time in 3 slots", most.Load())
+		}
+	}, inProcess, locally)
 }
 
 // A worker whose process dies with a claimed call is noticed within seconds.
 func TestWorkerDies(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, "127.0.0.1:0")
-	route := testRoute("dying")
-	handle, claimed, proceed := hold(t)
-	defer close(proceed)
-	end, err := broker.NewWorkerEnd(r.dial, budget.New(1<<20), r.log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	end.Serve(map[string]int{route.Name: 1})
-	kill := background(t, end.Run)
-	in := end.Intake([]*inference.Route{route})
-	background(t, func(ctx context.Context) error {
-		r.lease(ctx, in, 1, handle)
-		return nil
-	})
-	done := make(chan error, 1)
-	go func() {
-		_, err := r.front.Call(t.Context(), route, request(route, `"x"`))
-		done <- err
-	}()
-	<-claimed
-	kill()
-	select {
-	case err := <-done:
-		if fault.CodeOf(err) != fault.UpstreamUnavailable {
-			t.Errorf("got %v, want upstream_unavailable", err)
+	each(t, func(r *rig) {
+		t := r.tb
+		route := testRoute("dying")
+		handle, claimed, proceed := hold(r)
+		defer close(proceed)
+		end, kill := r.newWorkerEnd(1, route)
+		in := end.Intake([]*inference.Route{route})
+		background(t, func(ctx context.Context) error {
+			r.lease(ctx, in, 1, handle)
+			return nil
+		})
+		done := make(chan error, 1)
+		go func() {
+			_, err := r.front.Call(t.Context(), route, request(route, `"x"`))
+			done <- err
+		}()
+		<-claimed
+		kill()
+		select {
+		case err := <-done:
+			if fault.CodeOf(err) != fault.UpstreamUnavailable {
+				t.Errorf("got %v, want upstream_unavailable", err)
+			}
+		case <-time.After(5 * time.Second):
+			t.Error("the caller hangs")
 		}
-	case <-time.After(5 * time.Second):
-		t.Error("the caller hangs")
-	}
+	}, inProcess, locally)
 }

@@ -1,0 +1,210 @@
+package broker_test
+
+import (
+	"bytes"
+	"context"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"headrace/broker"
+	"headrace/internal/fault"
+	"headrace/internal/inference"
+)
+
+// Callers leave at every moment of a call; whatever was held for them is given back. The rig checks that.
+
+// A caller that leaves while its call waits for a slot is forgotten, and its call never runs.
+func TestGoneBeforeTheClaim(t *testing.T) {
+	t.Parallel()
+	each(t, func(r *rig) {
+		t := r.tb
+		route := testRoute("gone")
+		handle, claimed, proceed := hold(r)
+		r.serve(1, handle, route)
+		var calls sync.WaitGroup
+		calls.Go(func() {
+			res, err := r.front.Call(t.Context(), route, request(route, `"first"`))
+			if err != nil {
+				t.Errorf("the first call: %v", err)
+			}
+			res.Release()
+		})
+		<-claimed
+		ctx, leave := context.WithCancel(t.Context())
+		for _, text := range []string{`"small"`, `"` + strings.Repeat("x", broker.InlineRequest) + `"`} {
+			calls.Go(func() {
+				if _, err := r.front.Call(ctx, route, request(route, text)); fault.CodeOf(err) != fault.Deadline {
+					t.Errorf("got %v, want deadline", err)
+				}
+			})
+		}
+		if !eventually(func() bool { _, _, waiting := r.front.State(route.Name); return waiting == 2 }) {
+			t.Fatal("the calls do not wait")
+		}
+		leave()
+		if !eventually(func() bool { _, _, waiting := r.front.State(route.Name); return waiting == 0 }) {
+			t.Error("callers that have gone still count as waiting")
+		}
+		close(proceed)
+		calls.Wait()
+		res, err := r.front.Call(t.Context(), route, request(route, `"last"`))
+		if err != nil {
+			t.Fatalf("afterwards: %v", err)
+		}
+		res.Release()
+		if c := <-claimed; string(c.Request.Items[0]) != `"last"` {
+			t.Errorf("%.20s ran though its caller had gone", c.Request.Items[0])
+		}
+	}, inProcess, overTCP, locally)
+}
+
+// A handler that does not notice and answers a caller that has gone gets rid of its answer all the same.
+func TestGoneBeforeTheAnswer(t *testing.T) {
+	t.Parallel()
+	for _, size := range []int{10, 3 * broker.InlineReply} {
+		t.Run(strconv.Itoa(size), func(t *testing.T) {
+			t.Parallel()
+			each(t, func(r *rig) {
+				t := r.tb
+				route := testRoute("gone")
+				claimed, answered := make(chan struct{}), make(chan struct{})
+				r.serve(1, func(ctx context.Context, c *broker.Claim) {
+					defer close(answered)
+					close(claimed)
+					<-ctx.Done()
+					if err := c.Answer(ctx, r.result(bytes.Repeat([]byte("1"), size))); err != nil {
+						t.Errorf("answer: %v", err)
+					}
+				}, route)
+				ctx, leave := context.WithCancel(t.Context())
+				go func() {
+					<-claimed
+					leave()
+				}()
+				if _, err := r.front.Call(ctx, route, request(route, `"x"`)); err == nil {
+					t.Error("a cancelled call succeeded")
+				}
+				<-answered
+			}, inProcess, overTCP, locally)
+		})
+	}
+}
+
+// Callers that leave at the moment of the answer, some before it and some after, leave nothing behind.
+func TestGoneWithTheAnswer(t *testing.T) {
+	t.Parallel()
+	for _, size := range []int{10, 3 * broker.InlineReply} {
+		t.Run(strconv.Itoa(size), func(t *testing.T) {
+			t.Parallel()
+			each(t, func(r *rig) {
+				t := r.tb
+				route := testRoute("gone")
+				const calls = 150
+				var leaving [calls]chan struct{}
+				for i := range leaving {
+					leaving[i] = make(chan struct{})
+				}
+				r.serve(8, func(ctx context.Context, c *broker.Claim) {
+					i, err := strconv.Atoi(string(c.Request.Items[0]))
+					if err != nil {
+						t.Error(err)
+					}
+					res := r.result(bytes.Repeat([]byte("1"), size))
+					if i%2 == 0 {
+						go close(leaving[i])
+					} else {
+						defer close(leaving[i])
+					}
+					if err := c.Answer(ctx, res); err != nil {
+						t.Errorf("answer: %v", err)
+					}
+				}, route)
+				var all sync.WaitGroup
+				var whole atomic.Int64
+				for i := range calls {
+					all.Go(func() {
+						ctx, leave := context.WithCancel(t.Context())
+						defer leave()
+						go func() {
+							<-leaving[i]
+							leave()
+						}()
+						res, err := r.front.Call(ctx, route, request(route, strconv.Itoa(i)))
+						if err == nil && res.Size() == int64(size) {
+							whole.Add(1)
+						}
+						res.Release()
+					})
+				}
+				all.Wait()
+				t.Logf("%d of %d callers got their answers", whole.Load(), calls)
+			}, inProcess, overTCP, locally)
+		})
+	}
+}
+
+// A caller that leaves while the worker fetches its large body costs nobody anything.
+func TestGoneWhileTheBodyTravels(t *testing.T) {
+	t.Parallel()
+	each(t, func(r *rig) {
+		t := r.tb
+		route := testRoute("body")
+		end, _ := r.newWorkerEnd(1, route)
+		in := end.Intake([]*inference.Route{route})
+		defer in.Close()
+		ctx, leave := context.WithCancel(t.Context())
+		called := make(chan error, 1)
+		go func() {
+			_, err := r.front.Call(ctx, route, request(route, `"`+strings.Repeat("x", 40*broker.PieceSize)+`"`))
+			called <- err
+		}()
+		got, err := in.Lease(t.Context(), 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		go leave()
+		switch claimCtx, claim, err := got[0].Claim(t.Context()); {
+		case err == nil: // the whole body was here first
+			<-claimCtx.Done()
+			claim.Drop()
+		case claim != nil || claimCtx != nil:
+			t.Errorf("a claim that failed with %v was handed out", err)
+		}
+		if err := <-called; fault.CodeOf(err) == fault.Internal || err == nil {
+			t.Errorf("got %v", err)
+		}
+		r.account("calls of the worker", func() int64 { return int64(end.Left()) })
+	}, overTCP, locally)
+}
+
+// A caller may keep its answer for as long as it likes, even after its time is over.
+func TestAnswerOutlivesItsCall(t *testing.T) {
+	t.Parallel()
+	each(t, func(r *rig) {
+		t := r.tb
+		route := testRoute("kept")
+		r.serve(1, r.echo, route)
+		for _, size := range []int{1, 2 * broker.InlineReply, 2 * broker.InlineRequest} {
+			ctx, leave := context.WithCancel(t.Context())
+			text := `"` + strings.Repeat("x", size) + `"`
+			res, err := r.front.Call(ctx, route, request(route, text))
+			leave()
+			if err != nil {
+				t.Fatalf("%d bytes: %v", size, err)
+			}
+			again, err := r.front.Call(t.Context(), route, request(route, `"y"`))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if string(res.Items[0]) != text || string(again.Items[0]) != `"y"` {
+				t.Errorf("%d bytes: the answer has changed", size)
+			}
+			again.Release()
+			res.Release()
+			res.Release() // twice does no harm
+		}
+	}, inProcess, overTCP, locally)
+}

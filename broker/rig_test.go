@@ -1,0 +1,288 @@
+package broker_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"headrace/broker"
+	"headrace/internal/budget"
+	"headrace/internal/inference"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// form is a way in which front end, broker and workers are spread over processes, as far as they can tell.
+type form string
+
+const (
+	inProcess form = "in process" // the server has no port
+	overTCP   form = "tcp"
+	locally   form = "local" // front ends and workers speak directly
+)
+
+// each runs a test once for each form.
+func each(t *testing.T, test func(*rig), forms ...form) {
+	t.Helper()
+	for _, f := range forms {
+		t.Run(string(f), func(t *testing.T) {
+			t.Parallel()
+			test(newRig(t, f))
+		})
+	}
+}
+
+// rig is one broker with a front end and workers, all in the test's process. When the test is over and its
+// workers have ended, nothing may be held any more.
+type rig struct {
+	tb      testing.TB
+	dial    broker.Dial
+	server  *broker.Server
+	front   *broker.FrontEnd
+	replies *budget.Bytes // what handlers reserve their answers in, if they do
+	log     *slog.Logger
+
+	mu       sync.Mutex
+	accounts map[string]func() int64
+}
+
+func testLog(tb testing.TB) *slog.Logger {
+	tb.Helper()
+	return slog.New(slog.NewTextHandler(tb.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+}
+
+// background runs f until the test ends and fails the test on its error.
+func background(tb testing.TB, f func(context.Context) error) (stop func()) {
+	tb.Helper()
+	ctx, cancel := context.WithCancel(context.WithoutCancel(tb.Context()))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := f(ctx); err != nil {
+			tb.Errorf("Run: %v", err)
+		}
+	}()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		<-done
+	})
+	tb.Cleanup(stop)
+	return stop
+}
+
+// newRig makes the broker and a front end.
+func newRig(tb testing.TB, f form) *rig {
+	tb.Helper()
+	r := bareRig(tb)
+	cfg := broker.ServerConfig{MaxMemory: 256 << 20}
+	if f == overTCP {
+		cfg.Listen = "127.0.0.1:0"
+	}
+	r.serveBroker(cfg)
+	if f == locally {
+		r.dial.Local = broker.NewLocal()
+	}
+	r.keep()
+	r.front = r.newFront()
+	tb.Cleanup(r.balanced)
+	return r
+}
+
+func bareRig(tb testing.TB) *rig {
+	tb.Helper()
+	r := &rig{tb: tb, log: testLog(tb), accounts: make(map[string]func() int64)}
+	r.replies = r.budget("replies of handlers")
+	return r
+}
+
+// serveBroker starts the embedded server and sets how to dial it.
+func (r *rig) serveBroker(cfg broker.ServerConfig) {
+	r.tb.Helper()
+	cfg.DataDir, cfg.Durability, cfg.MaxStore, cfg.Grace = r.tb.TempDir(), broker.Process, 1<<30, 5*time.Second
+	var err error
+	if r.server, err = broker.NewServer(cfg, r.log); err != nil {
+		r.tb.Fatal(err)
+	}
+	background(r.tb, r.server.Run)
+	<-r.server.Ready()
+	r.dial = broker.Dial{Server: r.server}
+	if cfg.Listen != "" {
+		r.dial = broker.Dial{URL: "nats://" + r.server.Addr(), User: cfg.User, Password: cfg.Password}
+	}
+}
+
+func (r *rig) keep() {
+	r.tb.Helper()
+	keeper, err := broker.NewKeeper(r.dial, time.Minute, r.log)
+	if err != nil {
+		r.tb.Fatal(err)
+	}
+	background(r.tb, keeper.Run)
+}
+
+// budget makes one that must be empty when the test is over.
+func (r *rig) budget(name string) *budget.Bytes {
+	b := budget.New(256 << 20)
+	r.account(name, b.Held)
+	return b
+}
+
+// account adds something that must be 0 when the test is over.
+func (r *rig) account(name string, held func() int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.accounts[name] = held
+}
+
+// balanced waits until nothing is held, but not for ever.
+func (r *rig) balanced() {
+	r.tb.Helper()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for name, held := range r.accounts {
+		if !eventually(func() bool { return held() == 0 }) {
+			r.tb.Errorf("%s: %d are still held", name, held())
+		}
+	}
+}
+
+// eventually polls until is holds, and reports whether it did in time.
+func eventually(is func() bool) bool {
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(10 * time.Second); !is(); <-tick.C {
+		if time.Now().After(end) {
+			return false
+		}
+	}
+	return true
+}
+
+func (r *rig) newFront() *broker.FrontEnd {
+	r.tb.Helper()
+	front, err := broker.NewFrontEnd(r.dial, r.budget("replies of a front end"), r.log)
+	if err != nil {
+		r.tb.Fatal(err)
+	}
+	background(r.tb, front.Run)
+	r.account("calls and parcels of a front end", func() int64 {
+		if front.Ready() != nil { // it never was
+			return 0
+		}
+		return int64(front.Left())
+	})
+	return front
+}
+
+// newWorkerEnd makes an end that announces n slots for each route. stop ends it in good order.
+func (r *rig) newWorkerEnd(n int, routes ...*inference.Route) (end *broker.WorkerEnd, stop func()) {
+	r.tb.Helper()
+	end, err := broker.NewWorkerEnd(r.dial, r.budget("bodies of worker "+time.Now().String()), r.log)
+	if err != nil {
+		r.tb.Fatal(err)
+	}
+	announced := make(map[string]int)
+	for _, route := range routes {
+		announced[route.Name] = n
+	}
+	end.Serve(announced)
+	return end, background(r.tb, end.Run)
+}
+
+// serve runs a worker with n slots for routes; handle answers. stop ends it in good order.
+func (r *rig) serve(n int, handle func(context.Context, *broker.Claim), routes ...*inference.Route) (stop func()) {
+	r.tb.Helper()
+	end, stopEnd := r.newWorkerEnd(n, routes...)
+	r.account("calls and parcels of worker "+end.ID(), func() int64 { return int64(end.Left()) })
+	stopPool := background(r.tb, func(ctx context.Context) error {
+		r.lease(ctx, end.Intake(routes), n, handle)
+		return nil
+	})
+	return func() {
+		end.Serve(nil)
+		stopPool()
+		stopEnd()
+	}
+}
+
+// lease is the simplest pool there can be.
+func (r *rig) lease(ctx context.Context, in *broker.Intake, n int, handle func(context.Context, *broker.Claim)) {
+	defer in.Close()
+	slots := make(chan struct{}, n)
+	var running sync.WaitGroup
+	defer running.Wait()
+	for {
+		slots <- struct{}{}
+		got, err := in.Lease(ctx, n-len(slots)+1)
+		if err != nil {
+			return
+		}
+		<-slots
+		for _, d := range got {
+			slots <- struct{}{}
+			running.Go(func() {
+				defer func() { <-slots }()
+				callCtx, claim, err := d.Claim(context.WithoutCancel(ctx))
+				if err == nil {
+					handle(callCtx, claim)
+				} else if !errors.Is(err, broker.ErrGone) && !errors.Is(err, broker.ErrReturned) {
+					r.tb.Errorf("claim: %v", err)
+				}
+			})
+		}
+	}
+}
+
+func testRoute(name string) *inference.Route {
+	return &inference.Route{
+		Name: name, Type: inference.Embeddings, Provider: "mlflow-model-serving",
+		SyncTimeout: time.Minute, MaxWaiting: 10_000, MaxWaitingBytes: 256 << 20, Slots: 1,
+	}
+}
+
+// result is an answer whose bytes are reserved in the handlers' budget.
+func (r *rig) result(items ...[]byte) *inference.Result {
+	res := &inference.Result{Items: items, Upstream: time.Millisecond}
+	size := res.Size()
+	if !r.replies.TryReserve(size) {
+		r.tb.Error("no room for an answer")
+	}
+	res.OnRelease(func() { r.replies.Release(size) })
+	return res
+}
+
+// echo answers with the request's own items.
+func (r *rig) echo(ctx context.Context, c *broker.Claim) {
+	items := make([][]byte, len(c.Request.Items))
+	for i, item := range c.Request.Items {
+		items[i] = append([]byte(nil), item...)
+	}
+	if err := c.Answer(ctx, r.result(items...)); err != nil {
+		r.tb.Errorf("answer: %v", err)
+	}
+}
+
+// hold makes a handler that reports each claim and answers when it is told to.
+func hold(r *rig) (handle func(context.Context, *broker.Claim), claimed chan *broker.Claim, proceed chan struct{}) {
+	claimed, proceed = make(chan *broker.Claim, 100), make(chan struct{})
+	return func(ctx context.Context, c *broker.Claim) {
+		claimed <- c
+		select {
+		case <-proceed:
+			if err := c.Answer(ctx, r.result([]byte(`"done"`))); err != nil {
+				r.tb.Logf("answer: %v", err)
+			}
+		case <-ctx.Done():
+			c.Drop()
+		}
+	}, claimed, proceed
+}
+
+func request(route *inference.Route, text string) *inference.Request {
+	return &inference.Request{ID: "r1", Route: route.Name, Type: route.Type, Items: [][]byte{[]byte(text)}}
+}
