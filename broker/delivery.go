@@ -13,6 +13,7 @@ import (
 
 	"headrace/internal/fault"
 	"headrace/internal/inference"
+	"headrace/internal/job"
 )
 
 const (
@@ -44,15 +45,29 @@ type Delivery struct {
 	worker   *WorkerEnd
 	msg      *nats.Msg // nil when it was handed over by from
 	from     *FrontEnd
-	envelope *envelope
+	envelope *envelope // nil for a job
+	job      job.ID    // "" for a synchronous request
+	route    string
 	arrived  time.Time // monotonic
+	left     func()    // job: gives the intake's place back; nil once called
 }
 
 // Route is the name of the request's route.
-func (d *Delivery) Route() string { return d.envelope.route }
+func (d *Delivery) Route() string { return d.route }
+
+// leave gives the place back that a job has in its intake.
+func (d *Delivery) leave() {
+	if d.left != nil {
+		d.left()
+		d.left = nil
+	}
+}
 
 // Return gives the request back; another slot, here or elsewhere, gets it at once.
-func (d *Delivery) Return() { d.settle(nak) }
+func (d *Delivery) Return() {
+	d.leave()
+	d.settle(nak)
+}
 
 // refuse gives back what this worker cannot read, and leaves another one time to get it.
 func (d *Delivery) refuse() { d.settle(nakLater) }
@@ -73,6 +88,9 @@ func (d *Delivery) settle(verdict string) {
 // The returned context ends when the caller leaves or its time is over; it is a child of ctx. ErrGone and
 // ErrReturned need no further step. Any other error was reported to the caller.
 func (d *Delivery) Claim(ctx context.Context) (context.Context, *Claim, error) {
+	if d.job != "" {
+		return d.claimJob(ctx)
+	}
 	if d.msg != nil && time.Since(d.arrived) > leaseLife {
 		d.Return()
 		return nil, nil, ErrReturned
@@ -167,6 +185,7 @@ type Claim struct {
 
 	worker      *WorkerEnd
 	front       *FrontEnd // when it is in this process; nil otherwise
+	job         *jobRun   // nil for a synchronous request
 	key         callKey
 	cancel      context.CancelCauseFunc
 	stopTimer   context.CancelFunc
@@ -205,8 +224,16 @@ func (c *Claim) held() bool {
 func (c *Claim) finish() {
 	c.once.Do(func() {
 		c.worker.mu.Lock()
-		delete(c.worker.running, c.key)
+		if c.job == nil {
+			delete(c.worker.running, c.key)
+		} else if c.worker.runningJobs[c.job.id] == c {
+			delete(c.worker.runningJobs, c.job.id)
+		}
 		c.worker.mu.Unlock()
+		if c.job != nil {
+			close(c.job.finished)
+			c.job.done()
+		}
 		c.release()
 	})
 }
@@ -225,6 +252,9 @@ func (c *Claim) release() {
 // Answer hands the result over; it owns it from now on. A small one travels at once, a large one is kept
 // until the front end has pulled it.
 func (c *Claim) Answer(ctx context.Context, result *inference.Result) error {
+	if c.job != nil {
+		return c.answerJob(ctx, result)
+	}
 	if c.releaseBody != nil {
 		c.releaseBody()
 	}
@@ -263,6 +293,9 @@ func (c *Claim) Answer(ctx context.Context, result *inference.Result) error {
 
 // Fail tells the caller what went wrong. It returns f, or why the caller could not be told.
 func (c *Claim) Fail(ctx context.Context, f *fault.Error) error {
+	if c.job != nil {
+		return c.failJob(ctx, f)
+	}
 	defer c.finish()
 	if c.front != nil {
 		c.front.failLocally(c.key.call, f)
@@ -275,7 +308,13 @@ func (c *Claim) Fail(ctx context.Context, f *fault.Error) error {
 }
 
 // Drop ends a claim whose caller has gone.
-func (c *Claim) Drop() { c.finish() }
+func (c *Claim) Drop() {
+	if c.job != nil {
+		c.dropJob()
+		return
+	}
+	c.finish()
+}
 
 // tell publishes a frame. While the connection is away it tries again for as long as the front end believes
 // in this worker.

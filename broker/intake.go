@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"headrace/internal/inference"
+	"headrace/internal/job"
 )
 
 const (
@@ -32,9 +33,12 @@ type Intake struct {
 	next    int           // puller to ask first, so that routes take turns
 
 	pulled int // how many of the last lease came from the work queue; owned by Lease
+	most   int // slots free at a time so far: all of them, once they were idle; owned by Lease
+	turn   int // of asking; owned by Lease
 
 	mu     sync.Mutex
 	got    []*Delivery
+	jobs   int // leased or running
 	spare  int // free slots that no standing pull is for: so many calls may be handed over
 	closed bool
 }
@@ -43,7 +47,14 @@ type Intake struct {
 func (w *WorkerEnd) Intake(routes []*inference.Route) *Intake {
 	in := &Intake{worker: w, wake: make(chan struct{}, 1)}
 	for i, route := range routes {
-		in.pullers = append(in.pullers, newPuller(in, route, strconv.Itoa(i)))
+		in.pullers = append(in.pullers, newPuller(in, route.Name, laneOf(route), strconv.Itoa(i)))
+	}
+	for i, route := range routes {
+		for _, priority := range job.Priorities() {
+			p := newPuller(in, route.Name, jobLaneOf(route, priority), strconv.Itoa(i))
+			p.jobs, p.priority = true, priority
+			in.pullers = append(in.pullers, p)
+		}
 	}
 	w.mu.Lock()
 	w.intakes[in] = struct{}{}
@@ -211,7 +222,8 @@ func (in *Intake) patience() time.Duration {
 // ask makes sure that whatever waits, or comes next, will be delivered. It reports whether something was.
 func (in *Intake) ask(ctx context.Context, n int) bool {
 	active := in.active(ctx)
-	if len(active) == 1 {
+	in.most = max(in.most, n)
+	if len(active) == 1 && !active[0].jobs {
 		in.rest(active[0])
 		active[0].topUp(in.want(active[0], n))
 		return false
@@ -219,19 +231,24 @@ func (in *Intake) ask(ctx context.Context, n int) bool {
 	// Several routes share the slots. Standing pulls on all of them would bring more than there are slots
 	// for, and each message given back costs it one of its deliveries. So ask one route after the other for
 	// what is there now, and only when all are empty let all of them wait for one message each.
-	for i := range active {
-		p := active[(in.next+i)%len(active)]
-		if p.standing() {
+	for _, p := range in.order(active) {
+		most := n
+		if p.jobs {
+			most = min(n, in.jobRoom())
+		}
+		if most <= 0 || p.standing() {
 			continue // asked already, and nothing has come
 		}
-		if p.sweep(ctx, n) {
-			in.next = (in.next + i + 1) % len(active)
+		if p.sweep(ctx, most) {
+			in.next++
 			in.rest(nil)
 			return true
 		}
 	}
 	for _, p := range active {
-		p.topUp(1)
+		if !p.jobs || in.jobRoom() > 0 {
+			p.topUp(1)
+		}
 	}
 	return in.arrived()
 }

@@ -21,6 +21,7 @@ const maxStreamMessages = 1_000_000
 type Keeper struct {
 	dial    Dial
 	maxWait time.Duration // owned by Run
+	jobs    JobLimits
 	longer  chan time.Duration
 	log     *slog.Logger
 }
@@ -36,6 +37,16 @@ func NewKeeper(dial Dial, maxWait time.Duration, log *slog.Logger) (*Keeper, err
 	}
 	return &Keeper{dial: dial, maxWait: maxWait, longer: make(chan time.Duration, 1), log: log}, nil
 }
+
+// JobLimits bounds what is stored of jobs.
+type JobLimits struct {
+	MaxStore    int64 // bytes on disk, over all streams
+	MaxRetained int   // records, over all streams
+	Replicas    int   // copies of each stream; 0 counts as 1
+}
+
+// KeepJobs sets the limits of the jobs' streams. It must be called before Run.
+func (k *Keeper) KeepJobs(limits JobLimits) { k.jobs = limits }
 
 // SetMaxWait changes the longest synchronous wait while the keeper runs. Messages may be kept for longer from
 // then on, never shorter.
@@ -114,13 +125,23 @@ func (k *Keeper) answer(ctx context.Context, l *link, msg *nats.Msg) {
 }
 
 func (k *Keeper) ensure(ctx context.Context, l *link, stream string) error {
-	shard, ok := shardOfStream(stream)
+	config, ok := k.jobs.config(stream)
+	if shard, sync := shardOfStream(stream); sync {
+		config, ok = k.syncConfig(stream, shard), true
+	}
 	if !ok {
 		return fmt.Errorf("no stream of this version is called %q", stream)
 	}
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	_, err := l.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+	if _, err := l.js.CreateOrUpdateStream(ctx, config); err != nil {
+		return fmt.Errorf("stream %s: %w", stream, err)
+	}
+	return nil
+}
+
+func (k *Keeper) syncConfig(stream string, shard int) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
 		Name:         stream,
 		Description:  "Headrace: synchronous requests that wait for a worker",
 		Subjects:     []string{streamSubject(shard)},
@@ -133,11 +154,7 @@ func (k *Keeper) ensure(ctx context.Context, l *link, stream string) error {
 		Replicas:     1,
 		AllowDirect:  true,
 		Duplicates:   100 * time.Millisecond, // no message carries an id; the least the server allows
-	})
-	if err != nil {
-		return fmt.Errorf("stream %s: %w", stream, err)
 	}
-	return nil
 }
 
 // ensureStream asks the keeper for a stream and waits until it is there, as long as ctx allows.

@@ -11,18 +11,20 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"headrace/internal/inference"
+	"headrace/internal/job"
 )
 
 // puller pulls the requests of one route. A route that has been idle for long is dormant: nothing is pulled,
 // its consumer goes, and a plain subscription on its subject wakes it.
 type puller struct {
-	intake *Intake
-	route  string
-	lane   lane
-	inbox  string // prefix of its sessions' inboxes
-	epoch  int    // of the connection it last asked on; owned by Lease
-	asked  bool   // it was asked at least once; owned by Lease
+	intake   *Intake
+	route    string
+	lane     lane
+	jobs     bool         // the lane holds jobs, not synchronous requests
+	priority job.Priority // of the jobs
+	inbox    string       // prefix of its sessions' inboxes
+	epoch    int          // of the connection it last asked on; owned by Lease
+	asked    bool         // it was asked at least once; owned by Lease
 
 	mu       sync.Mutex
 	dormant  *nats.Subscription // the wake-up call; nil while the route is active
@@ -44,9 +46,8 @@ type session struct {
 	idle   chan struct{} // capacity 1: a pull ended without all it asked for
 }
 
-func newPuller(in *Intake, route *inference.Route, n string) *puller {
-	l := laneOf(route)
-	return &puller{intake: in, route: route.Name, lane: l, inbox: prefixWorker + in.worker.id + ".p." + l.consumer + "." + n + "-"}
+func newPuller(in *Intake, route string, l lane, n string) *puller {
+	return &puller{intake: in, route: route, lane: l, inbox: prefixWorker + in.worker.id + ".p." + l.consumer + "." + n + "-"}
 }
 
 // attend keeps the puller's state in line with the connection and with time, and reports whether the route
@@ -159,17 +160,7 @@ func (p *puller) ensure(ctx context.Context) bool {
 	l := p.intake.worker.link
 	err := ensureStream(ctx, l.nc, p.lane.stream)
 	if err == nil {
-		_, err = l.js.CreateOrUpdateConsumer(ctx, p.lane.stream, jetstream.ConsumerConfig{
-			Durable:           p.lane.consumer,
-			FilterSubject:     p.lane.subject,
-			AckPolicy:         jetstream.AckExplicitPolicy,
-			AckWait:           ackWait,
-			MaxDeliver:        maxDeliver,
-			MaxAckPending:     10_000,
-			MaxWaiting:        8192,
-			MemoryStorage:     true,
-			InactiveThreshold: dormantAfter,
-		})
+		_, err = l.js.CreateOrUpdateConsumer(ctx, p.lane.stream, p.consumer())
 	}
 	if err != nil {
 		p.failed(err)
@@ -179,6 +170,26 @@ func (p *puller) ensure(ctx context.Context) bool {
 	p.ready, p.busy = true, time.Now()
 	p.mu.Unlock()
 	return true
+}
+
+// consumer is the lane's durable. Attempts of jobs are counted in their records, not by deliveries, and the
+// consumer must outlive the longest of them.
+func (p *puller) consumer() jetstream.ConsumerConfig {
+	c := jetstream.ConsumerConfig{
+		Durable:           p.lane.consumer,
+		FilterSubject:     p.lane.subject,
+		AckPolicy:         jetstream.AckExplicitPolicy,
+		AckWait:           ackWait,
+		MaxDeliver:        maxDeliver,
+		MaxAckPending:     10_000,
+		MaxWaiting:        8192,
+		MemoryStorage:     true,
+		InactiveThreshold: dormantAfter,
+	}
+	if p.jobs {
+		c.AckWait, c.MaxDeliver, c.MemoryStorage, c.InactiveThreshold = jobAckWait, -1, false, jobLaneLife
+	}
+	return c
 }
 
 // open gives the session, a new one when there is none.
@@ -343,9 +354,20 @@ func (s *session) receive(msg *nats.Msg) {
 	s.heard, p.busy = now, now
 	closed, empty := s.closed, s.credit == 0
 	p.mu.Unlock()
-	d := &Delivery{worker: p.intake.worker, msg: msg, arrived: now}
-	envelope, err := decodeEnvelope(msg.Data)
+	d := &Delivery{worker: p.intake.worker, msg: msg, route: p.route, arrived: now}
+	var envelope *envelope
+	var err error
+	if p.jobs {
+		d.job = idOfEvent(msg.Subject) // all that counts of the message
+	} else {
+		envelope, err = decodeEnvelope(msg.Data)
+	}
 	switch {
+	case p.jobs && closed:
+		d.Return()
+	case p.jobs:
+		d.left = p.intake.enterJob()
+		p.intake.accept(d)
 	case err != nil:
 		d.worker.log.Error("unreadable request; returned for another worker", "subject", msg.Subject, "error", err)
 		d.refuse()
@@ -353,7 +375,7 @@ func (s *session) receive(msg *nats.Msg) {
 		d.envelope = envelope
 		d.Return()
 	default:
-		d.envelope = envelope
+		d.envelope, d.route = envelope, envelope.route
 		p.intake.accept(d)
 	}
 	if empty {

@@ -17,6 +17,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"headrace/internal/budget"
+	"headrace/internal/job"
 )
 
 // WorkerEnd is the side of the sync lane that runs calls. One of them serves a whole worker process.
@@ -29,18 +30,20 @@ type WorkerEnd struct {
 	ready   chan struct{} // closed when link and parcels are set
 	link    *link
 	parcels *parcels
+	jobs    *jobStore
 
 	others *roster // the other workers, to know who is left when this one leaves
 
-	mu       sync.Mutex
-	routes   map[string]int // announced: route -> slots
-	leaving  bool
-	intakes  map[*Intake]struct{}
-	claims   map[uint64]chan claimAnswer // claims that wait for GO, by number
-	claimed  uint64                      // number of the last claim
-	running  map[callKey]*Claim          // claimed and not yet handed over
-	epoch    int                         // grows with every reconnect
-	announce chan struct{}               // capacity 1: announce now
+	mu          sync.Mutex
+	routes      map[string]int // announced: route -> slots
+	leaving     bool
+	intakes     map[*Intake]struct{}
+	claims      map[uint64]chan claimAnswer // claims that wait for GO, by number
+	claimed     uint64                      // number of the last claim
+	running     map[callKey]*Claim          // claimed and not yet handed over
+	runningJobs map[job.ID]*Claim
+	epoch       int           // grows with every reconnect
+	announce    chan struct{} // capacity 1: announce now
 }
 
 // callKey names a call among all front ends.
@@ -64,7 +67,7 @@ func NewWorkerEnd(dial Dial, bodies *budget.Bytes, log *slog.Logger) (*WorkerEnd
 	return &WorkerEnd{
 		dial: dial, log: log, bodies: bodies, id: rand.Text()[:16], ready: make(chan struct{}),
 		others: newRoster(), routes: make(map[string]int), intakes: make(map[*Intake]struct{}),
-		claims: make(map[uint64]chan claimAnswer), running: make(map[callKey]*Claim),
+		claims: make(map[uint64]chan claimAnswer), running: make(map[callKey]*Claim), runningJobs: make(map[job.ID]*Claim),
 		announce: make(chan struct{}, 1),
 	}, nil
 }
@@ -85,7 +88,7 @@ func (w *WorkerEnd) Run(ctx context.Context) error {
 		return stopped(ctx, err)
 	}
 	defer bulk.nc.Close()
-	w.link, w.parcels = l, newParcels(w.id, bulk.nc, w.bodies)
+	w.link, w.parcels, w.jobs = l, newParcels(w.id, bulk.nc, w.bodies), newJobStore(l)
 	if err := w.parcels.open(); err != nil {
 		return err
 	}
@@ -93,6 +96,7 @@ func (w *WorkerEnd) Run(ctx context.Context) error {
 		prefixWorker + w.id + ".c":   w.receiveControl,
 		prefixWorker + w.id + ".g.*": w.receiveAnswer,
 		subjectPresence:              w.notePresence,
+		subjectCancel:                w.receiveCancel,
 		subjectPresenceAsk:           func(*nats.Msg) { w.announceSoon() },
 	} {
 		if _, err := l.nc.Subscribe(subject, handler); err != nil {
@@ -184,6 +188,9 @@ func (w *WorkerEnd) settled(ctx context.Context) bool {
 	w.mu.Unlock()
 	for _, in := range intakes {
 		for _, p := range in.pullers {
+			if p.jobs {
+				continue // what waits there waits for any worker
+			}
 			if others, _, _ := w.others.serves(p.route); others == 0 && p.waits(ctx) {
 				return false
 			}

@@ -1,0 +1,422 @@
+package broker
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"headrace/internal/fault"
+	"headrace/internal/inference"
+	"headrace/internal/job"
+)
+
+const (
+	// bodyMargin is how much longer than its record says a body is kept.
+	bodyMargin = time.Hour
+	// subjectCancel tells all workers that a running job is to be aborted.
+	subjectCancel = "hr.job.cancel"
+)
+
+// Jobs is the side of the async lane that accepts jobs and tells how they fare. One of them serves a whole api
+// process; its methods may be called concurrently.
+type Jobs struct {
+	dial  Dial
+	log   *slog.Logger
+	ready chan struct{}
+	store *jobStore
+	room  *room
+
+	mu      sync.Mutex
+	waiters map[job.ID]map[chan struct{}]struct{}
+}
+
+// NewJobs validates dial.
+func NewJobs(dial Dial, log *slog.Logger) (*Jobs, error) {
+	if err := dial.Validate(); err != nil {
+		return nil, err
+	}
+	return &Jobs{dial: dial, log: log, ready: make(chan struct{}), waiters: make(map[job.ID]map[chan struct{}]struct{})}, nil
+}
+
+// Run connects, waiting for the broker as long as it takes, and serves until ctx ends.
+func (j *Jobs) Run(ctx context.Context) error {
+	l, err := j.dial.dial(ctx, "jobs", j.log, linkEvents{back: j.wakeAll})
+	if err != nil {
+		return stopped(ctx, err)
+	}
+	defer l.nc.Close()
+	j.store = newJobStore(l)
+	j.room = newRoom(j.store)
+	sub, err := l.nc.Subscribe(prefixEvent+"*.*", j.note)
+	if err != nil {
+		return fmt.Errorf("broker: jobs: %w", err)
+	}
+	if err := sub.SetPendingLimits(-1, -1); err != nil { // headers only; a lost one would be a missed wake-up
+		return fmt.Errorf("broker: jobs: %w", err)
+	}
+	close(j.ready)
+	<-ctx.Done()
+	j.wakeAll()
+	return nil
+}
+
+func (j *Jobs) await(ctx context.Context) error {
+	select {
+	case <-j.ready:
+		return nil
+	case <-time.After(presenceWait):
+		return fault.New(fault.NoWorkers, "the broker cannot be reached; try again")
+	case <-ctx.Done():
+		return endOf(ctx, fault.Deadline)
+	}
+}
+
+// note wakes those who wait for a job.
+func (j *Jobs) note(msg *nats.Msg) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for wake := range j.waiters[idOfEvent(msg.Subject)] {
+		ring(wake)
+	}
+}
+
+func (j *Jobs) wakeAll() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, waiters := range j.waiters {
+		for wake := range waiters {
+			ring(wake)
+		}
+	}
+}
+
+func ring(bell chan struct{}) {
+	select {
+	case bell <- struct{}{}:
+	default:
+	}
+}
+
+// Accept stores a job: its input, its record, its place in the work queue, in this order. When it returns, the job
+// is as durable as its record says. A job of the same id and fingerprint is returned as it is now, with fresh
+// false; one of another fingerprint is a fault of code Invalid. Every error is a *fault.Error.
+func (j *Jobs) Accept(ctx context.Context, r *job.Record, body []byte, req *inference.Request) (now *job.Record, fresh bool, err error) {
+	if err := j.await(ctx); err != nil {
+		return nil, false, err
+	}
+	if err := j.room.check(ctx, r.ID); err != nil {
+		return nil, false, err
+	}
+	at := time.Now().UTC()
+	var w writer
+	w.bytes(body)
+	writeRequest(&w, req)
+	segments, size := w.finish()
+	life := r.Total + r.ResultTTL + bodyMargin
+	if r.RunAt != nil {
+		life += max(r.RunAt.Sub(at), 0)
+	}
+	// The series keeps the input of one of several equal requests apart from the others' until one has won.
+	r.Input, err = j.store.putBody(ctx, r.ID, inputPrefix(r.ID), rand.Text()[:8], joined(make([]byte, 0, size), segments), life)
+	if err != nil {
+		return nil, false, j.unstored(err)
+	}
+	r.Accept(at)
+	err = j.store.put(ctx, r, at)
+	if errors.Is(err, errConflict) {
+		return j.existing(ctx, r)
+	}
+	if err != nil {
+		return nil, false, j.unstored(err)
+	}
+	if r.State == job.Queued {
+		if err := j.store.enqueue(ctx, r); err != nil {
+			return nil, false, j.withdraw(ctx, r, err)
+		}
+	}
+	return r, true, nil
+}
+
+// existing is the job that was there first.
+func (j *Jobs) existing(ctx context.Context, r *job.Record) (*job.Record, bool, error) {
+	if r.Input.Parts > 0 { // ours is nobody's
+		if err := j.store.erase(ctx, r.ID, inputPrefix(r.ID)+r.Input.Series+"."); err != nil {
+			j.log.Warn("an unused input stays until it expires", "job", r.ID, "error", err)
+		}
+	}
+	was, err := j.Get(ctx, r.ID)
+	if err != nil {
+		return nil, false, err
+	}
+	if was.Fingerprint != r.Fingerprint {
+		return nil, false, fault.New(fault.Invalid, "job %s exists and was asked for with another body or other options; choose another id", r.ID)
+	}
+	return was, false, nil
+}
+
+// withdraw gives up a job whose place in the queue was refused: its record must not stay behind as queued. When
+// even that fails the sweeper queues it, so the caller may see it run; repeating the call does no harm.
+func (j *Jobs) withdraw(ctx context.Context, r *job.Record, cause error) error {
+	if full(cause) {
+		_, err := j.store.change(context.WithoutCancel(ctx), r.ID, func(r *job.Record, now time.Time) (bool, error) {
+			r.Cancel(now)
+			return false, r.Erase(now)
+		})
+		if err != nil {
+			j.log.Warn("a refused job could not be withdrawn", "job", r.ID, "error", err)
+		}
+	}
+	return j.unstored(cause)
+}
+
+// unstored is the caller's error for a write that failed.
+func (j *Jobs) unstored(err error) error {
+	if full(err) {
+		f := fault.Wrap(fault.QueueFull, err, "the store for jobs is full; try again later, or raise broker.max_store")
+		f.RetryAfter = 5 * time.Second
+		return f
+	}
+	f := fault.Wrap(fault.NoWorkers, err, "the job could not be stored; try again: with an Idempotency-Key, or an id of your own, it will not run twice")
+	f.RetryAfter = time.Second
+	return f
+}
+
+// Key claims an idempotency key for id and gives the id that it belongs to, with the fingerprint of what was asked
+// for first. Keys are kept for life.
+func (j *Jobs) Key(ctx context.Context, scope, key string, id job.ID, fingerprint string, life time.Duration) (job.ID, string, error) {
+	if err := j.await(ctx); err != nil {
+		return "", "", err
+	}
+	type claim struct {
+		ID          job.ID `json:"id"`
+		Fingerprint string `json:"fingerprint"`
+	}
+	sum := sha256.Sum256([]byte(scope + "\x00" + key))
+	name := hex.EncodeToString(sum[:])
+	shard := jobShard(name)
+	msg := nats.NewMsg(prefixKey + shard + "." + name)
+	var err error
+	if msg.Data, err = json.Marshal(claim{id, fingerprint}); err != nil {
+		return "", "", fault.Wrap(fault.Internal, err, "internal error")
+	}
+	ctx, cancel := context.WithTimeout(ctx, storePatience)
+	defer cancel()
+	_, err = j.store.publish(ctx, recordStream+shard, msg, jetstream.WithExpectLastSequencePerSubject(0), jetstream.WithMsgTTL(max(life, time.Second)))
+	if err == nil {
+		return id, fingerprint, nil
+	}
+	if !wrongLast(err) {
+		return "", "", j.unstored(err)
+	}
+	stream, err := j.store.stream(ctx, recordStream+shard)
+	if err != nil {
+		return "", "", j.unstored(err)
+	}
+	first, err := stream.GetLastMsgForSubject(ctx, msg.Subject)
+	if err != nil {
+		return "", "", j.unstored(err)
+	}
+	var held claim
+	if err := json.Unmarshal(first.Data, &held); err != nil {
+		return "", "", fault.Wrap(fault.Internal, err, "internal error")
+	}
+	return held.ID, held.Fingerprint, nil
+}
+
+// Get reads a job's record. Every error is a *fault.Error; NotFound wraps ErrNoJob.
+func (j *Jobs) Get(ctx context.Context, id job.ID) (*job.Record, error) {
+	if err := j.await(ctx); err != nil {
+		return nil, err
+	}
+	r, err := j.store.get(ctx, id)
+	return r, j.unread(id, err)
+}
+
+func (j *Jobs) unread(id job.ID, err error) error {
+	switch {
+	case err == nil, errors.Is(err, job.ErrMove):
+		return err
+	case errors.Is(err, ErrNoJob):
+		return fault.Wrap(fault.NotFound, err, "there is no job %q", id)
+	}
+	if f, ok := errors.AsType[*fault.Error](err); ok {
+		return f
+	}
+	f := fault.Wrap(fault.NoWorkers, err, "the store for jobs cannot be reached; try again")
+	f.RetryAfter = time.Second
+	return f
+}
+
+// Wait reads a job's record when done is content with it, or the latest when ctx ends first. Waiting costs no
+// reads: it is woken when the record is written.
+func (j *Jobs) Wait(ctx context.Context, id job.ID, done func(*job.Record) bool) (*job.Record, error) {
+	if err := j.await(ctx); err != nil {
+		return nil, err
+	}
+	wake := make(chan struct{}, 1)
+	j.watch(id, wake)
+	defer j.unwatch(id, wake)
+	for {
+		r, err := j.Get(context.WithoutCancel(ctx), id)
+		if err != nil || done(r) {
+			return r, err
+		}
+		select {
+		case <-wake:
+		case <-ctx.Done():
+			return r, nil
+		}
+	}
+}
+
+// Watch rings wake, of capacity 1, whenever the job's record is written, until stop is called.
+func (j *Jobs) Watch(id job.ID, wake chan struct{}) (stop func()) {
+	j.watch(id, wake)
+	return func() { j.unwatch(id, wake) }
+}
+
+func (j *Jobs) watch(id job.ID, wake chan struct{}) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.waiters[id] == nil {
+		j.waiters[id] = make(map[chan struct{}]struct{})
+	}
+	j.waiters[id][wake] = struct{}{}
+}
+
+func (j *Jobs) unwatch(id job.ID, wake chan struct{}) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	delete(j.waiters[id], wake)
+	if len(j.waiters[id]) == 0 {
+		delete(j.waiters, id)
+	}
+}
+
+// Input reads what a job was asked with, as its caller sent it.
+func (j *Jobs) Input(ctx context.Context, r *job.Record) ([]byte, error) {
+	data, err := j.store.body(ctx, r.ID, inputPrefix(r.ID), r.Input)
+	if err != nil {
+		return nil, j.lost(err)
+	}
+	reader := reader{rest: data}
+	body := reader.bytes()
+	return body, reader.err
+}
+
+// Result reads the result of a job that succeeded.
+func (j *Jobs) Result(ctx context.Context, r *job.Record) (*inference.Result, error) {
+	data, err := j.store.body(ctx, r.ID, outputPrefix(r.ID), r.Result)
+	if err != nil {
+		return nil, j.lost(err)
+	}
+	result, err := readResult(data)
+	if err != nil {
+		return nil, fault.Wrap(fault.Internal, err, "internal error")
+	}
+	return result, nil
+}
+
+func (j *Jobs) lost(err error) error {
+	if errors.Is(err, ErrNoBody) {
+		return err
+	}
+	return fault.Wrap(fault.Internal, err, "internal error")
+}
+
+// Cancel ends a waiting job, and asks for the end of a running one. It may be called again.
+func (j *Jobs) Cancel(ctx context.Context, id job.ID) (*job.Record, error) {
+	if err := j.await(ctx); err != nil {
+		return nil, err
+	}
+	r, err := j.store.change(ctx, id, func(r *job.Record, now time.Time) (bool, error) {
+		if r.State.Terminal() || r.State == job.Cancelling {
+			return true, nil
+		}
+		r.Cancel(now)
+		return false, nil
+	})
+	if err != nil {
+		return nil, j.unread(id, err)
+	}
+	if r.State == job.Cancelling {
+		if err := j.store.link.nc.Publish(subjectCancel, []byte(id)); err != nil {
+			j.log.Debug("a cancel was not broadcast; the worker sees it at its next heartbeat", "job", id, "error", err)
+		}
+		return r, nil
+	}
+	if err := j.store.unqueue(ctx, r); err != nil {
+		j.log.Debug("a cancelled job stays in the queue; the worker that gets it drops it", "job", id, "error", err)
+	}
+	return r, nil
+}
+
+// Retry starts a new run of a job that failed, was cancelled or has expired; job.ErrMove when it has not.
+func (j *Jobs) Retry(ctx context.Context, id job.ID) (*job.Record, error) {
+	if err := j.await(ctx); err != nil {
+		return nil, err
+	}
+	r, err := j.store.change(ctx, id, func(r *job.Record, now time.Time) (bool, error) {
+		if r.Gone(now) || r.Input == nil {
+			return false, fault.Wrap(fault.NotFound, ErrNoBody, "the job's input is not stored any more")
+		}
+		return false, r.Again(now)
+	})
+	if err != nil {
+		return nil, j.unread(id, err)
+	}
+	if err := j.store.enqueue(ctx, r); err != nil {
+		j.log.Warn("a retried job is queued by the sweeper", "job", id, "error", err)
+	}
+	return r, nil
+}
+
+// Erase drops input and result of a job that has ended and leaves a tombstone. A job that runs is cancelled
+// first; it is erased when it has ended or ctx is over.
+func (j *Jobs) Erase(ctx context.Context, id job.ID) error {
+	r, err := j.Cancel(ctx, id)
+	if err != nil {
+		return err
+	}
+	if !r.State.Terminal() {
+		if _, err = j.Wait(ctx, id, func(r *job.Record) bool { return r.State.Terminal() }); err != nil {
+			return err
+		}
+	}
+	_, err = j.store.change(ctx, id, func(r *job.Record, now time.Time) (bool, error) {
+		if r.State == job.Erased {
+			return true, nil
+		}
+		return false, r.Erase(now)
+	})
+	if err != nil {
+		return j.unread(id, err)
+	}
+	if err := j.store.erase(ctx, id, inputPrefix(id), outputPrefix(id)); err != nil {
+		return j.unread(id, err)
+	}
+	return nil
+}
+
+// Ready is nil while the jobs' store is connected.
+func (j *Jobs) Ready() error {
+	select {
+	case <-j.ready:
+	default:
+		return errors.New("the broker was not reached yet")
+	}
+	if !j.store.link.nc.IsConnected() {
+		return errors.New("the connection to the broker is lost")
+	}
+	return nil
+}

@@ -1,0 +1,352 @@
+package broker
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"headrace/internal/inference"
+	"headrace/internal/job"
+)
+
+const (
+	// jobShards is the number of streams for records and for bodies. A job's shard is a hash of its id, fixed for
+	// ever. Several, because each stream writes, and where durability is "power" syncs, one message at a time.
+	jobShards = 4
+
+	recordStream = "JOBREC_"  // + shard: records and idempotency keys
+	dataStream   = "JOBDATA_" // + shard: inputs and large results
+	queueStream  = "JOBS_"    // + shard of the route: the work queues
+
+	prefixRecord = "hrj.rec."
+	prefixKey    = "hrj.key."
+	prefixEvent  = "hrj.evt." // each record written is re-published here, headers only
+	prefixInput  = "hrj.in."
+	prefixOutput = "hrj.out."
+	prefixQueue  = "job."
+
+	headerState = "Hr-State"
+	headerDue   = "Hr-Due"  // unix milliseconds; absent when nothing is due
+	headerLane  = "Hr-Lane" // subject in the work queue
+	headerRun   = "Hr-Run"
+
+	// inlineBody is the largest input or result that its record holds.
+	inlineBody = 64 << 10
+	// partSize is how much of a larger one goes into one message.
+	partSize = 1 << 20
+	// storePatience bounds one read or write of the store.
+	storePatience = 5 * time.Second
+)
+
+var (
+	// ErrNoJob says that there is no such job, and that none of that id is remembered.
+	ErrNoJob = errors.New("there is no such job")
+	// ErrNoBody says that an input or a result is not stored any more.
+	ErrNoBody = errors.New("it is not stored any more")
+	// errConflict says that somebody else has written the record meanwhile.
+	errConflict = errors.New("the record has changed")
+)
+
+func jobShard(id string) string {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(id)) // a hash never fails to write
+	return strconv.Itoa(int(h.Sum32() % jobShards))
+}
+
+func recordSubject(id job.ID) string { return prefixRecord + jobShard(string(id)) + "." + string(id) }
+
+// idOfEvent is the job that an event is about.
+func idOfEvent(subject string) job.ID { return job.ID(subject[strings.LastIndexByte(subject, '.')+1:]) }
+
+// jobLane names the work queue of one route and priority.
+func jobLane(provider, route string, priority job.Priority) lane {
+	shard := strconv.Itoa(shardOf(route))
+	tok := token(route)
+	return lane{
+		stream:   queueStream + shard,
+		subject:  prefixQueue + token(provider) + "." + tok + "." + string(priority) + "." + shard + ".*",
+		consumer: "j-" + tok + "-" + string(priority),
+	}
+}
+
+func jobLaneOf(route *inference.Route, priority job.Priority) lane {
+	return jobLane(route.Provider, route.Name, priority)
+}
+
+func queueSubject(r *job.Record) string {
+	return strings.TrimSuffix(jobLane(r.Provider, r.Route, r.Priority).subject, "*") + string(r.ID)
+}
+
+// jobStore reads and writes what is stored of jobs. It decides nothing.
+type jobStore struct {
+	link *link
+
+	mu      sync.Mutex
+	streams map[string]jetstream.Stream
+}
+
+func newJobStore(l *link) *jobStore {
+	return &jobStore{link: l, streams: make(map[string]jetstream.Stream)}
+}
+
+// stream gives a handle; the stream is made when it is used for the first time.
+func (s *jobStore) stream(ctx context.Context, name string) (jetstream.Stream, error) {
+	s.mu.Lock()
+	known := s.streams[name]
+	s.mu.Unlock()
+	if known != nil {
+		return known, nil
+	}
+	if err := ensureStream(ctx, s.link.nc, name); err != nil {
+		return nil, err
+	}
+	fresh, err := s.link.js.Stream(ctx, name)
+	if err != nil {
+		return nil, fmt.Errorf("stream %s: %w", name, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.streams[name] = fresh
+	return fresh, nil
+}
+
+// forget makes the next use ask for the stream again.
+func (s *jobStore) forget(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.streams, name)
+}
+
+// publish stores one message. The stream is made when there is none.
+func (s *jobStore) publish(ctx context.Context, stream string, msg *nats.Msg, opts ...jetstream.PublishOpt) (*jetstream.PubAck, error) {
+	if _, err := s.stream(ctx, stream); err != nil {
+		return nil, err
+	}
+	ack, err := s.link.js.PublishMsg(ctx, msg, append(opts, jetstream.WithExpectStream(stream))...)
+	if errors.Is(err, jetstream.ErrNoStreamResponse) {
+		s.forget(stream)
+	}
+	return ack, err
+}
+
+func (s *jobStore) get(ctx context.Context, id job.ID) (*job.Record, error) {
+	ctx, cancel := context.WithTimeout(ctx, storePatience)
+	defer cancel()
+	stream, err := s.stream(ctx, recordStream+jobShard(string(id)))
+	if err != nil {
+		return nil, err
+	}
+	msg, err := stream.GetLastMsgForSubject(ctx, recordSubject(id))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil, ErrNoJob
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading job %s: %w", id, err)
+	}
+	return readRecord(msg.Data, msg.Sequence)
+}
+
+func readRecord(data []byte, revision uint64) (*job.Record, error) {
+	r := new(job.Record)
+	if err := json.Unmarshal(data, r); err != nil {
+		return nil, fmt.Errorf("reading a record: %w", err)
+	}
+	r.Revision = revision
+	return r, nil
+}
+
+// put writes a record on the condition that it is still at the revision it was read at; 0 = that there is none.
+// It sets the new revision. errConflict: somebody else was first.
+func (s *jobStore) put(ctx context.Context, r *job.Record, now time.Time) error {
+	data, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("writing job %s: %w", r.ID, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, storePatience)
+	defer cancel()
+	msg := nats.NewMsg(recordSubject(r.ID))
+	msg.Data = data
+	msg.Header.Set(headerState, string(r.State))
+	msg.Header.Set(headerLane, queueSubject(r))
+	msg.Header.Set(headerRun, strconv.Itoa(r.Run))
+	if due := r.Due(); !due.IsZero() {
+		msg.Header.Set(headerDue, strconv.FormatInt(due.UnixMilli(), 10))
+	}
+	opts := []jetstream.PublishOpt{jetstream.WithExpectLastSequencePerSubject(r.Revision)}
+	if life := r.Life(now); life > 0 {
+		opts = append(opts, jetstream.WithMsgTTL(max(life, time.Second)))
+	}
+	ack, err := s.publish(ctx, recordStream+jobShard(string(r.ID)), msg, opts...)
+	if wrongLast(err) {
+		return errConflict
+	}
+	if err != nil {
+		return fmt.Errorf("writing job %s: %w", r.ID, err)
+	}
+	r.Revision = ack.Sequence
+	return nil
+}
+
+// wrongLast tells a failed condition from other errors.
+func wrongLast(err error) bool {
+	api, ok := errors.AsType[*jetstream.APIError](err)
+	return ok && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == 10164)
+}
+
+// full tells the refusal of a stream that has reached a limit, or of a server whose disk is full.
+func full(err error) bool {
+	api, ok := errors.AsType[*jetstream.APIError](err)
+	return ok && (api.ErrorCode == 10077 || api.ErrorCode == 10047 || api.ErrorCode == 10023)
+}
+
+// change reads a record, makes a move on it and writes it, again and again while others write it too. A move that
+// leaves the state, or fails, ends it; same reports that nothing had to be written.
+func (s *jobStore) change(ctx context.Context, id job.ID, move func(*job.Record, time.Time) (same bool, err error)) (*job.Record, error) {
+	for {
+		r, err := s.get(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		now := time.Now().UTC()
+		same, err := move(r, now)
+		if err != nil || same {
+			return r, err
+		}
+		err = s.put(ctx, r, now)
+		if !errors.Is(err, errConflict) {
+			return r, err
+		}
+	}
+}
+
+// enqueue puts a job that is queued into its work queue. It is there once, however often this is called.
+func (s *jobStore) enqueue(ctx context.Context, r *job.Record) error {
+	ctx, cancel := context.WithTimeout(ctx, storePatience)
+	defer cancel()
+	msg := nats.NewMsg(queueSubject(r))
+	msg.Data = []byte(r.Route)
+	_, err := s.publish(ctx, queueStream+strconv.Itoa(shardOf(r.Route)), msg)
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok && strings.Contains(api.Description, "per subject") {
+		return nil // it waits already
+	}
+	if err != nil {
+		return fmt.Errorf("queueing job %s: %w", r.ID, err)
+	}
+	return nil
+}
+
+// unqueue takes a job out of its work queue, where it may have been.
+func (s *jobStore) unqueue(ctx context.Context, r *job.Record) error {
+	ctx, cancel := context.WithTimeout(ctx, storePatience)
+	defer cancel()
+	stream, err := s.stream(ctx, queueStream+strconv.Itoa(shardOf(r.Route)))
+	if err == nil {
+		err = stream.Purge(ctx, jetstream.WithPurgeSubject(queueSubject(r)))
+	}
+	if err != nil {
+		return fmt.Errorf("taking job %s out of the queue: %w", r.ID, err)
+	}
+	return nil
+}
+
+// isQueued reports whether a job is in its work queue, waiting or leased.
+func (s *jobStore) isQueued(ctx context.Context, r *job.Record) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, storePatience)
+	defer cancel()
+	stream, err := s.stream(ctx, queueStream+strconv.Itoa(shardOf(r.Route)))
+	if err == nil {
+		_, err = stream.GetLastMsgForSubject(ctx, queueSubject(r))
+	}
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func inputPrefix(id job.ID) string {
+	return prefixInput + jobShard(string(id)) + "." + string(id) + "."
+}
+
+func outputPrefix(id job.ID) string {
+	return prefixOutput + jobShard(string(id)) + "." + string(id) + "."
+}
+
+// putBody stores bytes for life. Small ones are left to the record.
+func (s *jobStore) putBody(ctx context.Context, id job.ID, prefix, series string, data []byte, life time.Duration) (*job.Body, error) {
+	sum := sha256.Sum256(data)
+	b := &job.Body{Bytes: int64(len(data)), SHA256: hex.EncodeToString(sum[:]), Series: series}
+	if len(data) <= inlineBody {
+		b.Inline = data
+		return b, nil
+	}
+	for rest := data; len(rest) > 0; b.Parts++ {
+		msg := nats.NewMsg(partSubject(prefix, series, b.Parts))
+		msg.Data = rest[:min(len(rest), partSize)]
+		rest = rest[len(msg.Data):]
+		ctx, cancel := context.WithTimeout(ctx, 2*storePatience)
+		_, err := s.publish(ctx, dataStream+jobShard(string(id)), msg, jetstream.WithMsgTTL(max(life, time.Second)))
+		cancel()
+		if err != nil {
+			return nil, fmt.Errorf("storing %d bytes for job %s: %w", len(data), id, err)
+		}
+	}
+	return b, nil
+}
+
+func partSubject(prefix, series string, n int) string { return prefix + series + "." + strconv.Itoa(n) }
+
+// body reads stored bytes and checks them. ErrNoBody: some of them are gone.
+func (s *jobStore) body(ctx context.Context, id job.ID, prefix string, b *job.Body) ([]byte, error) {
+	if b == nil {
+		return nil, ErrNoBody
+	}
+	data := b.Inline
+	if b.Parts > 0 {
+		stream, err := s.stream(ctx, dataStream+jobShard(string(id)))
+		if err != nil {
+			return nil, err
+		}
+		data = make([]byte, 0, b.Bytes)
+		for n := range b.Parts {
+			msg, err := stream.GetLastMsgForSubject(ctx, partSubject(prefix, b.Series, n))
+			if errors.Is(err, jetstream.ErrMsgNotFound) {
+				return nil, ErrNoBody
+			}
+			if err != nil {
+				return nil, fmt.Errorf("reading %d bytes of job %s: %w", b.Bytes, id, err)
+			}
+			data = append(data, msg.Data...)
+		}
+	}
+	if sum := sha256.Sum256(data); hex.EncodeToString(sum[:]) != b.SHA256 {
+		return nil, fmt.Errorf("job %s: %d stored bytes do not have the digest they were stored with", id, len(data))
+	}
+	return data, nil
+}
+
+// erase drops input and results.
+func (s *jobStore) erase(ctx context.Context, id job.ID, prefixes ...string) error {
+	ctx, cancel := context.WithTimeout(ctx, storePatience)
+	defer cancel()
+	stream, err := s.stream(ctx, dataStream+jobShard(string(id)))
+	if err != nil {
+		return err
+	}
+	for _, prefix := range prefixes {
+		if err := stream.Purge(ctx, jetstream.WithPurgeSubject(prefix+">")); err != nil {
+			return fmt.Errorf("erasing job %s: %w", id, err)
+		}
+	}
+	return nil
+}

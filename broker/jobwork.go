@@ -1,0 +1,247 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"headrace/internal/fault"
+	"headrace/internal/inference"
+	"headrace/internal/job"
+)
+
+const (
+	// jobAckWait is how long the lease of a running job lasts without a heartbeat.
+	jobAckWait = 30 * time.Second
+	// jobHeartbeat is how often a running job's lease is renewed and its record looked at.
+	jobHeartbeat = 10 * time.Second
+	// heartbeatsMissed in a row end the attempt: another worker has the job by then.
+	heartbeatsMissed = 3
+	// finishPatience is how long a worker tries to store the end of an attempt.
+	finishPatience = 20 * time.Second
+)
+
+// errLeaseLost ends an attempt whose lease could not be renewed; its end is not stored.
+var errLeaseLost = errors.New("the job's lease was lost")
+
+// jobRun is a running job of a claim.
+type jobRun struct {
+	id       job.ID
+	run      int
+	attempt  int
+	msg      *nats.Msg
+	done     func() // gives the intake's place for a job back
+	finished chan struct{}
+}
+
+// claimJob writes into the record that this worker runs the job. The write's condition is the claim: of several
+// workers that hold a copy of the message, one is first.
+func (d *Delivery) claimJob(ctx context.Context) (context.Context, *Claim, error) {
+	w := d.worker
+	r, err := w.jobs.change(ctx, d.job, func(r *job.Record, now time.Time) (bool, error) {
+		if r.State.Terminal() {
+			return true, nil
+		}
+		return false, r.Start(w.id, now)
+	})
+	switch {
+	case errors.Is(err, ErrNoJob), errors.Is(err, job.ErrMove), err == nil && r.State != job.Running:
+		d.settle(ack) // it has ended, or the sweeper queues it again when its time comes
+		d.leave()
+		return nil, nil, ErrGone
+	case err != nil:
+		w.log.Warn("a job could not be claimed", "job", d.job, "error", err)
+		d.settle(nakLater)
+		d.leave()
+		return nil, nil, ErrReturned
+	}
+	c := &Claim{worker: w, Request: &inference.Request{ID: string(r.ID), Route: r.Route, Type: r.Type}}
+	c.job = &jobRun{id: r.ID, run: r.Run, attempt: r.Attempt, msg: d.msg, done: d.leave, finished: make(chan struct{})}
+	ctx, c.cancel = context.WithCancelCause(ctx)
+	until := r.Deadline
+	if r.Timeout > 0 && time.Now().Add(r.Timeout).Before(until) {
+		until = time.Now().Add(r.Timeout)
+	}
+	w.enterJob(c)
+	go w.beat(ctx, c)
+	if err := w.openJob(ctx, r, c); err != nil {
+		return nil, nil, c.Fail(ctx, err)
+	}
+	ctx, c.stopTimer = context.WithDeadline(ctx, until)
+	return ctx, c, nil
+}
+
+// openJob reads the job's input.
+func (w *WorkerEnd) openJob(ctx context.Context, r *job.Record, c *Claim) *fault.Error {
+	if r.Input == nil {
+		return fault.New(fault.NotFound, "the job's input is not stored any more")
+	}
+	size := r.Input.Bytes
+	if err := w.bodies.Reserve(ctx, size); err != nil {
+		return fault.Wrap(fault.QueueFull, err, "no room for the job's input in worker.max_inflight_bytes")
+	}
+	c.releaseBody = func() { w.bodies.Release(size) }
+	data, err := w.jobs.body(ctx, r.ID, inputPrefix(r.ID), r.Input)
+	if errors.Is(err, ErrNoBody) {
+		return fault.Wrap(fault.NotFound, err, "the job's input is not stored any more")
+	}
+	if err != nil {
+		return fault.Wrap(fault.UpstreamUnavailable, err, "the job's input could not be read")
+	}
+	in := reader{rest: data}
+	in.bytes() // what the caller sent
+	if err := readRequest(in.rest, c.Request); in.err != nil || err != nil {
+		return fault.Wrap(fault.Internal, errors.Join(in.err, err), "internal error")
+	}
+	return nil
+}
+
+func (w *WorkerEnd) enterJob(c *Claim) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.runningJobs[c.job.id] = c
+}
+
+// receiveCancel aborts a job that runs here.
+func (w *WorkerEnd) receiveCancel(msg *nats.Msg) {
+	w.mu.Lock()
+	c := w.runningJobs[job.ID(msg.Data)]
+	w.mu.Unlock()
+	if c != nil {
+		c.cancel(ErrGone)
+	}
+}
+
+// beat renews the lease until the claim has ended, and notices when the job was cancelled or taken over.
+func (w *WorkerEnd) beat(ctx context.Context, c *Claim) {
+	tick := time.NewTicker(jobHeartbeat)
+	defer tick.Stop()
+	missed := 0
+	for {
+		select {
+		case <-c.job.finished:
+			return
+		case <-ctx.Done():
+			return // its end is being stored; that takes less time than the lease
+		case <-tick.C:
+		}
+		err := c.job.msg.Respond([]byte("+WPI"))
+		var r *job.Record
+		if err == nil {
+			r, err = w.jobs.get(ctx, c.job.id)
+		}
+		switch {
+		case err != nil:
+			if missed++; missed >= heartbeatsMissed {
+				w.log.Warn("a job's lease is lost: the broker was away for too long", "job", c.job.id, "error", err)
+				c.cancel(errLeaseLost)
+			}
+		case !r.Held(w.id, c.job.run, c.job.attempt):
+			w.log.Warn("a job's lease is lost: another worker has it", "job", c.job.id)
+			c.cancel(errLeaseLost)
+		case r.State == job.Cancelling:
+			c.cancel(ErrGone)
+		default:
+			missed = 0
+		}
+	}
+}
+
+// finishJob writes the end of the attempt, as long as the job is still ours, and settles the message by what came
+// of it. It tries for a while: a result is worth waiting for.
+func (c *Claim) finishJob(ctx context.Context, move func(*job.Record, time.Time) error) (*job.Record, error) {
+	defer c.finish()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishPatience)
+	defer cancel()
+	for {
+		held := true
+		r, err := c.worker.jobs.change(ctx, c.job.id, func(r *job.Record, now time.Time) (bool, error) {
+			if held = r.Held(c.worker.id, c.job.run, c.job.attempt); !held {
+				return true, nil
+			}
+			return false, move(r, now)
+		})
+		switch {
+		case err == nil && held:
+			c.settleJob(r)
+			return r, nil
+		case err == nil, errors.Is(err, ErrNoJob), errors.Is(err, job.ErrMove):
+			return nil, nil //nolint:nilnil // somebody else has the job, or has ended it; his end counts
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+// settleJob ends the lease: a job that goes back to the queue does so at once.
+func (c *Claim) settleJob(r *job.Record) {
+	verdict := ack
+	if r.State == job.Queued {
+		verdict = nak
+	}
+	if err := c.job.msg.Respond([]byte(verdict)); err != nil {
+		c.worker.log.Debug("settling a job's lease", "job", r.ID, "error", err)
+	}
+}
+
+// answerJob stores the result: its bytes first when they are many, then the record.
+func (c *Claim) answerJob(ctx context.Context, result *inference.Result) error {
+	defer result.Release()
+	jobs := c.worker.jobs
+	var w writer
+	writeResult(&w, result)
+	segments, size := w.finish()
+	data := joined(make([]byte, 0, size), segments)
+	series := strconv.Itoa(c.job.run) + "-" + strconv.Itoa(c.job.attempt) + "-" + c.worker.id[:6]
+	before, err := jobs.get(ctx, c.job.id)
+	if err != nil {
+		return c.Fail(ctx, fault.Wrap(fault.UpstreamUnavailable, err, "the job's record could not be read"))
+	}
+	body, err := jobs.putBody(context.WithoutCancel(ctx), c.job.id, outputPrefix(c.job.id), series, data, before.ResultTTL+bodyMargin)
+	if err != nil {
+		return c.Fail(ctx, fault.Wrap(fault.UpstreamUnavailable, err, "the job's result could not be stored"))
+	}
+	r, err := c.finishJob(ctx, func(r *job.Record, now time.Time) error {
+		return r.Succeed(body, result.Upstream, now)
+	})
+	if err != nil {
+		return err
+	}
+	if r == nil && body.Parts > 0 { // nobody will ever ask for it
+		return jobs.erase(context.WithoutCancel(ctx), c.job.id, outputPrefix(c.job.id)+series+".")
+	}
+	if r != nil && (r.Store == job.StoreNone || r.Store == job.StoreOutputs) {
+		return jobs.erase(context.WithoutCancel(ctx), c.job.id, inputPrefix(c.job.id))
+	}
+	return nil
+}
+
+// failJob stores why the attempt failed. A worker that stops hands the job back instead.
+func (c *Claim) failJob(ctx context.Context, f *fault.Error) error {
+	_, err := c.finishJob(ctx, func(r *job.Record, now time.Time) error {
+		if f.Code == fault.ShuttingDown && f.Status == 0 {
+			return r.Return(now)
+		}
+		return r.Fail(f, job.Pause(r.Attempt), now)
+	})
+	return errors.Join(f, err)
+}
+
+// dropJob ends an attempt that was aborted: the job was cancelled, or the lease was lost and somebody else has it.
+func (c *Claim) dropJob() {
+	_, err := c.finishJob(context.Background(), func(r *job.Record, now time.Time) error {
+		if r.State == job.Cancelling {
+			return r.Abort(now)
+		}
+		return r.Return(now)
+	})
+	if err != nil {
+		c.worker.log.Warn("the end of an aborted job was not stored", "job", c.job.id, "error", err)
+	}
+}

@@ -1,0 +1,352 @@
+package broker
+
+import (
+	"container/heap"
+	"context"
+	"errors"
+	"log/slog"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"headrace/internal/job"
+)
+
+const (
+	// verifyAfter is the age at which a queued job's place in the work queue is checked: whoever accepted it has
+	// long put it there, or is gone.
+	verifyAfter = 10 * time.Second
+	// sweepAgain is the pause after something could not be done.
+	sweepAgain = time.Second
+	// sweepHands is how many jobs are seen to at a time.
+	sweepHands = 8
+)
+
+// Sweeper is the part of the broker role that does what is due about jobs nobody runs: it queues scheduled and
+// retried ones when their time comes, ends those whose time is over, and repairs accepts that were cut off between
+// record and queue. It learns of every job from the records' streams, so it has nothing to remember. Several may
+// run: all they do is conditional or harmless when done twice.
+type Sweeper struct {
+	dial Dial
+	log  *slog.Logger
+
+	store *jobStore
+	wake  chan struct{}
+	work  chan job.ID
+
+	mu      sync.Mutex
+	pending map[job.ID]*pendingJob
+	heap    dueHeap
+}
+
+// pendingJob is a job that waits. verify: its place in the queue is to be checked first.
+type pendingJob struct {
+	id     job.ID
+	due    time.Time
+	then   time.Time // due after the check
+	verify bool
+	busy   bool // a hand has it
+	index  int  // in the heap; -1 while a hand has it
+}
+
+// NewSweeper validates dial.
+func NewSweeper(dial Dial, log *slog.Logger) (*Sweeper, error) {
+	if err := dial.Validate(); err != nil {
+		return nil, err
+	}
+	return &Sweeper{
+		dial: dial, log: log, wake: make(chan struct{}, 1), work: make(chan job.ID),
+		pending: make(map[job.ID]*pendingJob),
+	}, nil
+}
+
+// Run sweeps until ctx ends.
+func (s *Sweeper) Run(ctx context.Context) error {
+	l, err := s.dial.dial(ctx, "sweeper", s.log, linkEvents{})
+	if err != nil {
+		return stopped(ctx, err)
+	}
+	defer l.nc.Close()
+	s.store = newJobStore(l)
+	var running sync.WaitGroup
+	defer running.Wait()
+	for shard := range jobShards {
+		running.Go(func() { s.follow(ctx, recordStream+strconv.Itoa(shard)) })
+	}
+	for range sweepHands {
+		running.Go(func() { s.hand(ctx) })
+	}
+	s.dispatch(ctx)
+	return nil
+}
+
+// follow learns of every record there is and of every one that is written, headers only.
+func (s *Sweeper) follow(ctx context.Context, name string) {
+	for ctx.Err() == nil {
+		err := s.followOnce(ctx, name)
+		if err != nil && ctx.Err() == nil {
+			s.log.Warn("following the jobs' records", "stream", name, "error", err)
+		}
+		pauseFor(ctx, sweepAgain)
+	}
+}
+
+func (s *Sweeper) followOnce(ctx context.Context, name string) error {
+	stream, err := s.store.stream(ctx, name)
+	if err != nil {
+		return err
+	}
+	shard := name[len(recordStream):]
+	consumer, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{
+		FilterSubjects: []string{prefixRecord + shard + ".*"}, HeadersOnly: true, DeliverPolicy: jetstream.DeliverAllPolicy,
+	})
+	if err != nil {
+		s.store.forget(name)
+		return err
+	}
+	messages, err := consumer.Messages()
+	if err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, messages.Stop)
+	defer stop()
+	for {
+		msg, err := messages.Next()
+		if err != nil {
+			s.store.forget(name)
+			return err
+		}
+		s.learn(msg, time.Now())
+	}
+}
+
+// learn notes what a record's headers say.
+func (s *Sweeper) learn(msg jetstream.Msg, now time.Time) {
+	id := idOfEvent(msg.Subject())
+	state := job.State(msg.Headers().Get(headerState))
+	due := time.Time{}
+	if ms, err := strconv.ParseInt(msg.Headers().Get(headerDue), 10, 64); err == nil {
+		due = time.UnixMilli(ms)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !state.Waiting() {
+		s.drop(id)
+		return
+	}
+	p := s.pending[id]
+	if p == nil {
+		p = &pendingJob{id: id, index: -1}
+		s.pending[id] = p
+	}
+	p.verify = state == job.Queued
+	p.due, p.then = due, due
+	if p.verify {
+		p.due = now.Add(verifyAfter)
+		if !due.IsZero() && due.Before(p.due) {
+			p.due = due
+		}
+	}
+	s.place(p)
+}
+
+// place puts a job where it belongs in the heap, unless a hand has it. It must be called with mu held.
+func (s *Sweeper) place(p *pendingJob) {
+	switch {
+	case p.busy:
+		return
+	case p.index >= 0:
+		heap.Fix(&s.heap, p.index)
+	default:
+		heap.Push(&s.heap, p)
+	}
+	if s.heap[0] == p {
+		ring(s.wake)
+	}
+}
+
+// drop forgets a job. It must be called with mu held.
+func (s *Sweeper) drop(id job.ID) {
+	p := s.pending[id]
+	if p == nil {
+		return
+	}
+	delete(s.pending, id)
+	if p.index >= 0 {
+		heap.Remove(&s.heap, p.index)
+	}
+}
+
+// dispatch gives jobs to hands when they are due, until ctx ends.
+func (s *Sweeper) dispatch(ctx context.Context) {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		id, wait := s.next(time.Now())
+		if id != "" {
+			select {
+			case s.work <- id:
+				continue
+			case <-ctx.Done():
+				return
+			}
+		}
+		timer.Reset(wait)
+		select {
+		case <-timer.C:
+		case <-s.wake:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// next takes the job that is due out of the heap, or says how long there is none.
+func (s *Sweeper) next(now time.Time) (job.ID, time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.heap) == 0 {
+		return "", time.Hour
+	}
+	first := s.heap[0]
+	if wait := first.due.Sub(now); wait > 0 {
+		return "", wait
+	}
+	_ = heap.Pop(&s.heap) // it is first
+	first.busy = true
+	return first.id, 0
+}
+
+func (s *Sweeper) hand(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case id := <-s.work:
+			s.settled(id, s.see(ctx, id))
+		}
+	}
+}
+
+// settled puts a job that a hand has seen to back for the next time, if it still waits.
+func (s *Sweeper) settled(id job.ID, err error) {
+	if err != nil && !errors.Is(err, context.Canceled) {
+		s.log.Warn("seeing to a job", "job", id, "error", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.pending[id]
+	if p == nil {
+		return
+	}
+	p.busy = false
+	switch {
+	case err != nil:
+		p.due = time.Now().Add(sweepAgain)
+	case p.due.After(time.Now()): // it was written meanwhile, and learned of
+	case p.verify && p.then.After(time.Now()):
+		p.verify, p.due = false, p.then
+	default:
+		p.due = time.Now().Add(sweepAgain) // what was done about it is learned in a moment
+	}
+	s.place(p)
+}
+
+// see does what is due about one job.
+func (s *Sweeper) see(ctx context.Context, id job.ID) error {
+	r, err := s.store.get(ctx, id)
+	if errors.Is(err, ErrNoJob) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.drop(id)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	now := time.Now().UTC()
+	switch {
+	case r.Lapse(now):
+		if err := s.store.put(ctx, r, now); err != nil {
+			return unlessConflict(err)
+		}
+		return s.store.unqueue(ctx, r)
+	case r.State == job.Queued:
+		queued, err := s.store.isQueued(ctx, r)
+		if err != nil || queued {
+			return err
+		}
+		s.log.Info("queueing a job that was accepted and not queued", "job", id)
+		return s.store.enqueue(ctx, r)
+	case r.State.Waiting() && r.Ripe(now):
+		// In this order a crash in between leaves a job that a worker can start; the other way round it would wait
+		// for the check.
+		if err := s.store.enqueue(ctx, r); err != nil {
+			return err
+		}
+		r.Queue(now)
+		return unlessConflict(s.store.put(ctx, r, now))
+	}
+	return nil
+}
+
+// unlessConflict drops the news that somebody else has written the record: his word counts.
+func unlessConflict(err error) error {
+	if errors.Is(err, errConflict) {
+		return nil
+	}
+	return err
+}
+
+func pauseFor(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// dueHeap has the job that is due next first.
+type dueHeap []*pendingJob
+
+// Len is part of heap.Interface.
+func (h *dueHeap) Len() int { return len(*h) }
+
+// Less is part of heap.Interface. Jobs without a due time are last.
+func (h *dueHeap) Less(a, b int) bool {
+	first, second := (*h)[a].due, (*h)[b].due
+	if first.IsZero() || second.IsZero() {
+		return !first.IsZero()
+	}
+	return first.Before(second)
+}
+
+// Swap is part of heap.Interface.
+func (h *dueHeap) Swap(a, b int) {
+	list := *h
+	list[a], list[b] = list[b], list[a]
+	list[a].index, list[b].index = a, b
+}
+
+// Push is part of heap.Interface.
+func (h *dueHeap) Push(x any) {
+	p, ok := x.(*pendingJob)
+	if !ok {
+		return
+	}
+	p.index = len(*h)
+	*h = append(*h, p)
+}
+
+// Pop is part of heap.Interface.
+func (h *dueHeap) Pop() any {
+	old := *h
+	last := old[len(old)-1]
+	old[len(old)-1] = nil
+	last.index = -1
+	*h = old[:len(old)-1]
+	return last
+}
