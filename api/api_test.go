@@ -49,6 +49,10 @@ func TestProblems(t *testing.T) {
 		fault.UpstreamBadResponse: {502, 502, false, false},
 		fault.Deadline:            {504, 504, false, true},
 		fault.NotImplemented:      {501, 501, false, false},
+		fault.Conflict:            {409, 409, false, false},
+		fault.KeyReused:           {422, 422, false, false},
+		fault.Gone:                {410, 410, false, false},
+		fault.JobFailed:           {424, 424, false, false},
 		fault.ShuttingDown:        {503, 503, true, true},
 		fault.Internal:            {500, 500, false, false},
 	}

@@ -71,6 +71,10 @@ func (s *Server) invoke(c call) error {
 		return err
 	}
 	a.request.ID = c.w.id
+	o, prefers, err := s.orderOfCall(c, a, speaks, body.bytes)
+	if err != nil {
+		return err
+	}
 	ctx, cancel := context.WithDeadline(c.r.Context(), began.Add(wait))
 	defer cancel()
 	if c.path.limited {
@@ -78,15 +82,23 @@ func (s *Server) invoke(c call) error {
 			return err
 		}
 	}
+	if o != nil {
+		return s.submit(c.r.Context(), c, o, prefers)
+	}
+	return s.ask(ctx, c.w, speaks, a)
+}
+
+// ask is the end of a call that waits for its answer.
+func (s *Server) ask(ctx context.Context, w *replyWriter, speaks dialect, a *asked) error {
 	if a.refused != nil {
 		return a.refused
 	}
-	res, err := s.broker.Call(ctx, route, a.request)
+	res, err := s.broker.Call(ctx, a.route, a.request)
 	if err != nil {
 		return ended(ctx, err)
 	}
 	defer res.Release()
-	return s.respond(ctx, c.w, speaks, a, res)
+	return s.respond(ctx, w, speaks, a, res)
 }
 
 // patience is how long a call on route may take; a route that is not known yet gets the front end's time.

@@ -41,6 +41,9 @@ func (s *Server) operations() []operation {
 		operation{method: "GET", path: "/favicon.ico", handle: s.serveIcon, tag: "Operations", summary: "The icon."},
 		operation{method: "GET", path: "/", handle: s.toDocs, tag: "Operations", summary: "Redirects to the page."},
 	)
+	if s.jobs != nil {
+		ops = append(ops, s.jobOperations()...)
+	}
 	if s.metrics != nil {
 		ops = append(ops, operation{
 			method: "GET", path: "/metrics", tag: "Operations", summary: "Metrics in Prometheus' text format.",

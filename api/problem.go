@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -25,7 +26,9 @@ const (
 // voiceOf tells the voice of a path, known or not.
 func voiceOf(path string) voice {
 	switch {
-	case path == "/v1/routes" || strings.HasPrefix(path, "/v1/routes/") || path == "/v1/jobs" || strings.HasPrefix(path, "/v1/jobs/"):
+	case slices.ContainsFunc([]string{"/v1/routes", "/v1/jobs", "/v1/queues", "/v1/dead", "/v1/limits"}, func(base string) bool {
+		return path == base || strings.HasPrefix(path, base+"/")
+	}):
 		return headraceVoice
 	case path == "/v1" || strings.HasPrefix(path, "/v1/"):
 		return openAIVoice
@@ -71,6 +74,14 @@ func meaningOf(e *fault.Error) meaning {
 		return meaning{status: http.StatusBadGateway, vain: true}
 	case fault.NotImplemented:
 		return meaning{status: http.StatusNotImplemented, vain: true}
+	case fault.Conflict:
+		return meaning{status: http.StatusConflict, vain: true}
+	case fault.KeyReused:
+		return meaning{status: http.StatusUnprocessableEntity, vain: true}
+	case fault.Gone:
+		return meaning{status: http.StatusGone, vain: true}
+	case fault.JobFailed:
+		return meaning{status: http.StatusFailedDependency, vain: true}
 	case fault.ShuttingDown:
 		return meaning{status: http.StatusServiceUnavailable, again: true, wait: time.Second}
 	case fault.Internal:
@@ -143,7 +154,7 @@ func writeBytes(w http.ResponseWriter, status int, contentType string, body []by
 	header.Set("Content-Type", contentType)
 	header.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
-	_, _ = w.Write(body) // the caller has gone: there is nobody to tell
+	_, _ = w.Write(body) //nolint:gosec // never HTML; and when the caller has gone, there is nobody to tell
 }
 
 // issueBody is one entry of MLflow's list, in its order of members.

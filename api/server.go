@@ -39,6 +39,7 @@ type Config struct {
 	ShutdownGrace  time.Duration  // how long accepted calls may go on after Run's context has ended; default 30 s, negative = none
 	TrustedProxies []netip.Prefix // whose X-Forwarded-For and X-Forwarded-Proto count, besides loopback
 	Version        string         // shown in openapi.json
+	Jobs           JobsConfig
 }
 
 // WithDefaults fills in what is not set.
@@ -48,6 +49,7 @@ func (c Config) WithDefaults() Config {
 	c.SyncTimeout = cmp.Or(c.SyncTimeout, defaultSyncTimeout)
 	c.ShutdownGrace = max(0, cmp.Or(c.ShutdownGrace, defaultShutdownGrace))
 	c.Version = cmp.Or(c.Version, "dev")
+	c.Jobs = c.Jobs.withDefaults()
 	return c
 }
 
@@ -90,6 +92,7 @@ type Deps struct {
 	Budget  *budget.Bytes    // bytes of bodies held at the same time
 	Table   *inference.Table // the first routes; later ones come by Server.Apply
 	Limiter Limiter          // nil: no limits are kept
+	Jobs    Jobs             // nil: there are no paths of jobs, and a preference for one is ignored
 	Metrics http.Handler     // GET /metrics; nil: there is no such path
 	Logger  *slog.Logger     // nil: nothing is logged
 }
@@ -100,6 +103,7 @@ type Server struct {
 	broker   Broker
 	budget   *budget.Bytes
 	limiter  Limiter
+	jobs     Jobs
 	metrics  http.Handler
 	log      *slog.Logger
 	table    atomic.Pointer[inference.Table]
@@ -109,6 +113,8 @@ type Server struct {
 	buffers  sync.Pool
 	wires    *wirePool
 	openapi  []byte
+	draining context.Context //nolint:containedctx // ends when the front end drains; those who are made to wait hear of it
+	drains   context.CancelFunc
 
 	mu       sync.Mutex
 	listener net.Listener
@@ -124,12 +130,13 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		return nil, errors.New("api: a broker and a budget are needed")
 	}
 	s := &Server{
-		cfg: cfg, broker: deps.Broker, budget: deps.Budget, limiter: deps.Limiter, metrics: deps.Metrics,
+		cfg: cfg, broker: deps.Broker, budget: deps.Budget, limiter: deps.Limiter, jobs: deps.Jobs, metrics: deps.Metrics,
 		log:      cmp.Or(deps.Logger, slog.New(slog.DiscardHandler)),
 		dialects: newDialects(),
 		gate:     newGate(),
 		wires:    newWirePool(),
 	}
+	s.draining, s.drains = context.WithCancel(context.Background())
 	s.buffers.New = func() any { return new(output) }
 	s.Apply(deps.Table)
 	operations := s.operations()
@@ -219,6 +226,7 @@ func (s *Server) Run(ctx context.Context) error {
 // drain lets no call in any more and waits for those inside, at last by cancelling them.
 func (s *Server) drain(cancel context.CancelCauseFunc) {
 	empty := s.gate.shut()
+	s.drains()
 	grace := time.NewTimer(s.cfg.ShutdownGrace)
 	defer grace.Stop()
 	select {

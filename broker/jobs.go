@@ -109,7 +109,7 @@ func ring(bell chan struct{}) {
 
 // Accept stores a job: its input, its record, its place in the work queue, in this order. When it returns, the job
 // is as durable as its record says. A job of the same id and fingerprint is returned as it is now, with fresh
-// false; one of another fingerprint is a fault of code Invalid. Every error is a *fault.Error.
+// false; one of another fingerprint is a fault of code KeyReused. Every error is a *fault.Error.
 func (j *Jobs) Accept(ctx context.Context, r *job.Record, body []byte, req *inference.Request) (now *job.Record, fresh bool, err error) {
 	if err := j.await(ctx); err != nil {
 		return nil, false, err
@@ -159,7 +159,7 @@ func (j *Jobs) existing(ctx context.Context, r *job.Record) (*job.Record, bool, 
 		return nil, false, err
 	}
 	if was.Fingerprint != r.Fingerprint {
-		return nil, false, fault.New(fault.Invalid, "job %s exists and was asked for with another body or other options; choose another id", r.ID)
+		return nil, false, fault.New(fault.KeyReused, "job %s exists and was asked for with another body or other options; choose another id", r.ID)
 	}
 	return was, false, nil
 }
@@ -244,8 +244,10 @@ func (j *Jobs) Get(ctx context.Context, id job.ID) (*job.Record, error) {
 
 func (j *Jobs) unread(id job.ID, err error) error {
 	switch {
-	case err == nil, errors.Is(err, job.ErrMove):
-		return err
+	case err == nil:
+		return nil
+	case errors.Is(err, job.ErrMove):
+		return fault.New(fault.Conflict, "%w", err)
 	case errors.Is(err, ErrNoJob):
 		return fault.Wrap(fault.NotFound, err, "there is no job %q", id)
 	}
@@ -329,7 +331,7 @@ func (j *Jobs) Result(ctx context.Context, r *job.Record) (*inference.Result, er
 
 func (j *Jobs) lost(err error) error {
 	if errors.Is(err, ErrNoBody) {
-		return err
+		return fault.Wrap(fault.Gone, err, "it was stored once and is not any more")
 	}
 	return fault.Wrap(fault.Internal, err, "internal error")
 }
@@ -361,14 +363,14 @@ func (j *Jobs) Cancel(ctx context.Context, id job.ID) (*job.Record, error) {
 	return r, nil
 }
 
-// Retry starts a new run of a job that failed, was cancelled or has expired; job.ErrMove when it has not.
+// Retry starts a new run of a job that failed, was cancelled or has expired; a fault of code Conflict when it has not.
 func (j *Jobs) Retry(ctx context.Context, id job.ID) (*job.Record, error) {
 	if err := j.await(ctx); err != nil {
 		return nil, err
 	}
 	r, err := j.store.change(ctx, id, func(r *job.Record, now time.Time) (bool, error) {
 		if r.Gone(now) || r.Input == nil {
-			return false, fault.Wrap(fault.NotFound, ErrNoBody, "the job's input is not stored any more")
+			return false, fault.Wrap(fault.Gone, ErrNoBody, "the job's input is not stored any more")
 		}
 		return false, r.Again(now)
 	})

@@ -167,7 +167,7 @@ func TestJobAcceptedOnce(t *testing.T) {
 	}
 	other := r.record()
 	other.ID, other.Fingerprint = id, "another"
-	if _, _, err := r.jobs.Accept(t.Context(), other, []byte(`"z"`), request(r.route, `"z"`)); fault.CodeOf(err) != fault.Invalid {
+	if _, _, err := r.jobs.Accept(t.Context(), other, []byte(`"z"`), request(r.route, `"z"`)); fault.CodeOf(err) != fault.KeyReused {
 		t.Errorf("another body under the same id: %v", err)
 	}
 }

@@ -184,7 +184,8 @@ func (p *pool) log(t *target, id, step string, err error) {
 	case fault.UpstreamUnavailable, fault.UpstreamTimeout, fault.UpstreamBadResponse, fault.ShuttingDown:
 		log.Warn("a call failed")
 	case fault.Invalid, fault.NotFound, fault.MethodNotAllowed, fault.TooLarge, fault.RateLimited, fault.QueueFull,
-		fault.NoWorkers, fault.UpstreamError, fault.Deadline, fault.NotImplemented:
+		fault.NoWorkers, fault.UpstreamError, fault.Deadline, fault.NotImplemented,
+		fault.Conflict, fault.KeyReused, fault.Gone, fault.JobFailed:
 		log.Debug("a call failed")
 	}
 }

@@ -105,19 +105,32 @@ func (p *process) embed(listen string) ([]stage, error) {
 	return []stage{{"broker", p.server.Run}}, nil
 }
 
-func (p *process) keeper() (stage, error) {
+func (p *process) keeper() ([]stage, error) {
 	keeper, err := broker.NewKeeper(p.dial, p.cfg.LongestWait(), p.log)
 	if err != nil {
-		return stage{}, err
+		return nil, err
 	}
+	replicas := 1
+	if p.cfg.Broker.Durability == "replicated" {
+		replicas = 3
+	}
+	keeper.KeepJobs(broker.JobLimits{MaxStore: p.cfg.Broker.MaxStore, MaxRetained: p.cfg.Jobs.MaxRetained, Replicas: replicas})
 	p.reload.apply = append(p.reload.apply, func(next *config.Config) { keeper.SetMaxWait(next.LongestWait()) })
-	return stage{"keeper", keeper.Run}, nil
+	sweeper, err := broker.NewSweeper(p.dial, p.log)
+	if err != nil {
+		return nil, err
+	}
+	return []stage{{"keeper", keeper.Run}, {"sweeper", sweeper.Run}}, nil
 }
 
 // frontEnd makes the stages of the api role, and the server to ask where it listens.
 func (p *process) frontEnd(ctx context.Context) ([]stage, *api.Server, *broker.FrontEnd, error) {
 	half := p.cfg.API.MaxInflightBytes / 2
 	front, err := broker.NewFrontEnd(p.dial, budget.New(half), p.log)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	jobs, err := broker.NewJobs(p.dial, p.log)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -128,9 +141,9 @@ func (p *process) frontEnd(ctx context.Context) ([]stage, *api.Server, *broker.F
 	}
 	server, err := api.New(api.Config{ //nolint:contextcheck // handlers have the contexts of their requests
 		Listen: a.Listen, MaxBody: a.MaxBody, SyncTimeout: a.SyncTimeout, ShutdownGrace: grace,
-		TrustedProxies: a.TrustedProxies, Version: Version(),
+		TrustedProxies: a.TrustedProxies, Version: Version(), Jobs: p.jobsConfig(),
 	}, api.Deps{
-		Broker: lane{front}, Budget: budget.New(half), Table: p.cfg.Table, Logger: p.log,
+		Jobs: jobs, Broker: lane{front}, Budget: budget.New(half), Table: p.cfg.Table, Logger: p.log,
 	})
 	if err != nil {
 		return nil, nil, nil, err
@@ -139,7 +152,15 @@ func (p *process) frontEnd(ctx context.Context) ([]stage, *api.Server, *broker.F
 		return nil, nil, nil, fmt.Errorf("%w; stop what uses it, or set api.listen", err)
 	}
 	p.reload.apply = append(p.reload.apply, func(next *config.Config) { server.Apply(next.Table) })
-	return []stage{{"front end", front.Run}, {"api", server.Run}}, server, front, nil
+	return []stage{{"front end", front.Run}, {"jobs", jobs.Run}, {"api", server.Run}}, server, front, nil
+}
+
+func (p *process) jobsConfig() api.JobsConfig {
+	j := p.cfg.Jobs
+	return api.JobsConfig{
+		MaxWait: j.MaxWait, Deadline: j.Deadline, MaxDeadline: j.MaxDeadline, ResultTTL: j.ResultTTL, MaxTTL: j.MaxResultTTL,
+		KeyLife: j.KeyLife, MaxAttempts: j.MaxAttempts, Durability: p.cfg.Broker.Durability,
+	}
 }
 
 // workers makes the stages of the worker role.
@@ -197,9 +218,10 @@ func runUp(ctx context.Context, inv *invocation) error {
 	if err != nil {
 		return err
 	}
-	stages = append(stages, keeper, fronts[0])
+	stages = append(stages, keeper...)
+	stages = append(stages, fronts[:len(fronts)-1]...)
 	stages = append(stages, workers...)
-	stages = append(stages, fronts[1], stage{"reload", p.reload.run}, stage{"ready", func(ctx context.Context) error {
+	stages = append(stages, fronts[len(fronts)-1], stage{"reload", p.reload.run}, stage{"ready", func(ctx context.Context) error {
 		return p.announce(ctx, server, front.Ready, end.Ready)
 	}})
 	return runStages(ctx, stages)
@@ -251,7 +273,8 @@ func runBroker(ctx context.Context, inv *invocation) error {
 	if err != nil {
 		return err
 	}
-	stages = append(stages, keeper, stage{"reload", p.reload.run}, stage{"ready", func(ctx context.Context) error {
+	stages = append(stages, keeper...)
+	stages = append(stages, stage{"reload", p.reload.run}, stage{"ready", func(ctx context.Context) error {
 		if p.server == nil {
 			p.log.Info("the broker role looks after streams on another server", "url", broker.Redact(p.cfg.Broker.URL))
 		} else {

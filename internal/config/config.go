@@ -21,6 +21,7 @@ type Config struct {
 	API    API
 	Broker Broker
 	Worker Worker
+	Jobs   Jobs
 	Table  *inference.Table
 
 	used []string // paths of the files that values were taken from
@@ -51,6 +52,18 @@ type Broker struct {
 	Credentials     string // path of a NATS credentials file
 	TLSCA           string
 	OpsListen       string
+}
+
+// Jobs is the table [jobs].
+type Jobs struct {
+	MaxRetained  int
+	ResultTTL    time.Duration
+	MaxResultTTL time.Duration
+	Deadline     time.Duration
+	MaxDeadline  time.Duration
+	MaxWait      time.Duration
+	MaxAttempts  int
+	KeyLife      time.Duration
 }
 
 // Worker is the table [worker].

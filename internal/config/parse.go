@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/BurntSushi/toml"
 
@@ -36,6 +37,7 @@ func Parse(name string, text []byte) (*Config, error) {
 	c.API = readAPI(root.section("api"))
 	c.Broker = readBroker(root.section("broker"))
 	c.Worker = readWorker(root.section("worker"))
+	c.Jobs = readJobs(root.section("jobs"))
 	crossCheck(doc, c)
 	c.Table = readRoutes(root, c)
 	root.finish()
@@ -169,6 +171,28 @@ func readWorker(t *table) Worker {
 	}
 	t.finish()
 	return w
+}
+
+func readJobs(t *table) Jobs {
+	const day, year = 24 * time.Hour, 365 * 24 * time.Hour
+	j := Jobs{
+		MaxRetained:  t.count("max_retained", 1_000_000, 1),
+		ResultTTL:    t.durationUpTo("result_ttl", day, year),
+		MaxResultTTL: t.durationUpTo("max_result_ttl", 7*day, year),
+		Deadline:     t.durationUpTo("deadline", day, year),
+		MaxDeadline:  t.durationUpTo("max_deadline", 7*day, year),
+		MaxWait:      t.duration("max_wait", time.Minute),
+		MaxAttempts:  t.count("max_attempts", 4, 1),
+		KeyLife:      t.durationUpTo("key_life", day, year),
+	}
+	if j.ResultTTL > j.MaxResultTTL {
+		t.complain("result_ttl", "make jobs.max_result_ttl larger", "%s is more than jobs.max_result_ttl (%s)", j.ResultTTL, j.MaxResultTTL)
+	}
+	if j.Deadline > j.MaxDeadline {
+		t.complain("deadline", "make jobs.max_deadline larger", "%s is more than jobs.max_deadline (%s)", j.Deadline, j.MaxDeadline)
+	}
+	t.finish()
+	return j
 }
 
 // crossCheck compares values of different tables. Half of each byte budget is for bodies and half for replies,

@@ -110,6 +110,7 @@ func NeedRestart(old, next *Config) []string {
 	differ("broker.credentials", old.Broker.Credentials, next.Broker.Credentials)
 	differ("broker.tls_ca", old.Broker.TLSCA, next.Broker.TLSCA)
 	differ("broker.ops_listen", old.Broker.OpsListen, next.Broker.OpsListen)
+	differ("jobs", old.Jobs, next.Jobs)
 	differ("worker.max_inflight_bytes", old.Worker.MaxInflightBytes, next.Worker.MaxInflightBytes)
 	differ("worker.ops_listen", old.Worker.OpsListen, next.Worker.OpsListen)
 	slices.Sort(keys)

@@ -160,6 +160,10 @@ func (t *table) count(name string, fallback, low int) int {
 
 // duration is positive, unless fallback is 0: then 0 is allowed.
 func (t *table) duration(name string, fallback time.Duration) time.Duration {
+	return t.durationUpTo(name, fallback, 24*time.Hour)
+}
+
+func (t *table) durationUpTo(name string, fallback, most time.Duration) time.Duration {
 	v, ok := t.get(name)
 	if !ok {
 		return fallback
@@ -175,8 +179,8 @@ func (t *table) duration(name string, fallback time.Duration) time.Duration {
 		t.complain(name, `write a number and a unit: "500ms", "60s", "5m", "1h"`, "%q is not a duration", s)
 	case d <= 0:
 		t.complain(name, "", "must be longer than nothing, not %q", s)
-	case d > 24*time.Hour:
-		t.complain(name, "", "must be 24h at most, not %q", s)
+	case d > most:
+		t.complain(name, "", "must be %dh at most, not %q", int(most.Hours()), s)
 	default:
 		return d
 	}

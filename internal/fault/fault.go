@@ -44,6 +44,14 @@ const (
 	Deadline Code = "deadline"
 	// NotImplemented: the provider cannot do this, for example stream.
 	NotImplemented Code = "not_implemented"
+	// Conflict: what was asked for does not fit the state of the job it was asked of.
+	Conflict Code = "conflict"
+	// KeyReused: an idempotency key, or a job's id, was used for something else before.
+	KeyReused Code = "idempotency_conflict"
+	// Gone: the job was here, and its input and result are not any more.
+	Gone Code = "job_gone"
+	// JobFailed: the job whose result was asked for has failed.
+	JobFailed Code = "job_failed"
 	// ShuttingDown: this process drains.
 	ShuttingDown Code = "shutting_down"
 	// Internal: our own fault. The cause stays in the log.
@@ -55,7 +63,7 @@ func Codes() []Code {
 	return []Code{
 		Invalid, NotFound, MethodNotAllowed, TooLarge, RateLimited, QueueFull, NoWorkers,
 		UpstreamUnavailable, UpstreamTimeout, UpstreamError, UpstreamBadResponse, Deadline,
-		NotImplemented, ShuttingDown, Internal,
+		NotImplemented, Conflict, KeyReused, Gone, JobFailed, ShuttingDown, Internal,
 	}
 }
 

@@ -1,0 +1,77 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+
+	"headrace/internal/fault"
+	"headrace/internal/job"
+)
+
+// readBatch splits the body of POST /v1/jobs/batch into envelopes.
+func readBatch(body []byte) ([]json.RawMessage, error) {
+	var batch struct {
+		Jobs []json.RawMessage `json:"jobs"`
+	}
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&batch); err != nil {
+		f := fault.New(fault.Invalid, `the body is not a batch: %v; write {"jobs": [{"route": "...", "input": {...}}]}`, err)
+		if typed, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+			f.Param = typed.Field
+		}
+		return nil, f
+	}
+	if len(batch.Jobs) == 0 || len(batch.Jobs) > maxBatch {
+		f := fault.New(fault.Invalid, "jobs has %d entries; 1 to %d are accepted at a time", len(batch.Jobs), maxBatch)
+		f.Param = "jobs"
+		return nil, f
+	}
+	return batch.Jobs, nil
+}
+
+// placeItem places one job of a batch. What is wrong with it is its own.
+func (s *Server) placeItem(ctx context.Context, index int, raw json.RawMessage, requestID string) batchItem {
+	rec, fresh, err := s.placeEnvelope(ctx, raw, requestID)
+	if err != nil {
+		e := fault.From(err)
+		m := meaningOf(e)
+		message := e.Message
+		if e.Code == fault.Internal {
+			s.log.ErrorContext(ctx, "a job of a batch was not placed", "request_id", requestID, "index", index, "error", err)
+			message = "internal error"
+		}
+		return batchItem{Index: index, Status: m.status, Error: headraceBody(e, m, message, requestID)}
+	}
+	status := http.StatusAccepted
+	if !fresh {
+		status = http.StatusOK
+	}
+	return batchItem{Index: index, Status: status, Job: new(s.viewJob(rec))}
+}
+
+func (s *Server) placeEnvelope(ctx context.Context, raw json.RawMessage, requestID string) (*job.Record, bool, error) {
+	e, err := readEnvelope(raw)
+	if err != nil {
+		return nil, false, err
+	}
+	o, err := s.orderFrom(e)
+	if err != nil {
+		return nil, false, err
+	}
+	o.path, o.asked.request.ID = "/v1/jobs", requestID
+	if o.options.key, err = idempotencyKey(http.Header{headerKey: {e.Key}}); err != nil {
+		return nil, false, err
+	}
+	if e.ID != "" {
+		id, ok := job.ParseID(e.ID)
+		if !ok {
+			return nil, false, fault.New(fault.Invalid, "an id has up to 128 letters, digits, - and _")
+		}
+		o.id = id
+	}
+	return s.place(ctx, o)
+}

@@ -1,0 +1,314 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"headrace/internal/fault"
+	"headrace/internal/job"
+)
+
+const (
+	// maxBatch is how many jobs one request may place.
+	maxBatch = 1000
+	// batchHands is how many of them are placed at a time.
+	batchHands = 64
+)
+
+// jobOperations are the paths of durable jobs.
+func (s *Server) jobOperations() []operation {
+	const tag = "Jobs"
+	ops := []operation{
+		{method: "POST", path: "/v1/jobs", handle: s.placeJob, body: "Job", summary: "Place a durable job."},
+		{method: "POST", path: "/v1/jobs/batch", handle: s.placeJobs, body: "JobBatch", summary: "Place up to 1,000 jobs; each is accepted or refused by itself."},
+		{method: "GET", path: "/v1/jobs/{name}", handle: s.getJob, summary: "A job's state; ?wait=seconds holds until it has ended, or, with If-None-Match, until it changes."},
+		{method: "PUT", path: "/v1/jobs/{name}", handle: s.placeJob, body: "Job", summary: "Place a job under an id of your own; the same body again is the same job."},
+		{method: "DELETE", path: "/v1/jobs/{name}", handle: s.deleteJob, summary: "Erase a job's input and result; it answers 410 from then on."},
+		{method: "GET", path: "/v1/jobs/{name}/result", handle: s.jobResult, summary: "The result, in the dialect of the path that took the job."},
+		{method: "GET", path: "/v1/jobs/{name}/input", handle: s.jobInput, summary: "What the job was asked with."},
+		{method: "GET", path: "/v1/jobs/{name}/attempts", handle: s.jobAttempts, summary: "The attempts so far."},
+		{method: "GET", path: "/v1/jobs/{name}/events", handle: s.jobEvents, summary: "Server-sent events: a snapshot, then every change."},
+		{method: "POST", path: "/v1/jobs/{name}/cancel", handle: s.cancelJob, summary: "Cancel a job; it may be repeated."},
+		{method: "POST", path: "/v1/jobs/{name}/retry", handle: s.retryJob, summary: "Run a failed, cancelled or expired job again."},
+		{method: "GET", path: "/v1/limits", handle: s.jobLimits, summary: "What jobs may ask for."},
+	}
+	for i := range ops {
+		ops[i].tag = tag
+	}
+	return ops
+}
+
+// known reads a job and refuses those of which nothing is left.
+func (s *Server) known(ctx context.Context, name string) (*job.Record, error) {
+	id, ok := job.ParseID(name)
+	if !ok {
+		return nil, noJob(name)
+	}
+	rec, err := s.jobs.Get(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return rec, s.left(rec)
+}
+
+// left is nil as long as a job's input and result are kept.
+func (s *Server) left(rec *job.Record) error {
+	if !rec.Gone(time.Now()) {
+		return nil
+	}
+	how := "expired"
+	if rec.State == job.Erased {
+		how = "was erased"
+	}
+	return fault.New(fault.Gone, "job %s %s at %s", rec.ID, how, rec.ExpiresAt.UTC().Format(time.RFC3339))
+}
+
+func noJob(name string) error {
+	return fault.New(fault.NotFound, "there is no job %q", shortened(replaceInvalid(name)))
+}
+
+// getJob answers GET /v1/jobs/{id}.
+func (s *Server) getJob(w *replyWriter, r *http.Request, name string) error {
+	rec, err := s.known(r.Context(), name)
+	if err != nil {
+		return err
+	}
+	wait, err := s.waitOf(r)
+	if err != nil {
+		return err
+	}
+	seen := r.Header.Get("If-None-Match")
+	// With a revision the caller waits for news of it, else for the end.
+	content := func(rec *job.Record) bool {
+		return rec.State.Terminal() || seen != "" && !matches(seen, etag(rec))
+	}
+	if wait > 0 && !content(rec) {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // test recorders have none
+		ctx, cancel := s.patient(r.Context(), wait)
+		defer cancel()
+		if rec, err = s.jobs.Wait(ctx, rec.ID, content); err != nil {
+			return err
+		}
+		if err := s.left(rec); err != nil {
+			return err
+		}
+	}
+	header := w.Header()
+	header.Set("ETag", etag(rec))
+	header.Set("Cache-Control", "no-store")
+	if !rec.State.Terminal() {
+		header.Set("Retry-After", pollHint)
+	}
+	if seen != "" && matches(seen, etag(rec)) {
+		w.WriteHeader(http.StatusNotModified)
+		return nil
+	}
+	writeJSON(w, http.StatusOK, "application/json", s.viewJob(rec))
+	return nil
+}
+
+// waitOf is how long a caller wants to be held: ?wait=, or Prefer: wait.
+func (s *Server) waitOf(r *http.Request) (time.Duration, error) {
+	text := r.URL.Query().Get("wait")
+	if text == "" {
+		p, err := s.preference(r)
+		return p.wait, err
+	}
+	seconds, err := strconv.ParseFloat(strings.TrimSuffix(text, "s"), 64)
+	if err != nil || !(seconds >= 0) {
+		f := fault.New(fault.Invalid, "wait must be a number of seconds, as in ?wait=30")
+		f.Param = "wait"
+		return 0, f
+	}
+	return min(time.Duration(min(seconds, 1e9)*float64(time.Second)), s.cfg.Jobs.MaxWait), nil
+}
+
+// matches reports whether a list of entity tags names tag.
+func matches(list, tag string) bool {
+	for one := range strings.SplitSeq(list, ",") {
+		if one = strings.TrimPrefix(strings.TrimSpace(one), "W/"); one == tag || one == "*" {
+			return true
+		}
+	}
+	return false
+}
+
+// jobResult answers GET /v1/jobs/{id}/result.
+func (s *Server) jobResult(w *replyWriter, r *http.Request, name string) error {
+	rec, err := s.known(r.Context(), name)
+	if err != nil {
+		return err
+	}
+	wait, err := s.waitOf(r)
+	if err != nil {
+		return err
+	}
+	if rec, err = s.waitFor(r.Context(), rec, wait); err != nil {
+		return err
+	}
+	w.Header().Set("Job-Id", string(rec.ID))
+	w.Header().Set("Job-Status", string(rec.State))
+	if !rec.State.Terminal() {
+		return s.accepted(w, rec)
+	}
+	if rec.State == job.Failed {
+		f := fault.From(failure(rec))
+		return fault.New(fault.JobFailed, "the job failed: %s: %s", f.Code, f.Message)
+	}
+	return s.deliver(r.Context(), w, rec)
+}
+
+// jobInput answers GET /v1/jobs/{id}/input.
+func (s *Server) jobInput(w *replyWriter, r *http.Request, name string) error {
+	rec, err := s.known(r.Context(), name)
+	if err != nil {
+		return err
+	}
+	if rec.Input == nil || rec.State == job.Succeeded && (rec.Store == job.StoreOutputs || rec.Store == job.StoreNone) {
+		return fault.New(fault.Gone, "the input of job %s is not stored: its option store is %q", rec.ID, rec.Store)
+	}
+	if err := s.budget.Reserve(r.Context(), rec.Input.Bytes); err != nil {
+		return fault.Wrap(fault.QueueFull, err, "no room for the input in api.max_inflight_bytes; try again")
+	}
+	defer s.budget.Release(rec.Input.Bytes)
+	body, err := s.jobs.Input(r.Context(), rec)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("X-Content-Type-Options", "nosniff") // it is the caller's own text
+	writeBytes(w, http.StatusOK, "application/json", body)
+	return nil
+}
+
+// jobAttempts answers GET /v1/jobs/{id}/attempts.
+func (s *Server) jobAttempts(w *replyWriter, r *http.Request, name string) error {
+	rec, err := s.known(r.Context(), name)
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, "application/json", struct {
+		Object string        `json:"object"`
+		Data   []job.Attempt `json:"data"`
+	}{"list", append([]job.Attempt{}, rec.Attempts...)})
+	return nil
+}
+
+// cancelJob answers POST /v1/jobs/{id}/cancel: 200 when the job has ended, 202 while it is being aborted.
+func (s *Server) cancelJob(w *replyWriter, r *http.Request, name string) error {
+	rec, err := s.known(r.Context(), name)
+	if err != nil {
+		return err
+	}
+	if rec, err = s.jobs.Cancel(r.Context(), rec.ID); err != nil {
+		return err
+	}
+	if !rec.State.Terminal() {
+		return s.accepted(w, rec)
+	}
+	w.Header().Set("ETag", etag(rec))
+	writeJSON(w, http.StatusOK, "application/json", s.viewJob(rec))
+	return nil
+}
+
+// retryJob answers POST /v1/jobs/{id}/retry.
+func (s *Server) retryJob(w *replyWriter, r *http.Request, name string) error {
+	rec, err := s.known(r.Context(), name)
+	if err != nil {
+		return err
+	}
+	if rec, err = s.jobs.Retry(r.Context(), rec.ID); err != nil {
+		return err
+	}
+	s.announceJob(w, rec, preference{})
+	return s.accepted(w, rec)
+}
+
+// deleteJob answers DELETE /v1/jobs/{id}. A running job is cancelled first; when that takes too long, 202 says that
+// it is under way and the call may be repeated.
+func (s *Server) deleteJob(w *replyWriter, r *http.Request, name string) error {
+	rec, err := s.known(r.Context(), name)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := s.patient(r.Context(), s.cfg.Jobs.MaxWait)
+	defer cancel()
+	err = s.jobs.Erase(ctx, rec.ID)
+	if fault.CodeOf(err) == fault.Conflict { // it did not end in time
+		if rec, err = s.jobs.Get(r.Context(), rec.ID); err == nil {
+			return s.accepted(w, rec)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// jobLimits answers GET /v1/limits.
+func (s *Server) jobLimits(w *replyWriter, _ *http.Request, _ string) error {
+	c := s.cfg.Jobs
+	seconds := func(d time.Duration) float64 { return d.Seconds() }
+	writeJSON(w, http.StatusOK, "application/json", map[string]any{
+		"max_body_bytes": s.cfg.MaxBody, "sync_timeout_seconds": seconds(s.cfg.SyncTimeout),
+		"max_wait_seconds": seconds(c.MaxWait), "deadline_seconds": seconds(c.Deadline), "max_deadline_seconds": seconds(c.MaxDeadline),
+		"result_ttl_seconds": seconds(c.ResultTTL), "max_result_ttl_seconds": seconds(c.MaxTTL),
+		"idempotency_key_seconds": seconds(c.KeyLife), "max_attempts": c.MaxAttempts, "max_batch": maxBatch,
+		"durability": c.Durability,
+	})
+	return nil
+}
+
+// batchItem is the answer to one job of a batch.
+type batchItem struct {
+	Index  int      `json:"index"`
+	Status int      `json:"status"`
+	Job    *jobView `json:"job,omitempty"`
+	Error  any      `json:"error,omitempty"`
+}
+
+// placeJobs answers POST /v1/jobs/batch.
+func (s *Server) placeJobs(w *replyWriter, r *http.Request, _ string) error {
+	if !s.gate.enter() {
+		w.Header().Set("Connection", "close")
+		return errShutdown()
+	}
+	defer s.gate.leave()
+	wait, err := patience(r, s.cfg.SyncTimeout)
+	if err != nil {
+		return err
+	}
+	body, err := s.readBody(w, r, deadlineIn(wait))
+	defer s.release(body)
+	if err != nil {
+		return err
+	}
+	raw, err := readBatch(body.bytes)
+	if err != nil {
+		return err
+	}
+	items := make([]batchItem, len(raw))
+	next := make(chan int)
+	var hands sync.WaitGroup
+	for range min(batchHands, len(raw)) {
+		hands.Go(func() {
+			for i := range next {
+				items[i] = s.placeItem(r.Context(), i, raw[i], w.id)
+			}
+		})
+	}
+	for i := range raw {
+		next <- i
+	}
+	close(next)
+	hands.Wait()
+	writeJSON(w, http.StatusAccepted, "application/json", struct {
+		Object string      `json:"object"`
+		Data   []batchItem `json:"data"`
+	}{"list", items})
+	return nil
+}

@@ -1,0 +1,377 @@
+package api
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"headrace/internal/fault"
+	"headrace/internal/inference"
+	"headrace/internal/job"
+)
+
+// Jobs keeps durable jobs. Errors are *fault.Error.
+type Jobs interface {
+	JobStore
+	JobControl
+}
+
+// JobStore accepts jobs and reads them.
+type JobStore interface {
+	// Accept stores a job and queues it. When it returns, the job is as durable as its record says. One of the same
+	// id that was asked for in the same words is returned as it is, with fresh false.
+	Accept(ctx context.Context, rec *job.Record, body []byte, req *inference.Request) (now *job.Record, fresh bool, err error)
+	// Key claims an idempotency key for id and gives the id it belongs to, and the fingerprint it was claimed with.
+	Key(ctx context.Context, scope, key string, id job.ID, fingerprint string, life time.Duration) (job.ID, string, error)
+	// Wait reads a job when done is content with it, or as it is when ctx ends.
+	Wait(ctx context.Context, id job.ID, done func(*job.Record) bool) (*job.Record, error)
+	// Input is what the job was asked with, as the caller sent it.
+	Input(ctx context.Context, rec *job.Record) ([]byte, error)
+	// Result is that of a job that succeeded.
+	Result(ctx context.Context, rec *job.Record) (*inference.Result, error)
+}
+
+// JobControl changes jobs.
+type JobControl interface {
+	Get(ctx context.Context, id job.ID) (*job.Record, error)
+	// Cancel ends a waiting job and asks for the end of a running one; it may be repeated.
+	Cancel(ctx context.Context, id job.ID) (*job.Record, error)
+	// Retry starts a new run of a job that failed, was cancelled or has expired.
+	Retry(ctx context.Context, id job.ID) (*job.Record, error)
+	// Erase drops input and result, and leaves a tombstone. What runs is cancelled first.
+	Erase(ctx context.Context, id job.ID) error
+}
+
+// JobsConfig says what jobs may ask for. Zero values mean the defaults.
+type JobsConfig struct {
+	MaxWait     time.Duration // the longest that a caller may wait for a job in one request; default 60 s
+	Deadline    time.Duration // from accepting to the end of everything, where the job does not say; default 24 h
+	MaxDeadline time.Duration // the most that a job may ask for; default 7 d
+	ResultTTL   time.Duration // how long a result is kept, where the job does not say; default 24 h
+	MaxTTL      time.Duration // the most that a job may ask for; default 7 d
+	KeyLife     time.Duration // how long an idempotency key is remembered; default 24 h
+	MaxAttempts int           // attempts, where the job does not say, and the most that it may ask for; default 4
+	Durability  string        // named in every job
+}
+
+func (c JobsConfig) withDefaults() JobsConfig {
+	const day = 24 * time.Hour
+	c.MaxWait = cmp.Or(c.MaxWait, time.Minute)
+	c.Deadline = cmp.Or(c.Deadline, day)
+	c.MaxDeadline = max(cmp.Or(c.MaxDeadline, 7*day), c.Deadline)
+	c.ResultTTL = cmp.Or(c.ResultTTL, day)
+	c.MaxTTL = max(cmp.Or(c.MaxTTL, 7*day), c.ResultTTL)
+	c.KeyLife = cmp.Or(c.KeyLife, day)
+	c.MaxAttempts = cmp.Or(c.MaxAttempts, 4)
+	c.Durability = cmp.Or(c.Durability, "power")
+	return c
+}
+
+// pollHint is what Retry-After says to those who poll.
+const pollHint = "1"
+
+// order is a job that a caller wants.
+type order struct {
+	asked   *asked
+	dialect dialect
+	body    []byte // what the caller sent for the route
+	options jobOptions
+	path    string // scope of the idempotency key
+	id      job.ID // chosen by the caller; "" = ours
+}
+
+// orderOfCall is the job that the caller of a path for calls prefers to an answer; nil when he does not.
+func (s *Server) orderOfCall(c call, a *asked, speaks dialect, body []byte) (*order, preference, error) {
+	if s.jobs == nil || len(c.r.Header[headerPrefer]) == 0 {
+		return nil, preference{}, nil
+	}
+	p, err := s.preference(c.r)
+	if err != nil || !p.durable() {
+		return nil, p, err
+	}
+	e, err := headerOptions(c.r.Header)
+	if err != nil {
+		return nil, p, err
+	}
+	if e.Priority == "" && p.asked {
+		e.Priority = string(job.Interactive) // somebody waits for it
+	}
+	o := &order{asked: a, dialect: speaks, body: body, path: c.r.URL.Path}
+	if o.options, err = e.options(s.cfg.Jobs, time.Now()); err != nil {
+		return nil, p, err
+	}
+	o.options.key, err = idempotencyKey(c.r.Header)
+	return o, p, err
+}
+
+// record makes a new job's record.
+func (s *Server) record(o *order) (*job.Record, error) {
+	form, err := json.Marshal(formOf(s.dialects, o.dialect, o.asked))
+	if err != nil {
+		return nil, fmt.Errorf("writing a job's form: %w", err)
+	}
+	p := o.options
+	rec := &job.Record{
+		ID: o.id, Route: o.asked.route.Name, Provider: o.asked.route.Provider, Type: o.asked.route.Type,
+		Priority: p.Priority, RunAt: p.RunAt, Total: p.Total, QueueTime: p.Queue, Timeout: p.Attempt,
+		ResultTTL: p.ResultTTL, Retry: p.Retry, Store: p.Store, Metadata: p.Metadata, Tags: p.Tags,
+		IdempotencyKey: p.key, Durability: s.cfg.Jobs.Durability, RequestID: o.asked.request.ID, Form: form,
+	}
+	if rec.ID == "" {
+		rec.ID = job.NewID(time.Now())
+	}
+	rec.Fingerprint, err = fingerprint(rec, p, o.body)
+	return rec, err
+}
+
+// place accepts a job.
+func (s *Server) place(ctx context.Context, o *order) (rec *job.Record, fresh bool, err error) {
+	if o.asked.refused != nil {
+		return nil, false, o.asked.refused
+	}
+	wanted, err := s.record(o)
+	if err != nil {
+		return nil, false, err
+	}
+	if o.options.key != "" {
+		scope := o.path + "\x00" + wanted.Route
+		id, held, err := s.jobs.Key(ctx, scope, o.options.key, wanted.ID, wanted.Fingerprint, s.cfg.Jobs.KeyLife)
+		if err != nil {
+			return nil, false, err
+		}
+		if held != wanted.Fingerprint {
+			return nil, false, fault.New(fault.KeyReused,
+				"the Idempotency-Key was used for another body or other options before; use a new key for a new job")
+		}
+		wanted.ID = id // whoever was first: accepting the same job twice makes one
+	}
+	return s.jobs.Accept(ctx, wanted, o.body, o.asked.request)
+}
+
+// submit is the end of a call that asks for a job: it places it, waits as long as the caller prefers, and writes the
+// result in his dialect, or 202 and the job.
+func (s *Server) submit(ctx context.Context, c call, o *order, p preference) error {
+	rec, fresh, err := s.place(ctx, o)
+	if err != nil {
+		return err
+	}
+	s.announceJob(c.w, rec, p)
+	if !fresh {
+		c.w.Header().Set(headerReplayed, "true")
+	}
+	if rec, err = s.waitFor(ctx, rec, p.wait); err != nil {
+		return err
+	}
+	if !rec.State.Terminal() || p.wait == 0 {
+		return s.accepted(c.w, rec)
+	}
+	c.w.Header().Set("Job-Status", string(rec.State))
+	return s.deliver(ctx, c.w, rec)
+}
+
+// announceJob sets the headers that every reply about a placed job has.
+func (s *Server) announceJob(w http.ResponseWriter, rec *job.Record, p preference) {
+	header := w.Header()
+	at := "/v1/jobs/" + string(rec.ID)
+	header.Set("Location", at)
+	header.Set("Content-Location", at)
+	header.Set("Job-Id", string(rec.ID))
+	if applied := p.applied(); applied != "" {
+		header.Set("Preference-Applied", applied)
+	}
+}
+
+// accepted writes 202 and the job.
+func (s *Server) accepted(w *replyWriter, rec *job.Record) error {
+	header := w.Header()
+	header.Set("Retry-After", pollHint)
+	header.Set("ETag", etag(rec))
+	writeJSON(w, http.StatusAccepted, "application/json", s.viewJob(rec))
+	return nil
+}
+
+// waitFor waits until a job has ended, at most for wait, until the caller leaves or this front end drains.
+func (s *Server) waitFor(ctx context.Context, rec *job.Record, wait time.Duration) (*job.Record, error) {
+	if wait <= 0 || rec.State.Terminal() {
+		return rec, nil
+	}
+	ctx, cancel := s.patient(ctx, wait)
+	defer cancel()
+	return s.jobs.Wait(ctx, rec.ID, func(rec *job.Record) bool { return rec.State.Terminal() })
+}
+
+// patient is a context that ends with the wait, the caller's leaving, or the drain.
+func (s *Server) patient(ctx context.Context, wait time.Duration) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	stop := context.AfterFunc(s.draining, cancel)
+	return ctx, func() {
+		stop()
+		cancel()
+	}
+}
+
+// deliver writes the result of a job that has ended, in the dialect of the path that took it, or why there is none.
+func (s *Server) deliver(ctx context.Context, w *replyWriter, rec *job.Record) error {
+	switch rec.State {
+	case job.Succeeded:
+	case job.Failed:
+		return failure(rec)
+	case job.Cancelled, job.Expired:
+		return fault.New(fault.Conflict, "job %s is %s and has no result%s", rec.ID, rec.State, because(rec))
+	case job.Erased, job.Scheduled, job.Queued, job.Running, job.Retrying, job.Cancelling:
+		return fault.New(fault.Gone, "job %s is %s", rec.ID, rec.State)
+	}
+	var f jobForm
+	if err := json.Unmarshal(rec.Form, &f); err != nil {
+		return fmt.Errorf("reading the form of job %s: %w", rec.ID, err)
+	}
+	speaks, a := f.restore(s.dialects, rec)
+	if rec.Result == nil {
+		return fault.New(fault.Gone, "the result of job %s is not stored: its option store is %q", rec.ID, rec.Store)
+	}
+	size := rec.Result.Bytes
+	if err := s.budget.Reserve(ctx, size); err != nil {
+		return fault.Wrap(fault.QueueFull, err, "no room for the result in api.max_inflight_bytes; try again")
+	}
+	defer s.budget.Release(size)
+	res, err := s.jobs.Result(ctx, rec)
+	if err != nil {
+		return err
+	}
+	res.Upstream = rec.Upstream
+	if rec.StartedAt != nil && rec.QueuedAt != nil {
+		res.Queue = max(rec.StartedAt.Sub(rec.CreatedAt), 0)
+	}
+	return s.respond(ctx, w, speaks, a, res)
+}
+
+// failure is what a failed job failed of, as a synchronous call would tell it.
+func failure(rec *job.Record) error {
+	if rec.Error == nil {
+		return fault.New(fault.JobFailed, "job %s has failed%s", rec.ID, because(rec))
+	}
+	f := fault.New(fault.Code(rec.Error.Code), "%s", rec.Error.Message)
+	f.Status = rec.Error.Status
+	known := false
+	for _, code := range fault.Codes() {
+		known = known || code == f.Code
+	}
+	if !known || f.Code == fault.Internal {
+		f.Code = fault.JobFailed
+	}
+	return f
+}
+
+func because(rec *job.Record) string {
+	if rec.Reason == "" {
+		return ""
+	}
+	return " (" + rec.Reason + ")"
+}
+
+func etag(rec *job.Record) string { return `"` + strconv.FormatUint(rec.Revision, 10) + `"` }
+
+// placeJob answers POST /v1/jobs and PUT /v1/jobs/{id}.
+func (s *Server) placeJob(w *replyWriter, r *http.Request, name string) error {
+	if !s.gate.enter() {
+		w.Header().Set("Connection", "close")
+		return errShutdown()
+	}
+	defer s.gate.leave()
+	wait, err := patience(r, s.cfg.SyncTimeout)
+	if err != nil {
+		return err
+	}
+	body, err := s.readBody(w, r, deadlineIn(wait))
+	defer s.release(body)
+	if err != nil {
+		return err
+	}
+	prefers, err := s.preference(r)
+	if err != nil {
+		return err
+	}
+	o, err := s.orderOf(r, body.bytes)
+	if err != nil {
+		return err
+	}
+	o.asked.request.ID = w.id
+	if r.Method == http.MethodPut {
+		id, ok := job.ParseID(name)
+		if !ok {
+			return fault.New(fault.Invalid, "an id has up to 128 letters, digits, - and _")
+		}
+		o.id = id
+		if o.options.key != "" {
+			return fault.New(fault.Invalid, "an id of your own makes a job repeatable already; leave the Idempotency-Key out")
+		}
+	}
+	rec, fresh, err := s.place(r.Context(), o)
+	if err != nil {
+		return err
+	}
+	s.announceJob(w, rec, prefers)
+	if !fresh {
+		w.Header().Set(headerReplayed, "true")
+	}
+	if rec, err = s.waitFor(r.Context(), rec, prefers.wait); err != nil {
+		return err
+	}
+	if rec.State.Terminal() && prefers.wait > 0 || r.Method == http.MethodPut && !fresh {
+		w.Header().Set("ETag", etag(rec))
+		writeJSON(w, http.StatusOK, "application/json", s.viewJob(rec))
+		return nil
+	}
+	return s.accepted(w, rec)
+}
+
+// orderOf reads an envelope: the route, its input, and options.
+func (s *Server) orderOf(r *http.Request, body []byte) (*order, error) {
+	e, err := readEnvelope(body)
+	if err != nil {
+		return nil, err
+	}
+	o, err := s.orderFrom(e)
+	if err != nil {
+		return nil, err
+	}
+	o.path = r.URL.Path
+	if r.Method == http.MethodPut {
+		o.path = "/v1/jobs"
+	}
+	o.options.key, err = idempotencyKey(r.Header)
+	return o, err
+}
+
+func (s *Server) orderFrom(e *envelope) (*order, error) {
+	if e.Route == "" {
+		return nil, missing("route", "names the route to ask; GET /v1/routes lists them")
+	}
+	route := s.table.Load().Route(e.Route)
+	if route == nil {
+		return nil, noRoute(headraceVoice, e.Route)
+	}
+	if len(e.Input) == 0 {
+		return nil, missing("input", "is what /v1/routes/"+e.Route+"/invocations would take")
+	}
+	text, err := parse(e.Input, "application/json")
+	if err != nil {
+		return nil, err
+	}
+	o := &order{dialect: s.dialects.endpoints, body: e.Input}
+	if o.asked, err = o.dialect.read(route, text); err != nil {
+		return nil, err
+	}
+	o.options, err = e.options(s.cfg.Jobs, time.Now())
+	return o, err
+}
+
+func missing(field, what string) error {
+	f := fault.New(fault.Invalid, "%s is missing: it %s", field, what)
+	f.Param = field
+	return f
+}
