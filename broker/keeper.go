@@ -2,8 +2,10 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -126,6 +128,9 @@ func (k *Keeper) answer(ctx context.Context, l *link, msg *nats.Msg) {
 
 func (k *Keeper) ensure(ctx context.Context, l *link, stream string) error {
 	config, ok := k.jobs.config(stream)
+	if limits, counts := limitConfig(stream); counts {
+		config, ok = limits, true
+	}
 	if shard, sync := shardOfStream(stream); sync {
 		config, ok = k.syncConfig(stream, shard), true
 	}
@@ -134,10 +139,26 @@ func (k *Keeper) ensure(ctx context.Context, l *link, stream string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
+	// A stream that is as it should be is left alone: everybody asks for it, and an update takes the server longer.
+	existing, err := l.js.Stream(ctx, stream)
+	switch {
+	case err == nil && sameLimits(existing.CachedInfo().Config, config):
+		return nil
+	case err != nil && !errors.Is(err, jetstream.ErrStreamNotFound):
+		return fmt.Errorf("stream %s: %w", stream, err)
+	}
 	if _, err := l.js.CreateOrUpdateStream(ctx, config); err != nil {
 		return fmt.Errorf("stream %s: %w", stream, err)
 	}
 	return nil
+}
+
+// sameLimits compares what a configuration can change. Servers write -1 where we write nothing.
+func sameLimits(is, should jetstream.StreamConfig) bool {
+	limit := func(n int64) int64 { return max(n, 0) }
+	return slices.Equal(is.Subjects, should.Subjects) && is.MaxAge == should.MaxAge && is.Replicas == should.Replicas &&
+		limit(is.MaxBytes) == limit(should.MaxBytes) && limit(is.MaxMsgs) == limit(should.MaxMsgs) &&
+		limit(int64(is.MaxConsumers)) == limit(int64(should.MaxConsumers))
 }
 
 func (k *Keeper) syncConfig(stream string, shard int) jetstream.StreamConfig {

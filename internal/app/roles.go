@@ -134,6 +134,10 @@ func (p *process) frontEnd(ctx context.Context) ([]stage, *api.Server, *broker.F
 	if err != nil {
 		return nil, nil, nil, err
 	}
+	limiter, err := broker.NewLimiter(p.dial, p.log)
+	if err != nil {
+		return nil, nil, nil, err
+	}
 	a := p.cfg.API
 	grace := a.ShutdownGrace
 	if grace == 0 {
@@ -143,7 +147,7 @@ func (p *process) frontEnd(ctx context.Context) ([]stage, *api.Server, *broker.F
 		Listen: a.Listen, MaxBody: a.MaxBody, SyncTimeout: a.SyncTimeout, ShutdownGrace: grace,
 		TrustedProxies: a.TrustedProxies, Version: Version(), Jobs: p.jobsConfig(),
 	}, api.Deps{
-		Jobs: jobs, Broker: lane{front}, Budget: budget.New(half), Table: p.cfg.Table, Logger: p.log,
+		Jobs: jobs, Limiter: limiter, Broker: lane{front}, Budget: budget.New(half), Table: p.cfg.Table, Logger: p.log,
 	})
 	if err != nil {
 		return nil, nil, nil, err
@@ -152,7 +156,7 @@ func (p *process) frontEnd(ctx context.Context) ([]stage, *api.Server, *broker.F
 		return nil, nil, nil, fmt.Errorf("%w; stop what uses it, or set api.listen", err)
 	}
 	p.reload.apply = append(p.reload.apply, func(next *config.Config) { server.Apply(next.Table) })
-	return []stage{{"front end", front.Run}, {"jobs", jobs.Run}, {"api", server.Run}}, server, front, nil
+	return []stage{{"front end", front.Run}, {"jobs", jobs.Run}, {"limiter", limiter.Run}, {"api", server.Run}}, server, front, nil
 }
 
 func (p *process) jobsConfig() api.JobsConfig {

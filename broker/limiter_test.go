@@ -1,0 +1,143 @@
+package broker_test
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"headrace/broker"
+	"headrace/internal/inference"
+)
+
+func limited(calls int, window time.Duration) *inference.Route {
+	r := testRoute("limited")
+	r.Limit = &inference.Limit{Calls: calls, Window: window}
+	return r
+}
+
+func (r *rig) newLimiter() *broker.Limiter {
+	r.tb.Helper()
+	l, err := broker.NewLimiter(r.dial, r.log)
+	if err != nil {
+		r.tb.Fatal(err)
+	}
+	background(r.tb, l.Run)
+	return l
+}
+
+// Three front ends and many callers: exactly as many calls pass as the limit says.
+func TestLimitExact(t *testing.T) {
+	t.Parallel()
+	each(t, func(r *rig) {
+		route := limited(100, time.Hour)
+		var passed, refused atomic.Int64
+		var calls sync.WaitGroup
+		for range 3 {
+			l := r.newLimiter()
+			for range 16 {
+				calls.Go(func() {
+					for range 20 {
+						ok, after, err := l.Take(r.tb.Context(), route, "127.0.0.1/path")
+						switch {
+						case err != nil:
+							r.tb.Error(err)
+						case ok:
+							passed.Add(1)
+						case after <= 0 || after > time.Hour:
+							r.tb.Errorf("come again after %s", after)
+						default:
+							refused.Add(1)
+						}
+					}
+				})
+			}
+		}
+		calls.Wait()
+		if passed.Load() != 100 || refused.Load() != 860 {
+			r.tb.Errorf("%d passed, %d were refused", passed.Load(), refused.Load())
+		}
+	}, inProcess, overTCP)
+}
+
+// Callers, paths, routes and changed rules have windows of their own.
+func TestLimitKeys(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, inProcess)
+	l := r.newLimiter()
+	other := limited(1, time.Hour)
+	other.Name = "other"
+	for _, take := range []struct {
+		route *inference.Route
+		key   string
+		want  bool
+	}{
+		{limited(1, time.Hour), "a", true},
+		{limited(1, time.Hour), "a", false},
+		{limited(1, time.Hour), "b", true},
+		{other, "a", true},
+		{limited(2, time.Hour), "a", true},
+		{testRoute("unlimited"), "a", true},
+	} {
+		if ok, _, err := l.Take(t.Context(), take.route, take.key); err != nil || ok != take.want {
+			t.Errorf("%s of %s: %t, %v", take.key, take.route.Name, ok, err)
+		}
+	}
+}
+
+// A window ends when it says so, and not before.
+func TestLimitWindow(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, inProcess)
+	l := r.newLimiter()
+	const window = 300 * time.Millisecond
+	route := limited(2, window)
+	for range 2 {
+		began := time.Now()
+		for range 2 {
+			if ok, _, err := l.Take(t.Context(), route, "a"); err != nil || !ok {
+				t.Fatalf("%t, %v", ok, err)
+			}
+		}
+		if !eventually(func() bool {
+			ok, after, err := l.Take(t.Context(), limited(2, window), "a")
+			if err != nil {
+				t.Error(err)
+			}
+			return ok || after > window
+		}) {
+			t.Fatal("the window never ends")
+		}
+		if took := time.Since(began); took < window-10*time.Millisecond {
+			t.Errorf("the window ended after %s", took)
+		}
+		// The call that passed has taken one of the next window's two; let that window end.
+		<-time.After(window + 20*time.Millisecond)
+	}
+}
+
+// A broker that is not there makes nobody wait for long.
+func TestLimitWithoutBroker(t *testing.T) {
+	t.Parallel()
+	l, err := broker.NewLimiter(broker.Dial{URL: "nats://127.0.0.1:1"}, testLog(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if ok, _, err := l.Take(ctx, limited(1, time.Hour), "a"); ok || err == nil || ctx.Err() != nil {
+		t.Errorf("%t, %v", ok, err)
+	}
+}
+
+func BenchmarkTake(b *testing.B) {
+	r := newRig(b, inProcess)
+	l := r.newLimiter()
+	route := limited(1<<30, time.Hour)
+	for b.Loop() {
+		if _, _, err := l.Take(b.Context(), route, "a"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
