@@ -18,6 +18,7 @@ type call struct {
 	r    *http.Request
 	path target
 	name string // the route's, from the path; "" where the body names it
+	seen Answered
 }
 
 // target is what a path of a call fixes.
@@ -32,7 +33,7 @@ type target struct {
 }
 
 // invoke is the way of every call: gate, deadline, body, dialect, limit, broker, reply.
-func (s *Server) invoke(c call) error {
+func (s *Server) invoke(c *call) error {
 	if !s.gate.enter() {
 		c.w.Header().Set("Connection", "close")
 		return errShutdown()
@@ -65,6 +66,7 @@ func (s *Server) invoke(c call) error {
 			return err
 		}
 	}
+	c.seen.Route = route.Name
 	speaks := c.path.dialect(route)
 	a, err := speaks.read(route, text)
 	if err != nil {
@@ -85,11 +87,11 @@ func (s *Server) invoke(c call) error {
 	if o != nil {
 		return s.submit(c.r.Context(), c, o, prefers)
 	}
-	return s.ask(ctx, c.w, speaks, a)
+	return s.ask(ctx, c, speaks, a)
 }
 
 // ask is the end of a call that waits for its answer.
-func (s *Server) ask(ctx context.Context, w *replyWriter, speaks dialect, a *asked) error {
+func (s *Server) ask(ctx context.Context, c *call, speaks dialect, a *asked) error {
 	if a.refused != nil {
 		return a.refused
 	}
@@ -98,7 +100,8 @@ func (s *Server) ask(ctx context.Context, w *replyWriter, speaks dialect, a *ask
 		return ended(ctx, err)
 	}
 	defer res.Release()
-	return s.respond(ctx, w, speaks, a, res)
+	c.seen.Queue, c.seen.Upstream = res.Queue, res.Upstream
+	return s.respond(ctx, c.w, speaks, a, res)
 }
 
 // patience is how long a call on route may take; a route that is not known yet gets the front end's time.

@@ -85,7 +85,7 @@ type order struct {
 }
 
 // orderOfCall is the job that the caller of a path for calls prefers to an answer; nil when he does not.
-func (s *Server) orderOfCall(c call, a *asked, speaks dialect, body []byte) (*order, preference, error) {
+func (s *Server) orderOfCall(c *call, a *asked, speaks dialect, body []byte) (*order, preference, error) {
 	if s.jobs == nil || len(c.r.Header[headerPrefer]) == 0 {
 		return nil, preference{}, nil
 	}
@@ -154,7 +154,7 @@ func (s *Server) place(ctx context.Context, o *order) (rec *job.Record, fresh bo
 
 // submit is the end of a call that asks for a job: it places it, waits as long as the caller prefers, and writes the
 // result in his dialect, or 202 and the job.
-func (s *Server) submit(ctx context.Context, c call, o *order, p preference) error {
+func (s *Server) submit(ctx context.Context, c *call, o *order, p preference) error {
 	rec, fresh, err := s.place(ctx, o)
 	if err != nil {
 		return err

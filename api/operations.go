@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"time"
 
 	"headrace/api/schema"
 	"headrace/internal/fault"
@@ -101,7 +102,14 @@ func (s *Server) calls() []operation {
 
 func (s *Server) asks(path target) handler {
 	return func(w *replyWriter, r *http.Request, name string) error {
-		return s.invoke(call{w: w, r: r, path: path, name: name})
+		c := &call{w: w, r: r, path: path, name: name}
+		began := time.Now()
+		err := s.invoke(c)
+		if s.observe != nil && c.seen.Route != "" {
+			c.seen.Took, c.seen.Code = time.Since(began), fault.CodeOf(err)
+			s.observe.Answered(c.seen)
+		}
+		return err
 	}
 }
 

@@ -86,6 +86,20 @@ type Limiter interface {
 	Take(ctx context.Context, route *inference.Route, key string) (ok bool, retryAfter time.Duration, err error)
 }
 
+// Observer counts calls. It is used concurrently and must be quick.
+type Observer interface {
+	// Answered is called once for each call on a route that there is.
+	Answered(call Answered)
+}
+
+// Answered is how a call on a route ended.
+type Answered struct {
+	Route           string
+	Code            fault.Code // "" for a good one
+	Took            time.Duration
+	Queue, Upstream time.Duration // of a good one
+}
+
 // Deps are what the front end works with.
 type Deps struct {
 	Broker  Broker
@@ -93,6 +107,7 @@ type Deps struct {
 	Table   *inference.Table // the first routes; later ones come by Server.Apply
 	Limiter Limiter          // nil: no limits are kept
 	Jobs    Jobs             // nil: there are no paths of jobs, and a preference for one is ignored
+	Observe Observer         // nil: nobody counts
 	Metrics http.Handler     // GET /metrics; nil: there is no such path
 	Logger  *slog.Logger     // nil: nothing is logged
 }
@@ -104,6 +119,7 @@ type Server struct {
 	budget   *budget.Bytes
 	limiter  Limiter
 	jobs     Jobs
+	observe  Observer
 	metrics  http.Handler
 	log      *slog.Logger
 	table    atomic.Pointer[inference.Table]
@@ -130,7 +146,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		return nil, errors.New("api: a broker and a budget are needed")
 	}
 	s := &Server{
-		cfg: cfg, broker: deps.Broker, budget: deps.Budget, limiter: deps.Limiter, jobs: deps.Jobs, metrics: deps.Metrics,
+		cfg: cfg, broker: deps.Broker, budget: deps.Budget, limiter: deps.Limiter, jobs: deps.Jobs, observe: deps.Observe, metrics: deps.Metrics,
 		log:      cmp.Or(deps.Logger, slog.New(slog.DiscardHandler)),
 		dialects: newDialects(),
 		gate:     newGate(),

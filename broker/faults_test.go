@@ -187,7 +187,7 @@ func TestQueueFull(t *testing.T) {
 			calls.Go(call)
 		}
 		for waiting := 0; waiting < 2; {
-			_, _, waiting = r.front.State(route.Name)
+			waiting = r.front.State(route.Name).Waiting
 		}
 		if _, err := r.front.Call(t.Context(), route, request(route, `"x"`)); fault.CodeOf(err) != fault.QueueFull {
 			t.Errorf("got %v, want queue_full", err)

@@ -45,6 +45,7 @@ type FrontEnd struct {
 	calls    *callTable
 	waiting  waiting
 	roster   *roster
+	reports  reports
 	watch    watch
 
 	ensuring singleflight.Group // by stream: a thousand calls ask once
@@ -117,8 +118,10 @@ func (f *FrontEnd) subscribe() error {
 	if err := frames.SetPendingLimits(-1, -1); err != nil {
 		return fmt.Errorf("broker: front end: %w", err)
 	}
-	if _, err := f.link.nc.Subscribe(subjectPresence, f.notePresence); err != nil {
-		return fmt.Errorf("broker: front end: %w", err)
+	for subject, handler := range map[string]nats.MsgHandler{subjectPresence: f.notePresence, subjectStates: f.noteReport} {
+		if _, err := f.link.nc.Subscribe(subject, handler); err != nil {
+			return fmt.Errorf("broker: front end: %w", err)
+		}
 	}
 	return nil
 }
@@ -130,6 +133,12 @@ func (f *FrontEnd) notePresence(msg *nats.Msg) {
 		return
 	}
 	f.roster.note(p, time.Now())
+}
+
+func (f *FrontEnd) noteReport(msg *nats.Msg) {
+	if err := f.reports.note(msg); err != nil {
+		f.log.Warn("unreadable report of replicas", "error", err)
+	}
 }
 
 func (f *FrontEnd) askPresence() {
@@ -151,11 +160,11 @@ func (f *FrontEnd) Ready() error {
 	return nil
 }
 
-// State tells how many live workers serve a route with how many slots, and how many calls of this front end
-// wait for one.
-func (f *FrontEnd) State(route string) (workers, slots, waiting int) {
-	workers, slots, _ = f.roster.serves(route)
-	return workers, slots, f.waiting.count(route)
+// State tells how many live workers serve a route with how many slots, how many calls of this front end wait for
+// one, and how the workers say that the route's replicas fare.
+func (f *FrontEnd) State(route string) inference.RouteState {
+	workers, slots, _ := f.roster.serves(route)
+	return inference.RouteState{Workers: workers, Slots: slots, Waiting: f.waiting.count(route), Replicas: f.reports.of(route)}
 }
 
 // connectionLost ends what is in flight, because frames sent meanwhile are lost.

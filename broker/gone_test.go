@@ -41,11 +41,11 @@ func TestGoneBeforeTheClaim(t *testing.T) {
 				}
 			})
 		}
-		if !eventually(func() bool { _, _, waiting := r.front.State(route.Name); return waiting == 2 }) {
+		if !eventually(func() bool { return r.front.State(route.Name).Waiting == 2 }) {
 			t.Fatal("the calls do not wait")
 		}
 		leave()
-		if !eventually(func() bool { _, _, waiting := r.front.State(route.Name); return waiting == 0 }) {
+		if !eventually(func() bool { return r.front.State(route.Name).Waiting == 0 }) {
 			t.Error("callers that have gone still count as waiting")
 		}
 		close(proceed)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -25,6 +26,8 @@ type puller struct {
 	inbox    string       // prefix of its sessions' inboxes
 	epoch    int          // of the connection it last asked on; owned by Lease
 	asked    bool         // it was asked at least once; owned by Lease
+
+	asleep atomic.Bool // dormant is set; so that a dormant lane costs nothing when slots ask
 
 	mu       sync.Mutex
 	dormant  *nats.Subscription // the wake-up call; nil while the route is active
@@ -53,6 +56,9 @@ func newPuller(in *Intake, route string, l lane, n string) *puller {
 // attend keeps the puller's state in line with the connection and with time, and reports whether the route
 // is to be pulled from now.
 func (p *puller) attend(ctx context.Context, epoch int) bool {
+	if p.asked && p.epoch == epoch && p.asleep.Load() {
+		return false
+	}
 	if !p.asked || p.epoch != epoch {
 		p.asked, p.epoch = true, epoch
 		p.mu.Lock()
@@ -88,6 +94,7 @@ func (p *puller) sleep(ctx context.Context) {
 	p.mu.Lock()
 	old := p.dormant
 	p.dormant = sub
+	p.asleep.Store(true)
 	p.mu.Unlock()
 	if old != nil {
 		_ = old.Unsubscribe() // the new one has taken over
@@ -125,6 +132,7 @@ func (p *puller) awake() {
 	p.mu.Lock()
 	sub := p.dormant
 	p.dormant, p.busy = nil, time.Now()
+	p.asleep.Store(false)
 	p.mu.Unlock()
 	if sub != nil {
 		_ = sub.Unsubscribe() // a second wake-up does no harm

@@ -47,6 +47,22 @@ func token(name string) string {
 	return b.String()
 }
 
+// untoken is the inverse of token; what no name was encoded to stays as it is.
+func untoken(tok string) string {
+	var b []byte
+	for i := 0; i < len(tok); i++ {
+		if tok[i] == '_' && i+2 < len(tok) {
+			if c, err := strconv.ParseUint(tok[i+1:i+3], 16, 8); err == nil {
+				b = append(b, byte(c))
+				i += 2
+				continue
+			}
+		}
+		b = append(b, tok[i])
+	}
+	return string(b)
+}
+
 // shardOf is the shard of a route.
 func shardOf(route string) int {
 	h := fnv.New32a()

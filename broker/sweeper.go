@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -36,9 +38,18 @@ type Sweeper struct {
 	wake  chan struct{}
 	work  chan job.ID
 
-	mu      sync.Mutex
-	pending map[job.ID]*pendingJob
-	heap    dueHeap
+	mu       sync.Mutex
+	pending  map[job.ID]*pendingJob
+	heap     dueHeap
+	waiting  map[string]int // by lane
+	finished map[job.State]uint64
+	began    time.Time
+}
+
+// JobLane is one work queue of jobs.
+type JobLane struct {
+	Route    string
+	Priority job.Priority
 }
 
 // pendingJob is a job that waits. verify: its place in the queue is to be checked first.
@@ -48,7 +59,8 @@ type pendingJob struct {
 	then   time.Time // due after the check
 	verify bool
 	busy   bool // a hand has it
-	index  int  // in the heap; -1 while a hand has it
+	lane   string
+	index  int // in the heap; -1 while a hand has it
 }
 
 // NewSweeper validates dial.
@@ -58,7 +70,8 @@ func NewSweeper(dial Dial, log *slog.Logger) (*Sweeper, error) {
 	}
 	return &Sweeper{
 		dial: dial, log: log, wake: make(chan struct{}, 1), work: make(chan job.ID),
-		pending: make(map[job.ID]*pendingJob),
+		pending: make(map[job.ID]*pendingJob), waiting: make(map[string]int), finished: make(map[job.State]uint64),
+		began: time.Now(),
 	}, nil
 }
 
@@ -133,13 +146,18 @@ func (s *Sweeper) learn(msg jetstream.Msg, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !state.Waiting() {
+		if meta, err := msg.Metadata(); err == nil && state.Terminal() && state != job.Erased && meta.Timestamp.After(s.began) {
+			s.finished[state]++
+		}
 		s.drop(id)
 		return
 	}
 	p := s.pending[id]
 	if p == nil {
-		p = &pendingJob{id: id, index: -1}
+		lane, _, _ := strings.Cut(msg.Headers().Get(headerLane), "."+string(id))
+		p = &pendingJob{id: id, index: -1, lane: lane}
 		s.pending[id] = p
+		s.waiting[lane]++
 	}
 	p.verify = state == job.Queued
 	p.due, p.then = due, due
@@ -150,6 +168,27 @@ func (s *Sweeper) learn(msg jetstream.Msg, now time.Time) {
 		}
 	}
 	s.place(p)
+}
+
+// Waiting is how many jobs wait, by route and priority.
+func (s *Sweeper) Waiting() map[JobLane]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	lanes := make(map[JobLane]int, len(s.waiting))
+	for subject, n := range s.waiting {
+		parts := strings.Split(subject, ".") // job.<provider>.<route>.<priority>.<shard>
+		if len(parts) == 5 {
+			lanes[JobLane{untoken(parts[2]), job.Priority(parts[3])}] = n
+		}
+	}
+	return lanes
+}
+
+// Finished is how many jobs have ended since the sweeper was made, by state.
+func (s *Sweeper) Finished() map[job.State]uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.finished)
 }
 
 // place puts a job where it belongs in the heap, unless a hand has it. It must be called with mu held.
@@ -174,6 +213,9 @@ func (s *Sweeper) drop(id job.ID) {
 		return
 	}
 	delete(s.pending, id)
+	if s.waiting[p.lane]--; s.waiting[p.lane] == 0 {
+		delete(s.waiting, p.lane)
+	}
 	if p.index >= 0 {
 		heap.Remove(&s.heap, p.index)
 	}

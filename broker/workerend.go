@@ -32,7 +32,8 @@ type WorkerEnd struct {
 	parcels *parcels
 	jobs    *jobStore
 
-	others *roster // the other workers, to know who is left when this one leaves
+	pools  func() []PoolReport // nil: nothing is told of model servers
+	others *roster             // the other workers, to know who is left when this one leaves
 
 	mu          sync.Mutex
 	routes      map[string]int // announced: route -> slots
@@ -211,6 +212,7 @@ func (w *WorkerEnd) announceUntil(ctx context.Context) {
 	defer tick.Stop()
 	for {
 		w.announceNow()
+		w.reportNow()
 		select {
 		case <-ctx.Done():
 			return

@@ -75,4 +75,6 @@ type Upstream interface {
 	Do(ctx context.Context, call provider.Call, maxReply int64) (reply provider.Reply, release func(), err error)
 	// Run looks after the replicas until ctx ends.
 	Run(ctx context.Context) error
+	// Replicas tells how each of them fares; addresses are without what may be secret in them.
+	Replicas() []inference.Replica
 }

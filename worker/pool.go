@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"headrace/internal/fault"
@@ -16,6 +17,7 @@ type pool struct {
 	slots  chan struct{} // one token for each slot that is taken
 	recent recent
 	calls  sync.WaitGroup
+	busy   atomic.Int64 // slots with a lease, a call, or the pause after one
 
 	mu      sync.Mutex
 	spec    spec
@@ -102,10 +104,12 @@ func (p *pool) serve(ctx context.Context, routes []*inference.Route, targets map
 // serveOne runs one leased request in a slot that it frees at the end.
 func (p *pool) serveOne(d Delivery, t *target) {
 	hold := time.Duration(0)
+	p.busy.Add(1)
 	defer func() {
 		if hold > 0 {
 			pause(p.worker.intake, hold)
 		}
+		p.busy.Add(-1)
 		<-p.slots
 	}()
 	if t == nil { // a route of a newer configuration
@@ -122,6 +126,7 @@ func (p *pool) serveOne(d Delivery, t *target) {
 	}
 	began := time.Now()
 	result, err := p.attempt(ctx, t, claim.Request())
+	p.worker.deps.Attempted(t.route.Name, fault.CodeOf(err))
 	took := time.Since(began)
 	if err == nil {
 		p.recent.add(took)

@@ -26,8 +26,10 @@ type Deps struct {
 	Queue     Queue
 	Providers map[string]provider.Provider // by canonical name
 	// Dial makes the client for a route's model server. It must not connect.
-	Dial   func(*inference.Route) (Upstream, error)
-	Logger *slog.Logger
+	Dial func(*inference.Route) (Upstream, error)
+	// Attempted is told of every call to a model server; code is "" for one that was good. It may be nil.
+	Attempted func(route string, code fault.Code)
+	Logger    *slog.Logger
 }
 
 // Worker is the pools of one process.
@@ -60,6 +62,9 @@ func New(cfg Config, deps Deps) (*Worker, error) {
 	}
 	if deps.Logger == nil {
 		deps.Logger = slog.New(slog.DiscardHandler)
+	}
+	if deps.Attempted == nil {
+		deps.Attempted = func(string, fault.Code) {}
 	}
 	w := &Worker{cfg: cfg, deps: deps, pools: make(map[string]*pool)}
 	w.work, w.stop = context.WithCancelCause(context.Background())

@@ -8,6 +8,7 @@ import (
 	"headrace/broker"
 	"headrace/internal/fault"
 	"headrace/internal/inference"
+	"headrace/internal/upstream"
 	"headrace/worker"
 )
 
@@ -25,9 +26,20 @@ func (l lane) Call(ctx context.Context, route *inference.Route, req *inference.R
 func (l lane) Ready() error { return l.front.Ready() }
 
 // State tells how a route fares.
-func (l lane) State(route string) inference.RouteState {
-	workers, slots, waiting := l.front.State(route)
-	return inference.RouteState{Workers: workers, Slots: slots, Waiting: waiting}
+func (l lane) State(route string) inference.RouteState { return l.front.State(route) }
+
+// modelServer shows the client of a model server as the one that worker asks for.
+type modelServer struct{ *upstream.Client }
+
+var _ worker.Upstream = modelServer{}
+
+// Replicas tells how the replicas fare.
+func (m modelServer) Replicas() []inference.Replica {
+	var all []inference.Replica
+	for _, r := range m.Client.Replicas() {
+		all = append(all, inference.Replica{URL: r.URL, State: string(r.State), Busy: r.Busy, Failures: r.Failures})
+	}
+	return all
 }
 
 // queue shows the broker's worker end as the queue that worker asks for. The two packages do not know each

@@ -1,18 +1,22 @@
 package app
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"headrace/api"
 	"headrace/broker"
 	"headrace/internal/budget"
 	"headrace/internal/config"
+	"headrace/internal/fault"
 	"headrace/internal/inference"
 	"headrace/internal/provider"
 	"headrace/internal/provider/mlflow"
@@ -51,6 +55,9 @@ type process struct {
 	server *broker.Server // the embedded one; nil when there is none here
 	dial   broker.Dial
 	reload *reloader
+
+	metrics *telemetry.Metrics
+	served  atomic.Pointer[inference.Table] // what the front end serves now
 }
 
 // open reads flags, configuration and logger.
@@ -76,7 +83,7 @@ func (inv *invocation) open(more func(*flag.FlagSet)) (*process, error) {
 	p := &process{cfg: cfg, log: log, dial: broker.Dial{
 		URL: b.URL, User: b.User, Password: b.Password, Credentials: b.Credentials, TLSCA: b.TLSCA,
 	}}
-	p.reload = newReloader(cfg, log)
+	p.reload, p.metrics = newReloader(cfg, log), telemetry.NewMetrics(Version())
 	if b.URL == "" {
 		p.dial.URL = "nats://" + b.Listen
 	}
@@ -120,14 +127,21 @@ func (p *process) keeper() ([]stage, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := p.measureBroker(sweeper); err != nil {
+		return nil, err
+	}
 	return []stage{{"keeper", keeper.Run}, {"sweeper", sweeper.Run}}, nil
 }
 
 // frontEnd makes the stages of the api role, and the server to ask where it listens.
 func (p *process) frontEnd(ctx context.Context) ([]stage, *api.Server, *broker.FrontEnd, error) {
 	half := p.cfg.API.MaxInflightBytes / 2
-	front, err := broker.NewFrontEnd(p.dial, budget.New(half), p.log)
+	bodies, replies := budget.New(half), budget.New(half)
+	front, err := broker.NewFrontEnd(p.dial, replies, p.log)
 	if err != nil {
+		return nil, nil, nil, err
+	}
+	if err := p.measureFront(front, bodies, replies); err != nil {
 		return nil, nil, nil, err
 	}
 	jobs, err := broker.NewJobs(p.dial, p.log)
@@ -147,7 +161,8 @@ func (p *process) frontEnd(ctx context.Context) ([]stage, *api.Server, *broker.F
 		Listen: a.Listen, MaxBody: a.MaxBody, SyncTimeout: a.SyncTimeout, ShutdownGrace: grace,
 		TrustedProxies: a.TrustedProxies, Version: Version(), Jobs: p.jobsConfig(),
 	}, api.Deps{
-		Jobs: jobs, Limiter: limiter, Broker: lane{front}, Budget: budget.New(half), Table: p.cfg.Table, Logger: p.log,
+		Jobs: jobs, Limiter: limiter, Broker: lane{front}, Budget: bodies, Table: p.cfg.Table, Logger: p.log,
+		Observe: observer{p.metrics}, Metrics: p.metrics.Handler(),
 	})
 	if err != nil {
 		return nil, nil, nil, err
@@ -170,25 +185,39 @@ func (p *process) jobsConfig() api.JobsConfig {
 // workers makes the stages of the worker role.
 func (p *process) workers(filter worker.Filter) ([]stage, *broker.WorkerEnd, error) {
 	half := p.cfg.Worker.MaxInflightBytes / 2
-	end, err := broker.NewWorkerEnd(p.dial, budget.New(half), p.log)
+	bodies, replies := budget.New(half), budget.New(half)
+	end, err := broker.NewWorkerEnd(p.dial, bodies, p.log)
 	if err != nil {
 		return nil, nil, err
 	}
-	replies := budget.New(half)
 	pools, err := worker.New(worker.Config{Filter: filter, Grace: p.cfg.API.ShutdownGrace}, worker.Deps{
 		Queue:     queue{end},
 		Providers: map[string]provider.Provider{config.ProviderMLflow: mlflow.New()},
 		Dial: func(r *inference.Route) (worker.Upstream, error) {
-			return upstream.New(upstream.Config{
+			client, err := upstream.New(upstream.Config{
 				URLs: r.Servers, Headers: r.Headers, TLSCA: r.TLSCA, ConnectTimeout: r.ConnectTimeout,
 				MaxIdle: r.Slots, Budget: replies,
 			})
+			return modelServer{client}, err
+		},
+		Attempted: func(route string, code fault.Code) {
+			p.metrics.Attempted(route, cmp.Or(string(code), telemetry.Result))
 		},
 		Logger: p.log,
 	})
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := p.measureWorker(pools, bodies, replies); err != nil {
+		return nil, nil, err
+	}
+	end.Report(func() []broker.PoolReport {
+		var reports []broker.PoolReport
+		for _, s := range pools.State() {
+			reports = append(reports, broker.PoolReport{Routes: s.Routes, Replicas: s.Replicas})
+		}
+		return reports
+	})
 	tables := newRetiring(pools, p.cfg.Table, p.log)
 	p.reload.tick = append(p.reload.tick, tables.expire)
 	p.reload.apply = append(p.reload.apply, func(next *config.Config) { tables.change(next.Table, time.Now()) })
@@ -225,6 +254,13 @@ func runUp(ctx context.Context, inv *invocation) error {
 	stages = append(stages, keeper...)
 	stages = append(stages, fronts[:len(fronts)-1]...)
 	stages = append(stages, workers...)
+	for key, address := range map[string]string{"broker.ops_listen": p.cfg.Broker.OpsListen, "worker.ops_listen": p.cfg.Worker.OpsListen} {
+		ops, err := p.ops(ctx, key, address, front.Ready)
+		if err != nil {
+			return err
+		}
+		stages = append(stages, ops...)
+	}
 	stages = append(stages, fronts[len(fronts)-1], stage{"reload", p.reload.run}, stage{"ready", func(ctx context.Context) error {
 		return p.announce(ctx, server, front.Ready, end.Ready)
 	}})
@@ -278,6 +314,11 @@ func runBroker(ctx context.Context, inv *invocation) error {
 		return err
 	}
 	stages = append(stages, keeper...)
+	ops, err := p.ops(ctx, "broker.ops_listen", p.cfg.Broker.OpsListen, p.brokerReady)
+	if err != nil {
+		return err
+	}
+	stages = append(stages, ops...)
 	stages = append(stages, stage{"reload", p.reload.run}, stage{"ready", func(ctx context.Context) error {
 		if p.server == nil {
 			p.log.Info("the broker role looks after streams on another server", "url", broker.Redact(p.cfg.Broker.URL))
@@ -292,6 +333,19 @@ func runBroker(ctx context.Context, inv *invocation) error {
 		return nil
 	}})
 	return runStages(ctx, stages)
+}
+
+// brokerReady is nil once the embedded server is, or where there is none.
+func (p *process) brokerReady() error {
+	if p.server == nil {
+		return nil
+	}
+	select {
+	case <-p.server.Ready():
+		return nil
+	default:
+		return errors.New("the embedded server is starting")
+	}
 }
 
 func runAPI(ctx context.Context, inv *invocation) error {
@@ -327,6 +381,11 @@ func runWorker(ctx context.Context, inv *invocation) error {
 	if err != nil {
 		return err
 	}
+	ops, err := p.ops(ctx, "worker.ops_listen", p.cfg.Worker.OpsListen, end.Ready)
+	if err != nil {
+		return err
+	}
+	stages = append(stages, ops...)
 	stages = append(stages, stage{"reload", p.reload.run}, stage{"ready", func(ctx context.Context) error {
 		if await(ctx, end.Ready) == nil {
 			p.log.Info("the worker is ready", "worker", end.ID(), "pid", os.Getpid())

@@ -10,8 +10,8 @@ type RouteState struct {
 
 // Replica is one model server of a route.
 type Replica struct {
-	URL      string // base URL; may hold credentials, so it is never shown unredacted
-	State    string // "up", "down", "probing" or "unknown"
-	Busy     int    // calls it runs now
-	Failures int    // failures in a row
+	URL      string `json:"url"`      // base URL; may hold credentials, so it is never shown unredacted
+	State    string `json:"state"`    // "up", "down", "probing" or "unknown"
+	Busy     int    `json:"busy"`     // calls it runs now
+	Failures int    `json:"failures"` // failures in a row
 }

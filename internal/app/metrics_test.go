@@ -1,0 +1,170 @@
+package app_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+	"go.uber.org/goleak"
+
+	"headrace/internal/app"
+	"headrace/internal/mlflowtest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().String()
+}
+
+func get(t *testing.T, url string) (int, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Close = true
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, ""
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(body)
+}
+
+// up runs everything in this process until the test ends, and gives the address.
+func up(t *testing.T, more string) string {
+	t.Helper()
+	model := mlflowtest.New(t)
+	model.Handle(mlflowtest.Embeddings(4))
+	addr := freeAddr(t)
+	path := filepath.Join(t.TempDir(), "gateway.toml")
+	text := fmt.Sprintf("[api]\nlisten = %q\n[broker]\ndata_dir = %q\n%s\n[[endpoints]]\nname = \"emb\"\nendpoint_type = \"llm/v1/embeddings\"\n"+
+		"[endpoints.model]\nprovider = \"mlflow-model-serving\"\nname = \"m\"\n[endpoints.model.config]\nmodel_server_url = %q\n",
+		addr, filepath.ToSlash(t.TempDir()), more, model.URL)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan int, 1)
+	go func() {
+		ended <- app.Main(ctx, []string{"up", "--config", path, "--log-level", "error"}, app.Streams{Out: io.Discard, Err: t.Output()})
+	}()
+	t.Cleanup(func() {
+		cancel()
+		if code := <-ended; code != 0 {
+			t.Errorf("up ended with %d", code)
+		}
+	})
+	eventually(t, "it is ready", func() bool {
+		status, _ := get(t, "http://"+addr+"/readyz")
+		return status == http.StatusOK
+	})
+	return addr
+}
+
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(20 * time.Second); !is(); <-tick.C {
+		if time.Now().After(end) {
+			t.Fatalf("never: %s", what)
+		}
+	}
+}
+
+// The page is what Prometheus wants, and docs/operations.md names just what is on it.
+func TestMetrics(t *testing.T) {
+	t.Parallel()
+	ops := freeAddr(t)
+	addr := up(t, fmt.Sprintf("ops_listen = %q", ops))
+	for _, path := range []string{"/endpoints/emb/invocations", "/v1/jobs"} {
+		body := `{"input": "x"}`
+		if path == "/v1/jobs" {
+			body = `{"route": "emb", "input": {"input": "x"}}`
+		}
+		eventually(t, path+" is accepted", func() bool {
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+addr+path, strings.NewReader(body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("Content-Type", "application/json")
+			req.Close = true
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				return false
+			}
+			defer func() { _ = resp.Body.Close() }()
+			return resp.StatusCode < 300
+		})
+	}
+	var page string
+	eventually(t, "a job has ended", func() bool {
+		_, page = get(t, "http://"+addr+"/metrics")
+		return strings.Contains(page, `headrace_jobs_finished_total{state="succeeded"} 1`)
+	})
+	problems, err := promlint.New(strings.NewReader(page)).Lint()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		if strings.HasPrefix(p.Metric, "headrace_") {
+			t.Errorf("%s: %s", p.Metric, p.Text)
+		}
+	}
+	served := names(regexp.MustCompile(`(?m)^# TYPE (headrace_\w+)`), page)
+	doc, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	table, _, _ := strings.Cut(string(doc), "## Prometheus")
+	documented := names(regexp.MustCompile("`(headrace_\\w+)`"), table)
+	for _, name := range documented {
+		if !slices.Contains(served, name) && name != "headrace_jobs_waiting" { // there is none now
+			t.Errorf("%s is documented and not served", name)
+		}
+	}
+	for _, name := range served {
+		if !slices.Contains(documented, name) {
+			t.Errorf("%s is served and not documented", name)
+		}
+	}
+	if status, _ := get(t, "http://"+ops+"/metrics"); status != http.StatusOK {
+		t.Errorf("ops_listen answers %d", status)
+	}
+	for _, rule := range names(regexp.MustCompile(`\b(headrace_\w+)`), strings.Join(regexp.MustCompile(`(?m)^ *expr: .*$`).FindAllString(string(doc), -1), "\n")) {
+		if name := strings.TrimSuffix(rule, "_bucket"); !slices.Contains(served, name) {
+			t.Errorf("an alert uses %s, which is not served", name)
+		}
+	}
+}
+
+func names(pattern *regexp.Regexp, text string) []string {
+	var all []string
+	for _, match := range pattern.FindAllStringSubmatch(text, -1) {
+		all = append(all, match[1])
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}

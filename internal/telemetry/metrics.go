@@ -1,0 +1,128 @@
+package telemetry
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"headrace/internal/inference"
+)
+
+// Metrics is the registry of one process and what is counted in it. Labels are names of routes, codes of the closed
+// set and configured addresses only, so their number is bounded by the configuration.
+type Metrics struct {
+	registry *prometheus.Registry
+
+	requests *prometheus.CounterVec   // by route and code
+	took     *prometheus.HistogramVec // by route
+	queued   *prometheus.HistogramVec
+	upstream *prometheus.HistogramVec
+	attempts *prometheus.CounterVec // by route and code
+}
+
+// Result is the code of a call that was answered.
+const Result = "ok"
+
+// NewMetrics makes a registry with the runtime's and the process's own metrics.
+func NewMetrics(version string) *Metrics {
+	seconds := prometheus.ExponentialBuckets(0.001, 2, 17) // 1 ms to 65 s
+	histogram := func(name, help string) *prometheus.HistogramVec {
+		return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: seconds}, []string{"route"})
+	}
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "headrace_requests_total", Help: "Calls on a route by how they ended: ok, or the error's code.",
+		}, []string{"route", "code"}),
+		took:     histogram("headrace_request_duration_seconds", "Time from a call's headers to its answer."),
+		queued:   histogram("headrace_queue_wait_seconds", "Time that a call waited for a slot."),
+		upstream: histogram("headrace_upstream_duration_seconds", "Time that the model server took for a call."),
+		attempts: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "headrace_attempts_total", Help: "Calls of this worker to model servers by how they ended.",
+		}, []string{"route", "code"}),
+	}
+	build := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "headrace_build_info", Help: "1, with the version as a label.", ConstLabels: prometheus.Labels{"version": version},
+	})
+	build.Set(1)
+	m.registry.MustRegister(m.requests, m.took, m.queued, m.upstream, m.attempts, build,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// Answered counts a call that a front end answered. queued and upstream are 0 when it did not run.
+func (m *Metrics) Answered(route, code string, took, queued, upstream time.Duration) {
+	m.requests.WithLabelValues(route, code).Inc()
+	m.took.WithLabelValues(route).Observe(took.Seconds())
+	if code == Result {
+		m.queued.WithLabelValues(route).Observe(queued.Seconds())
+		m.upstream.WithLabelValues(route).Observe(upstream.Seconds())
+	}
+}
+
+// Attempted counts a call to a model server.
+func (m *Metrics) Attempted(route, code string) { m.attempts.WithLabelValues(route, code).Inc() }
+
+// Gauge is one value that is read when the metrics are.
+type Gauge struct {
+	Name, Help string
+	Labels     []string
+	// Read calls put once for each value, with the labels' values.
+	Read func(put func(value float64, labels ...string))
+	// Counter says that the value only grows.
+	Counter bool
+}
+
+// Register adds gauges. Their names must be new.
+func (m *Metrics) Register(gauges ...Gauge) error {
+	for _, g := range gauges {
+		kind := prometheus.GaugeValue
+		if g.Counter {
+			kind = prometheus.CounterValue
+		}
+		if err := m.registry.Register(&reading{gauge: g, kind: kind, desc: prometheus.NewDesc(g.Name, g.Help, g.Labels, nil)}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reading is a collector that has no state.
+type reading struct {
+	gauge Gauge
+	kind  prometheus.ValueType
+	desc  *prometheus.Desc
+}
+
+// Describe is part of prometheus.Collector.
+func (r *reading) Describe(out chan<- *prometheus.Desc) { out <- r.desc }
+
+// Collect is part of prometheus.Collector.
+func (r *reading) Collect(out chan<- prometheus.Metric) {
+	r.gauge.Read(func(value float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(r.desc, r.kind, value, labels...)
+	})
+}
+
+// Apply drops the series of routes that next does not have.
+func (m *Metrics) Apply(old, next *inference.Table) {
+	for r := range old.All() {
+		if next.Route(r.Name) != nil {
+			continue
+		}
+		gone := prometheus.Labels{"route": r.Name}
+		m.requests.DeletePartialMatch(gone)
+		m.attempts.DeletePartialMatch(gone)
+		m.took.DeletePartialMatch(gone)
+		m.queued.DeletePartialMatch(gone)
+		m.upstream.DeletePartialMatch(gone)
+	}
+}
+
+// Handler serves the metrics in Prometheus' text format.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{Registry: m.registry})
+}
