@@ -117,7 +117,8 @@ func (k *Keeper) lengthen(ctx context.Context, l *link, maxWait time.Duration) {
 
 func (k *Keeper) answer(ctx context.Context, l *link, msg *nats.Msg) {
 	text := ""
-	if err := k.ensure(ctx, l, string(msg.Data)); err != nil {
+	// What the server has begun it should finish before it is stopped.
+	if err := k.ensure(context.WithoutCancel(ctx), l, string(msg.Data)); err != nil {
 		k.log.Error("cannot create a stream", "stream", string(msg.Data), "error", err)
 		text = err.Error()
 	}

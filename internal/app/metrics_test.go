@@ -55,6 +55,12 @@ func get(t *testing.T, url string) (int, string) {
 // up runs everything in this process until the test ends, and gives the address.
 func up(t *testing.T, more string) string {
 	t.Helper()
+	addr, _ := upWith(t, more)
+	return addr
+}
+
+func upWith(t *testing.T, more string) (string, *mlflowtest.Server) {
+	t.Helper()
 	model := mlflowtest.New(t)
 	model.Handle(mlflowtest.Embeddings(4))
 	addr := freeAddr(t)
@@ -80,7 +86,27 @@ func up(t *testing.T, more string) string {
 		status, _ := get(t, "http://"+addr+"/readyz")
 		return status == http.StatusOK
 	})
-	return addr
+	return addr, model
+}
+
+func post(t *testing.T, url, prefer, body string) (int, string, error) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(body))
+	if err != nil {
+		return 0, "", err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	if prefer != "" {
+		req.Header.Set("Prefer", prefer)
+	}
+	req.Close = true
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, "", err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	reply, err := io.ReadAll(resp.Body)
+	return resp.StatusCode, string(reply), err
 }
 
 func eventually(t *testing.T, what string, is func() bool) {
@@ -105,18 +131,8 @@ func TestMetrics(t *testing.T) {
 			body = `{"route": "emb", "input": {"input": "x"}}`
 		}
 		eventually(t, path+" is accepted", func() bool {
-			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+addr+path, strings.NewReader(body))
-			if err != nil {
-				t.Fatal(err)
-			}
-			req.Header.Set("Content-Type", "application/json")
-			req.Close = true
-			resp, err := http.DefaultClient.Do(req)
-			if err != nil {
-				return false
-			}
-			defer func() { _ = resp.Body.Close() }()
-			return resp.StatusCode < 300
+			status, _, err := post(t, "http://"+addr+path, "", body)
+			return err == nil && status < 300
 		})
 	}
 	var page string

@@ -1,0 +1,115 @@
+package app_test
+
+import (
+	"bytes"
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"headrace/internal/app"
+)
+
+// run runs one command to its end.
+func run(ctx context.Context, args ...string) (code int, out, errs string) {
+	var stdout, stderr bytes.Buffer
+	code = app.Main(ctx, args, app.Streams{In: strings.NewReader(""), Out: &stdout, Err: &stderr})
+	return code, stdout.String(), stderr.String()
+}
+
+func write(t *testing.T, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+const served = `endpoints:
+  - name: emb
+    endpoint_type: llm/v1/embeddings
+    model: {provider: mlflow-model-serving, name: m, config: {model_server_url: "http://127.0.0.1:9020"}}
+`
+
+func TestImport(t *testing.T) {
+	t.Parallel()
+	good := write(t, "config.yaml", served)
+	code, out, errs := run(t.Context(), "import", good)
+	if code != 0 || !strings.Contains(out, `name = "emb"`) || !strings.Contains(errs, "1 routes were translated") {
+		t.Fatalf("%d\n%s\n%s", code, out, errs)
+	}
+	to := filepath.Join(t.TempDir(), "gateway.toml")
+	if code, _, errs := run(t.Context(), "import", good, "-o", to); code != 0 {
+		t.Fatalf("%d\n%s", code, errs)
+	}
+	if code, out, _ := run(t.Context(), "check", "--config", to); code != 0 || !strings.Contains(out, "1 routes") {
+		t.Errorf("%d %s", code, out)
+	}
+	if code, _, errs := run(t.Context(), "import", good, "-o", to); code != 2 || !strings.Contains(errs, "--force") {
+		t.Errorf("overwriting: %d %s", code, errs)
+	}
+	if code, _, _ := run(t.Context(), "import", good, "-o", to, "--force"); code != 0 {
+		t.Errorf("overwriting by force: %d", code)
+	}
+	some := write(t, "config.yaml", served+"  - {name: x, endpoint_type: llm/v1/chat, model: {provider: openai, name: y, config: {}}}\n")
+	if code, out, errs := run(t.Context(), "import", some); code != 1 || !strings.Contains(out, `"emb"`) || !strings.Contains(errs, ":5: not translated: endpoints[1].model.provider") {
+		t.Errorf("%d\n%s\n%s", code, out, errs)
+	}
+	for _, bad := range [][]string{{"import"}, {"import", "a", "b"}, {"import", "/nowhere.yaml"}, {"import", write(t, "x.yaml", "- {")}, {"import", write(t, "x.yaml", "a: 1")}} {
+		if code, out, errs := run(t.Context(), bad...); code != 2 || out != "" || errs == "" {
+			t.Errorf("%v: %d %q %q", bad, code, out, errs)
+		}
+	}
+}
+
+func TestRoutesCommand(t *testing.T) {
+	t.Parallel()
+	addr := up(t, "")
+	eventually(t, "its worker and its replica are known", func() bool {
+		code, out, _ := run(t.Context(), "routes", "--url", "http://"+addr)
+		return code == 0 && strings.Contains(out, "emb") && strings.Contains(out, "NAME") && strings.Contains(out, "(unknown)")
+	})
+	if code, out, _ := run(t.Context(), "routes", "--url", "http://"+addr+"/", "--json"); code != 0 || !strings.HasPrefix(out, `{"routes":`) {
+		t.Errorf("%d %s", code, out)
+	}
+	if code, _, errs := run(t.Context(), "routes", "--url", "http://127.0.0.1:1"); code != 1 || !strings.Contains(errs, "--url") {
+		t.Errorf("%d %s", code, errs)
+	}
+	other := httptest.NewServer(http.NotFoundHandler())
+	defer other.Close()
+	if code, _, errs := run(t.Context(), "routes", "--url", other.URL); code != 1 || !strings.Contains(errs, "404") {
+		t.Errorf("%d %s", code, errs)
+	}
+}
+
+// Wrong usage is 2 and says what is right.
+func TestUsage(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		args []string
+		code int
+		says string
+	}{
+		{nil, 2, "usage"},
+		{[]string{"help"}, 0, "usage"},
+		{[]string{"nonsense"}, 2, `no command "nonsense"`},
+		{[]string{"up", "--nonsense"}, 2, "nonsense"},
+		{[]string{"up", "extra"}, 2, "extra"},
+		{[]string{"up", "--config", "/nowhere.toml"}, 2, "there is no such file"},
+		{[]string{"worker", "--config", write(t, "g.toml", ""), "--route", "x"}, 2, "no such route"},
+		{[]string{"check", "--config", write(t, "g.toml", "[api]\nlisten = 5\n")}, 2, "api.listen"},
+		{[]string{"version", "--help"}, 0, "usage"},
+	} {
+		code, out, errs := run(t.Context(), test.args...)
+		if code != test.code || !strings.Contains(out+errs, test.says) {
+			t.Errorf("%v: %d\n%s%s", test.args, code, out, errs)
+		}
+	}
+	if code, out, _ := run(t.Context(), "version"); code != 0 || !strings.HasPrefix(out, "headrace ") {
+		t.Errorf("%d %s", code, out)
+	}
+}

@@ -1,0 +1,124 @@
+package app_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"headrace/internal/mlflowtest"
+)
+
+// The examples of docs/jobs.md are run as they stand there.
+func TestJobExamples(t *testing.T) {
+	t.Parallel()
+	doc, err := os.ReadFile(filepath.Join("..", "..", "docs", "jobs.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := up(t, "")
+	examples := regexp.MustCompile("(?s)<!-- run -->\n```sh\n(.*?)```").FindAllStringSubmatch(string(doc), -1)
+	if len(examples) != 10 {
+		t.Fatalf("%d examples", len(examples))
+	}
+	var said []string
+	for _, example := range examples {
+		text := strings.ReplaceAll(example[1], `: "embeddings"`, `: "emb"`)
+		text = strings.ReplaceAll(text, "/gateway/embeddings/", "/gateway/emb/")
+		text = strings.ReplaceAll(text, `{"text": `, `{"input": `) // the test's route is an endpoint
+		cmd := exec.CommandContext(t.Context(), "bash", "-euo", "pipefail", "-c", strings.Replace(text, "curl ", "curl --fail-with-body ", 1))
+		cmd.Env = append(os.Environ(), "URL=http://"+addr)
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Errorf("%s%v: %s", text, err, out)
+		}
+		said = append(said, string(out))
+	}
+	for i, want := range []string{
+		`"status":"queued"`, `"embedding"`, `"priority":"batch"`, `"id":"my-own-id"`, `"index":1`,
+		`"status":"succeeded"`, `"embedding"`, "event: done", `"status":"succeeded"`, "",
+	} {
+		if !strings.Contains(said[i], want) {
+			t.Errorf("example %d says %s, want %s", i+1, said[i], want)
+		}
+	}
+	if status, body := get(t, "http://"+addr+"/v1/jobs/my-own-id"); status != 410 || !strings.Contains(body, `"code":"job_gone"`) {
+		t.Errorf("an erased job answers %d %s", status, body)
+	}
+}
+
+// Every path gives the result in its own dialect, now or later, and failures in their own words.
+func TestJobDialects(t *testing.T) {
+	t.Parallel()
+	addr := up(t, "")
+	ask := func(path, prefer, body string) (int, string) {
+		t.Helper()
+		status, reply, err := post(t, "http://"+addr+path, prefer, body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return status, reply
+	}
+	for _, test := range []struct{ path, body string }{
+		{"/v1/embeddings", `{"model":"emb","input":["a","b"]}`},
+		{"/v1/embeddings", `{"model":"emb","input":"a","encoding_format":"base64"}`},
+		{"/gateway/emb/invocations", `{"input":["a","b"]}`},
+		{"/endpoints/emb/invocations", `{"input":"a"}`},
+		{"/v1/routes/emb/invocations", `{"input":"a"}`},
+	} {
+		status, direct := ask(test.path, "", test.body)
+		if status != 200 {
+			t.Fatalf("%s: %d %s", test.path, status, direct)
+		}
+		if status, waited := ask(test.path, "wait=20", test.body); status != 200 || waited != direct {
+			t.Errorf("%s, waited for: %d %s, want %s", test.path, status, waited, direct)
+		}
+		status, text := ask(test.path, "respond-async", test.body)
+		var job struct {
+			ID string `json:"id"`
+		}
+		if err := json.Unmarshal([]byte(text), &job); err != nil || status != 202 {
+			t.Fatalf("%s: %d %s", test.path, status, text)
+		}
+		if status, later := get(t, fmt.Sprintf("http://%s/v1/jobs/%s/result?wait=20", addr, job.ID)); status != 200 || later != direct {
+			t.Errorf("%s, read later: %d %s, want %s", test.path, status, later, direct)
+		}
+		if _, input := get(t, fmt.Sprintf("http://%s/v1/jobs/%s/input", addr, job.ID)); input != test.body {
+			t.Errorf("%s: the input is %s", test.path, input)
+		}
+	}
+	for _, test := range []struct {
+		path, body, says string
+		status           int
+	}{
+		{"/v1/jobs", `{"route":"emb","input":{"input":"a"},"priority":"urgent"}`, "priority", 400},
+		{"/v1/jobs", `{"route":"emb","input":{"input":"a"},"colour":1}`, "colour", 400},
+		{"/v1/jobs", `{"route":"nope","input":{}}`, "nope", 404},
+		{"/v1/jobs", `{"input":{}}`, "route is missing", 400},
+		{"/v1/jobs", `{"route":"emb"}`, "input is missing", 400},
+		{"/v1/jobs", `{"route":"emb","input":{"text":"a"}}`, "input", 400},
+		{"/v1/jobs", `{"route":"emb","input":{"input":"a"},"timeouts":{"total":"soon"}}`, "soon", 400},
+		{"/v1/jobs/batch", `{"jobs":[]}`, "1 to 1000", 400},
+		{"/v1/jobs/nothing/cancel", ``, "nothing", 404},
+	} {
+		if status, reply := ask(test.path, "", test.body); status != test.status || !strings.Contains(reply, test.says) {
+			t.Errorf("%s %s: %d %s", test.path, test.body, status, reply)
+		}
+	}
+}
+
+// A job whose model server answers nonsense fails once, in the caller's words; one whose server is away is retried.
+func TestJobFails(t *testing.T) {
+	t.Parallel()
+	addr, model := upWith(t, "")
+	model.Handle(nil)
+	model.Reply(mlflowtest.JSON(`{"predictions": "nonsense"}`))
+	status, reply, err := post(t, "http://"+addr+"/v1/embeddings", "wait=20", `{"model":"emb","input":"a"}`)
+	if err != nil || status != 502 || !strings.Contains(reply, `"error":{"message"`) {
+		t.Errorf("%d %s, %v", status, reply, err)
+	}
+}

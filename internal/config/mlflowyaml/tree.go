@@ -1,0 +1,202 @@
+package mlflowyaml
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
+)
+
+// kind is what a node is to MLflow, which reads YAML 1.1.
+type kind string
+
+const (
+	aNull    kind = "null"
+	aText    kind = "a string"
+	aNumber  kind = "a number"
+	aBool    kind = "true or false"
+	aList    kind = "a list"
+	aMapping kind = "a mapping"
+)
+
+// node is one value of the document, with anchors and merge keys resolved.
+type node struct {
+	kind  kind
+	line  int
+	text  string // of a scalar
+	items []*node
+	keys  []string // of a mapping, in order
+	at    map[string]*node
+}
+
+// get is a member of a mapping; nil when there is none.
+func (n *node) get(key string) *node {
+	if n == nil || n.kind != aMapping {
+		return nil
+	}
+	return n.at[key]
+}
+
+func (n *node) set(key string, value *node) {
+	if _, twice := n.at[key]; !twice {
+		n.keys = append(n.keys, key)
+	}
+	n.at[key] = value // as in MLflow, the last one counts
+}
+
+const (
+	maxDepth = 100
+	maxNodes = 100_000 // aliases can multiply a small document
+)
+
+// builder turns a syntax tree into nodes.
+type builder struct {
+	anchors map[string]*node
+	nodes   int
+}
+
+var errTooLarge = errors.New("the document is too deep or, with its aliases, too large")
+
+// read parses the one document of text.
+func read(text []byte) (*node, error) {
+	file, err := parser.ParseBytes(text, 0, parser.AllowDuplicateMapKey())
+	if err != nil {
+		return nil, fmt.Errorf("this is not YAML: %w", err)
+	}
+	var bodies []ast.Node
+	for _, doc := range file.Docs {
+		if doc.Body != nil {
+			bodies = append(bodies, doc.Body)
+		}
+	}
+	if len(bodies) != 1 {
+		return nil, fmt.Errorf("the file holds %d YAML documents; one is needed", len(bodies))
+	}
+	b := &builder{anchors: make(map[string]*node)}
+	return b.build(bodies[0], 0)
+}
+
+func (b *builder) build(n ast.Node, depth int) (*node, error) {
+	if b.nodes++; depth > maxDepth || b.nodes > maxNodes {
+		return nil, errTooLarge
+	}
+	out := &node{line: line(n)}
+	if b.scalar(out, n) {
+		return out, nil
+	}
+	switch n := n.(type) {
+	case *ast.SequenceNode:
+		return out, b.list(out, n, depth)
+	case *ast.MappingNode:
+		out.kind, out.at = aMapping, make(map[string]*node)
+		return out, b.members(out, n.Values, depth)
+	case *ast.MappingValueNode:
+		out.kind, out.at = aMapping, make(map[string]*node)
+		return out, b.members(out, []*ast.MappingValueNode{n}, depth)
+	case *ast.AnchorNode:
+		inner, err := b.build(n.Value, depth+1)
+		if err == nil {
+			b.anchors[n.Name.GetToken().Value] = inner
+		}
+		return inner, err
+	case *ast.AliasNode:
+		name := n.Value.GetToken().Value
+		if b.anchors[name] == nil {
+			return nil, fmt.Errorf("line %d: there is no anchor &%s above", out.line, name)
+		}
+		return b.anchors[name], nil
+	case *ast.TagNode:
+		if tag := n.Start.Value; !strings.HasPrefix(tag, "!!str") {
+			return nil, fmt.Errorf("line %d: the tag %s is not understood", out.line, tag)
+		}
+		inner, err := b.build(n.Value, depth+1)
+		if err == nil {
+			inner.kind = aText
+		}
+		return inner, err
+	default:
+		return nil, fmt.Errorf("line %d: a %s is not understood", out.line, n.Type())
+	}
+}
+
+// scalar fills out in when n is one value, and reports whether it is.
+func (b *builder) scalar(out *node, n ast.Node) bool {
+	switch n := n.(type) {
+	case *ast.NullNode:
+		out.kind = aNull
+	case *ast.BoolNode:
+		out.kind, out.text = aBool, n.GetToken().Value
+	case *ast.IntegerNode, *ast.InfinityNode, *ast.NanNode:
+		out.kind, out.text = aNumber, n.GetToken().Value
+	case *ast.FloatNode:
+		out.kind, out.text = aNumber, n.GetToken().Value
+		if !strings.Contains(out.text, ".") { // 1e3 is a string in YAML 1.1
+			out.kind = aText
+		}
+	case *ast.StringNode:
+		out.kind, out.text = aText, n.Value
+		if n.GetToken().Type == token.StringType && slices.Contains(strings.Fields("yes no on off"), strings.ToLower(n.Value)) {
+			out.kind = aBool
+		}
+	case *ast.LiteralNode:
+		out.kind, out.text = aText, n.Value.Value
+	default:
+		return false
+	}
+	return true
+}
+
+func (b *builder) list(out *node, n *ast.SequenceNode, depth int) error {
+	out.kind = aList
+	for _, value := range n.Values {
+		item, err := b.build(value, depth+1)
+		if err != nil {
+			return err
+		}
+		out.items = append(out.items, item)
+	}
+	return nil
+}
+
+func (b *builder) members(out *node, values []*ast.MappingValueNode, depth int) error {
+	for _, member := range values {
+		value, err := b.build(member.Value, depth+1)
+		if err != nil {
+			return err
+		}
+		if _, merge := member.Key.(*ast.MergeKeyNode); !merge {
+			out.set(keyOf(member.Key), value)
+			continue
+		}
+		from := []*node{value}
+		if value.kind == aList {
+			from = value.items
+		}
+		for _, m := range from {
+			for _, key := range m.keys {
+				if out.at[key] == nil { // what is written beside it counts
+					out.set(key, m.at[key])
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func keyOf(key ast.MapKeyNode) string {
+	if s, ok := key.(*ast.StringNode); ok {
+		return s.Value
+	}
+	return key.GetToken().Value
+}
+
+func line(n ast.Node) int {
+	if t := n.GetToken(); t != nil && t.Position != nil {
+		return t.Position.Line
+	}
+	return 0
+}
