@@ -32,7 +32,7 @@ func TestGoneBeforeTheClaim(t *testing.T) {
 			}
 			res.Release()
 		})
-		<-claimed
+		await(t, claimed, "claim")
 		ctx, leave := context.WithCancel(t.Context())
 		for _, text := range []string{`"small"`, `"` + strings.Repeat("x", broker.InlineRequest) + `"`} {
 			calls.Go(func() {
@@ -55,7 +55,7 @@ func TestGoneBeforeTheClaim(t *testing.T) {
 			t.Fatalf("afterwards: %v", err)
 		}
 		res.Release()
-		if c := <-claimed; string(c.Request.Items[0]) != `"last"` {
+		if c := await(t, claimed, "claim"); string(c.Request.Items[0]) != `"last"` {
 			t.Errorf("%.20s ran though its caller had gone", c.Request.Items[0])
 		}
 	}, inProcess, overTCP, locally)
@@ -84,10 +84,10 @@ func TestGoneBeforeTheAnswer(t *testing.T) {
 					<-claimed
 					leave()
 				}()
-				if _, err := r.front.Call(ctx, route, request(route, `"x"`)); err == nil {
-					t.Error("a cancelled call succeeded")
+				if _, err := r.front.Call(ctx, route, request(route, `"x"`)); fault.CodeOf(err) != fault.Deadline {
+					t.Errorf("a cancelled call ended with %v", err)
 				}
-				<-answered
+				await(t, answered, "answer")
 			}, inProcess, overTCP, locally)
 		})
 	}

@@ -286,3 +286,15 @@ func hold(r *rig) (handle func(context.Context, *broker.Claim), claimed chan *br
 func request(route *inference.Route, text string) *inference.Request {
 	return &inference.Request{ID: "r1", Route: route.Name, Type: route.Type, Items: [][]byte{[]byte(text)}}
 }
+
+// await receives from ch, or ends the test: a test must not hang because what it waits for went wrong.
+func await[T any](tb testing.TB, ch <-chan T, what string) T {
+	tb.Helper()
+	select {
+	case got := <-ch:
+		return got
+	case <-time.After(20 * time.Second):
+		tb.Fatalf("no %s came", what)
+		return *new(T)
+	}
+}
