@@ -14,6 +14,7 @@ import (
 // pool is the slots of one model server.
 type pool struct {
 	worker *Worker
+	key    string        // of the model server
 	slots  chan struct{} // one token for each slot that is taken
 	recent recent
 	calls  sync.WaitGroup
@@ -27,7 +28,7 @@ type pool struct {
 }
 
 func newPool(w *Worker, s spec, targets map[string]*target) *pool {
-	return &pool{worker: w, slots: make(chan struct{}, s.slots), spec: s, targets: targets, changed: func() {}}
+	return &pool{worker: w, key: s.key, slots: make(chan struct{}, s.slots), spec: s, targets: targets, changed: func() {}}
 }
 
 // update gives the pool other routes.
@@ -182,7 +183,7 @@ func (p *pool) log(t *target, id, step string, err error) {
 	if err == nil {
 		return
 	}
-	log := p.worker.deps.Logger.With("route", t.route.Name, "server", p.spec.key, "request_id", id, "step", step, "error", err)
+	log := p.worker.deps.Logger.With("route", t.route.Name, "server", p.key, "request_id", id, "step", step, "error", err)
 	switch fault.CodeOf(err) {
 	case fault.Internal:
 		log.Error("a call failed")
