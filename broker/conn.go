@@ -69,7 +69,8 @@ func (d Dial) dial(ctx context.Context, name string, log *slog.Logger, events li
 			return newLink(nc)
 		}
 		if errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) {
-			return nil, fmt.Errorf("broker: the NATS server refused the credentials of [broker]: %w", err)
+			return nil, fmt.Errorf("broker: the NATS server at %s refused the credentials; "+
+				"correct broker.user and broker.password, or broker.credentials: %w", Redact(d.URL), err)
 		}
 		if !warned {
 			log.Warn("waiting for the broker", "url", Redact(d.URL), "error", err)
@@ -93,9 +94,18 @@ func newLink(nc *nats.Conn) (*link, error) {
 }
 
 func (d Dial) options(name string, log *slog.Logger, events linkEvents) []nats.Option {
+	said := "" // why the last attempt failed; the library makes these calls one after the other
+	failed := func(err error) {
+		if text := err.Error(); text != said {
+			said = text
+			log.Warn("cannot reconnect to the broker; trying on", "connection", name, "error", err)
+		}
+	}
 	opts := []nats.Option{
 		nats.Name("headrace " + name),
 		nats.MaxReconnects(-1),
+		// While somebody changes passwords the server may refuse ours; that is no reason to stay away for ever.
+		nats.IgnoreAuthErrorAbort(),
 		nats.ReconnectWait(100 * time.Millisecond),
 		nats.ReconnectJitter(100*time.Millisecond, 500*time.Millisecond),
 		nats.PingInterval(20 * time.Second),
@@ -111,13 +121,19 @@ func (d Dial) options(name string, log *slog.Logger, events linkEvents) []nats.O
 				events.lost()
 			}
 		}),
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { failed(err) }),
 		nats.ReconnectHandler(func(*nats.Conn) {
+			said = ""
 			log.Info("reconnected to the broker", "connection", name)
 			if events.back != nil {
 				events.back()
 			}
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			if errors.Is(err, nats.ErrAuthorization) {
+				failed(err)
+				return
+			}
 			log.Error("broker connection", "connection", name, "error", err)
 		}),
 	}
