@@ -117,11 +117,7 @@ func (f *FrontEnd) receiveAck(id uint64, msg *nats.Msg) {
 		return
 	}
 	if ack.Error != nil {
-		f.log.Warn("the broker refused a request", "stream", c.lane.stream, "reason", ack.Error.Description)
-		full := fault.New(fault.QueueFull, "the broker's queue is full (broker.max_memory); try again later")
-		full.RetryAfter = time.Second
-		c.end(outcome{err: full})
-		f.forget(c)
+		f.refused(c, ack.Error.Description)
 		return
 	}
 	c.mu.Lock()
@@ -132,6 +128,21 @@ func (f *FrontEnd) receiveAck(id uint64, msg *nats.Msg) {
 		f.deleteMessage(c.lane.stream, ack.Sequence)
 		f.calls.remove(id)
 	}
+}
+
+// refused ends a call whose message the broker would not store, unless it was a repetition of one that is stored.
+func (f *FrontEnd) refused(c *call, reason string) {
+	c.mu.Lock()
+	stored := c.state == callClaimed || c.sequence != 0
+	c.mu.Unlock()
+	if stored {
+		return
+	}
+	f.log.Warn("the broker refused a request", "stream", c.lane.stream, "reason", reason)
+	full := fault.New(fault.QueueFull, "the broker's queue is full (broker.max_memory); try again later")
+	full.RetryAfter = time.Second
+	c.end(outcome{err: full})
+	f.calls.remove(c.id) // nothing more will be said about it
 }
 
 // forget removes a withdrawn call whose message was never stored.

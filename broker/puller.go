@@ -142,7 +142,9 @@ func (p *puller) awake() {
 
 // failed makes the puller wait a moment before it tries again.
 func (p *puller) failed(err error) {
-	p.intake.worker.log.Warn("cannot pull", "subject", p.lane.subject, "error", err)
+	if !errors.Is(err, context.Canceled) { // which is a worker that stops
+		p.intake.worker.log.Warn("cannot pull", "subject", p.lane.subject, "error", err)
+	}
 	p.mu.Lock()
 	p.ready, p.retryAt = false, time.Now().Add(500*time.Millisecond)
 	p.mu.Unlock()
