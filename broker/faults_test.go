@@ -133,38 +133,6 @@ func TestDeadlineBeforeAndAfterTheClaim(t *testing.T) {
 	}, inProcess, locally)
 }
 
-func TestQueueFull(t *testing.T) {
-	t.Parallel()
-	each(t, func(r *rig) {
-		t := r.tb
-		route := testRoute("full")
-		route.MaxWaiting = 2
-		handle, claimed, proceed := hold(r)
-		r.serve(1, handle, route)
-		var calls sync.WaitGroup
-		call := func() {
-			res, err := r.front.Call(t.Context(), route, request(route, `"x"`))
-			if err != nil {
-				t.Errorf("accepted call: %v", err)
-			}
-			res.Release()
-		}
-		calls.Go(call)
-		await(t, claimed, "claim")
-		for range 2 {
-			calls.Go(call)
-		}
-		if !eventually(func() bool { return r.front.State(route.Name).Waiting == 2 }) {
-			t.Fatal("the calls do not wait")
-		}
-		if _, err := r.front.Call(t.Context(), route, request(route, `"x"`)); fault.CodeOf(err) != fault.QueueFull {
-			t.Errorf("got %v, want queue_full", err)
-		}
-		close(proceed)
-		calls.Wait()
-	}, inProcess, locally)
-}
-
 // A worker that dies between lease and claim costs two seconds, not the request.
 func TestLeaseLost(t *testing.T) {
 	t.Parallel()

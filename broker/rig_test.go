@@ -78,8 +78,14 @@ func background(tb testing.TB, f func(context.Context) error) (stop func()) {
 // newRig makes the broker and a front end.
 func newRig(tb testing.TB, f form) *rig {
 	tb.Helper()
+	return newSizedRig(tb, f, 256<<20)
+}
+
+// newSizedRig makes one whose server keeps no more than maxMemory bytes in memory.
+func newSizedRig(tb testing.TB, f form, maxMemory int64) *rig {
+	tb.Helper()
 	r := bareRig(tb)
-	cfg := broker.ServerConfig{MaxMemory: 256 << 20}
+	cfg := broker.ServerConfig{MaxMemory: maxMemory}
 	if f == overTCP {
 		cfg.Listen = "127.0.0.1:0"
 	}
@@ -165,7 +171,13 @@ func eventually(is func() bool) bool {
 
 func (r *rig) newFront() *broker.FrontEnd {
 	r.tb.Helper()
-	front, err := broker.NewFrontEnd(r.dial, r.budget("replies of a front end"), r.log)
+	return r.newFrontBy(r.dial)
+}
+
+// newFrontBy makes a front end that reaches the broker in its own way.
+func (r *rig) newFrontBy(dial broker.Dial) *broker.FrontEnd {
+	r.tb.Helper()
+	front, err := broker.NewFrontEnd(dial, r.budget("replies of a front end"), r.log)
 	if err != nil {
 		r.tb.Fatal(err)
 	}
@@ -205,6 +217,7 @@ func (r *rig) serve(n int, handle func(context.Context, *broker.Claim), routes .
 	})
 	return func() {
 		end.Serve(nil)
+		end.Settle(r.tb.Context())
 		stopPool()
 		stopEnd()
 	}
