@@ -87,6 +87,9 @@ func (m models) routes() string {
 		route("route", "fillmask", "llm/v1/completions", m.fillmask) +
 		route("route", "wrong", "llm/v1/embeddings", m.fillmask) +
 		route("endpoint", "chat", "llm/v1/chat", m.fillmask) +
+		route("endpoint", "down", "llm/v1/embeddings", "http://127.0.0.1:1") +
+		strings.Replace(route("endpoint", "limited", "llm/v1/completions", m.fillmask), "[endpoints.model]",
+			"limit = {calls = 2, renewal_period = \"hour\"}\n[endpoints.model]", 1) +
 		route("endpoint", "iris", "mlflow/v1/invocations", m.iris)
 }
 
@@ -106,6 +109,21 @@ func TestRealMLflow(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			t.Run("guide", func(t *testing.T) { t.Parallel(); clients(t, addr, "guide", "embeddings", "fillmask", "wrong") })
+			t.Run("deployments", func(t *testing.T) {
+				t.Parallel()
+				clients(t, addr, "deployments", "embeddings", "fillmask", "chat", "wrong", "down", "limited")
+			})
+			t.Run("openai in Python", func(t *testing.T) {
+				t.Parallel()
+				clients(t, addr, "openai_sdk", "embeddings", "fillmask", "chat", "wrong", "down")
+			})
+			t.Run("LangChain", func(t *testing.T) { t.Parallel(); clients(t, addr, "langchain_classes", "embeddings", "fillmask", "chat") })
+			t.Run("openai in Node", func(t *testing.T) {
+				t.Parallel()
+				if name == "one process" { // the packages are installed by one test only
+					node(t, addr, "openai_node", "embeddings", "fillmask", "chat", "wrong", "down")
+				}
+			})
 			t.Run("dialects", func(t *testing.T) { t.Parallel(); dialects(t, addr) })
 			t.Run("together", func(t *testing.T) { t.Parallel(); together(t, addr) })
 		})
