@@ -73,6 +73,10 @@ cross: ## build and vet for macOS and Windows
 e2e: ## the built binary with real MLflow servers and real clients
 	go test -count=1 -timeout 12m ./e2e/...
 
+.PHONY: soak
+soak: ## everything bad at once for SOAK (10m), with figures
+	SOAK=$${SOAK:-10m} go test -count=1 -timeout 60m -v -run '^TestSoak$$' ./e2e
+
 .PHONY: bench
 bench: ## Headrace, a bare reverse proxy and direct calls in one run
 	go run ./bench

@@ -117,7 +117,10 @@ func TestRealMLflow(t *testing.T) {
 				t.Parallel()
 				clients(t, addr, "openai_sdk", "embeddings", "fillmask", "chat", "wrong", "down")
 			})
-			t.Run("LangChain", func(t *testing.T) { t.Parallel(); clients(t, addr, "langchain_classes", "embeddings", "fillmask", "chat") })
+			t.Run("LangChain", func(t *testing.T) {
+				t.Parallel()
+				clients(t, addr, "langchain_classes", "embeddings", "fillmask", "chat")
+			})
 			t.Run("openai in Node", func(t *testing.T) {
 				t.Parallel()
 				if name == "one process" { // the packages are installed by one test only

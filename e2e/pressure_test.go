@@ -1,0 +1,383 @@
+package e2e_test
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"headrace/internal/mlflowtest"
+)
+
+const pressedBody = 4 << 20 // max_body of the gateway under pressure
+
+// pressed is a gateway that is treated badly.
+type pressed struct {
+	t       *testing.T
+	addr    string
+	process *process
+	client  *http.Client
+	model   *mlflowtest.Server
+}
+
+func newPressed(t *testing.T) *pressed {
+	t.Helper()
+	model := instant(t)
+	c := config{api: freeAddr(t), broker: freeAddr(t)}
+	c.routes = strings.Replace(route("endpoint", "emb", "llm/v1/embeddings", model.URL), "[endpoints.model]", "slots = 64\n[endpoints.model]", 1) +
+		route("endpoint", "chat", "llm/v1/chat", model.URL) + route("route", "text", "llm/v1/completions", model.URL) +
+		route("endpoint", "raw", "mlflow/v1/invocations", model.URL)
+	path := c.write(t)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rewrite(t, path, strings.Replace(string(text), "[api]\n", fmt.Sprintf("[api]\nmax_body = %d\n", pressedBody), 1))
+	p := &pressed{t: t, addr: c.api, model: model, client: newClient(t)}
+	p.process = start(t, "up", "up", "--config", path)
+	works(t, p.client, c.api, "emb")
+	return p
+}
+
+// metric reads one value from /metrics; series that are not there count as 0.
+func (p *pressed) metric(name string) float64 {
+	p.t.Helper()
+	a := get(p.t, p.client, p.addr, "/metrics")
+	match := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(name) + ` (\S+)$`).FindSubmatch(a.body)
+	if a.status != http.StatusOK || match == nil {
+		return 0
+	}
+	value, err := strconv.ParseFloat(string(match[1]), 64)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return value
+}
+
+// rested waits until everything that a call holds was given back.
+func (p *pressed) rested(goroutines float64) {
+	p.t.Helper()
+	p.client.CloseIdleConnections()
+	for name, most := range map[string]float64{
+		"headrace_body_bytes": 0, "headrace_reply_bytes": 0, "headrace_worker_body_bytes": 0, "headrace_worker_reply_bytes": 0,
+		`headrace_waiting_calls{route="emb"}`: 0, "go_goroutines": goroutines + 40, // connections of the pool to the model server stay a while
+	} {
+		eventually(p.t, 30*time.Second, fmt.Sprintf("%s falls to %g", name, most), func() bool { return p.metric(name) <= most })
+	}
+	checkEmbedding(p.t, post(p.t, p.client, p.addr, "/v1/embeddings", `{"model":"emb","input":"still here"}`), 1)
+}
+
+// TestPressure treats one gateway badly in every way, one after the other; each time everything must come back.
+func TestPressure(t *testing.T) {
+	t.Parallel()
+	p := newPressed(t)
+	resting := p.metric("go_goroutines")
+	for _, way := range []struct {
+		name string
+		run  func()
+	}{
+		{"crowd", func() { p.crowd(1000, 2*time.Second) }},
+		{"bodies", p.bodies},
+		{"mutations", func() { p.mutations(10_000) }},
+		{"slow", p.slow},
+	} {
+		way.run()
+		if t.Failed() {
+			t.Fatalf("after %s", way.name)
+		}
+		p.rested(resting)
+	}
+	const most = 1 << 30
+	if rss := p.metric("process_resident_memory_bytes"); rss > most {
+		t.Errorf("%.0f MB of memory", rss/1e6)
+	}
+}
+
+// crowd lets n clients ask for a while. Whoever is refused is told when to come again.
+func (p *pressed) crowd(n int, length time.Duration) (answered int64) {
+	p.t.Helper()
+	transport := &http.Transport{MaxIdleConnsPerHost: n}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport, Timeout: 60 * time.Second}
+	var clients sync.WaitGroup
+	var good atomic.Int64
+	over := time.Now().Add(length)
+	for range n {
+		clients.Go(func() {
+			for time.Now().Before(over) {
+				a := post(p.t, client, p.addr, "/v1/embeddings", `{"model":"emb","input":["x"]}`)
+				switch a.status {
+				case http.StatusOK:
+					good.Add(1)
+				case http.StatusServiceUnavailable:
+					if !strings.Contains(string(a.body), "queue_full") {
+						p.t.Errorf("%s", a)
+					}
+				default:
+					p.t.Errorf("%s", a)
+				}
+			}
+		})
+	}
+	clients.Wait()
+	if good.Load() < int64(n) {
+		p.t.Errorf("%d of %d clients' calls were answered", good.Load(), n)
+	}
+	return good.Load()
+}
+
+// bodies sends bodies of every size up to the limit and beyond, in every framing.
+func (p *pressed) bodies() {
+	p.t.Helper()
+	body := func(size int) string {
+		const head, tail = `{"model":"emb","input":"`, `"}`
+		return head + strings.Repeat("x", max(size-len(head)-len(tail), 0)) + tail
+	}
+	send := func(what string, want int, change func(*http.Request), reader io.Reader) {
+		p.t.Helper()
+		req, err := http.NewRequestWithContext(p.t.Context(), http.MethodPost, "http://"+p.addr+"/v1/embeddings", reader)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", "application/json")
+		change(req)
+		a := do(p.client, req)
+		// A server that refuses a body before it has read it may cut the connection while the client still writes.
+		if a.status != want && (want != http.StatusRequestEntityTooLarge || a.err == nil) {
+			p.t.Errorf("%s: %s, want %d", what, a, want)
+		}
+	}
+	asIs := func(*http.Request) {}
+	chunked := func(r *http.Request) { r.ContentLength = -1 }
+	for _, size := range []int{40, 1 << 10, 64<<10 - 1, 64 << 10, 256 << 10, 256<<10 + 1, 1 << 20, pressedBody - 1, pressedBody} {
+		send(fmt.Sprint(size, " bytes"), http.StatusOK, asIs, strings.NewReader(body(size)))
+		send(fmt.Sprint(size, " bytes in chunks"), http.StatusOK, chunked, strings.NewReader(body(size)))
+	}
+	for _, size := range []int{pressedBody + 1, 2 * pressedBody, 8 * pressedBody} {
+		send(fmt.Sprint(size, " bytes"), http.StatusRequestEntityTooLarge, asIs, strings.NewReader(body(size)))
+		send(fmt.Sprint(size, " bytes in chunks"), http.StatusRequestEntityTooLarge, chunked, strings.NewReader(body(size)))
+	}
+	send("nothing", http.StatusBadRequest, asIs, http.NoBody)
+	var zipped bytes.Buffer
+	w := gzip.NewWriter(&zipped)
+	if _, err := io.WriteString(w, body(100)); err != nil || w.Close() != nil {
+		p.t.Fatal(err)
+	}
+	send("gzip", http.StatusBadRequest, func(r *http.Request) { r.Header.Set("Content-Encoding", "gzip") }, &zipped)
+	for what, raw := range map[string]string{
+		"a body that ends early": "POST /v1/embeddings HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{}",
+		"a negative length":      "POST /v1/embeddings HTTP/1.1\r\nHost: h\r\nContent-Length: -1\r\n\r\n",
+		"two lengths":            "POST /v1/embeddings HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+		"a broken chunk":         "POST /v1/embeddings HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+		"no HTTP":                "hello\r\n\r\n",
+	} {
+		p.raw(what, raw)
+	}
+}
+
+// raw writes bytes, ends its side, and accepts an error status or a closed connection, but no hang.
+func (p *pressed) raw(what, text string) {
+	p.t.Helper()
+	conn := p.dial()
+	defer func() { _ = conn.Close() }()
+	if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		p.t.Fatal(err)
+	}
+	if _, err := io.WriteString(conn, text); err != nil {
+		return // it was cut off already
+	}
+	if half, ok := conn.(*net.TCPConn); ok {
+		_ = half.CloseWrite() // the other side may have closed first
+	}
+	reply, err := io.ReadAll(conn)
+	if timeout := net.Error(nil); errors.As(err, &timeout) && timeout.Timeout() {
+		p.t.Errorf("%s: no reply and no end", what)
+	}
+	if bytes.HasPrefix(reply, []byte("HTTP/1.1 2")) || bytes.HasPrefix(reply, []byte("HTTP/1.1 500")) {
+		p.t.Errorf("%s: %.200s", what, reply)
+	}
+}
+
+func (p *pressed) dial() net.Conn {
+	p.t.Helper()
+	conn, err := new(net.Dialer).DialContext(p.t.Context(), "tcp", p.addr)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return conn
+}
+
+// mutations sends n random and mutated bodies to every path that takes one. Nothing may be a 500 or hang, and every
+// error is JSON with a request id.
+func (p *pressed) mutations(n int) {
+	p.t.Helper()
+	seed := uint64(time.Now().UnixNano())
+	p.t.Logf("mutations: seed %d", seed)
+	paths := []string{
+		"/gateway/emb/invocations", "/gateway/text/invocations", "/endpoints/chat/invocations", "/endpoints/raw/invocations",
+		"/v1/embeddings", "/v1/completions", "/v1/chat/completions", "/v1/routes/emb/invocations", "/v1/routes/raw/invocations",
+		"/api/2.0/gateway/limits/", "/v1/jobs", "/v1/jobs/batch", "/v1/jobs/x/cancel", "/gateway/nothing/invocations", "/v1/nothing",
+	}
+	seeds := []string{
+		`{"model":"emb","input":["a","b"],"encoding_format":"base64"}`, `{"text":["a"]}`, `{"prompt":"a","temperature":0.5,"n":1,"stop":["x"]}`,
+		`{"model":"chat","messages":[{"role":"user","content":"hi"}],"max_tokens":5}`, `{"inputs":[[1,2.5e3,null]],"params":{}}`,
+		`{"dataframe_split":{"columns":["a"],"data":[[1]]}}`, `{"route":"emb","input":{"input":"x"},"timeouts":{"queue":5},"tags":["a"]}`,
+		`{"jobs":[{"route":"emb","input":{"input":"x"}}]}`,
+	}
+	var next atomic.Int64
+	var senders sync.WaitGroup
+	for i := range 16 {
+		random := rand.New(rand.NewPCG(seed, uint64(i)))
+		senders.Go(func() {
+			for next.Add(1) <= int64(n) && !p.t.Failed() {
+				body := mutated(random, seeds[random.IntN(len(seeds))])
+				path := paths[random.IntN(len(paths))]
+				p.mutation(random, path, body)
+			}
+		})
+	}
+	senders.Wait()
+}
+
+func (p *pressed) mutation(random *rand.Rand, path, body string) {
+	method := http.MethodPost
+	if random.IntN(20) == 0 {
+		method = []string{http.MethodGet, http.MethodPut, http.MethodDelete, http.MethodPatch, http.MethodHead, http.MethodOptions}[random.IntN(6)]
+	}
+	req, err := http.NewRequestWithContext(p.t.Context(), method, "http://"+p.addr+path, strings.NewReader(body))
+	if err != nil {
+		p.t.Error(err)
+		return
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := p.client.Do(req)
+	if err != nil {
+		p.t.Errorf("%s %s %q: %v", method, path, body, err)
+		return
+	}
+	defer func() { _ = resp.Body.Close() }()
+	reply, err := io.ReadAll(resp.Body)
+	switch {
+	case err != nil:
+		p.t.Errorf("%s %s %q: %v", method, path, body, err)
+	case resp.StatusCode == http.StatusInternalServerError:
+		p.t.Errorf("%s %s %q: %.300s", method, path, body, reply)
+	case resp.Header.Get("X-Request-Id") == "":
+		p.t.Errorf("%s %s %q: no request id", method, path, body)
+	case resp.StatusCode >= 400 && method != http.MethodHead && !json.Valid(reply):
+		p.t.Errorf("%s %s %q: %d %.300q is no JSON", method, path, body, resp.StatusCode, reply)
+	}
+}
+
+// mutated changes a few bytes or pieces of text.
+func mutated(random *rand.Rand, text string) string {
+	b := []byte(text)
+	pieces := []string{"null", "1e999", "-0", "NaN", `"\ud800"`, "[[[[", "}}", `"`, "\\", "\x00", "\xff\xfe", "true", strings.Repeat("[", 200), strings.Repeat("9", 400), `{"a":`}
+	for range 1 + random.IntN(4) {
+		at := random.IntN(len(b) + 1)
+		switch random.IntN(4) {
+		case 0: // insert
+			piece := pieces[random.IntN(len(pieces))]
+			b = append(b[:at:at], append([]byte(piece), b[at:]...)...)
+		case 1: // cut
+			end := min(at+random.IntN(8), len(b))
+			b = append(b[:at:at], b[end:]...)
+		case 2: // flip
+			if at < len(b) {
+				b[at] = byte(random.IntN(256))
+			}
+		default: // repeat
+			b = append(b[:at:at], b[max(at-random.IntN(10), 0):]...)
+		}
+	}
+	return string(b)
+}
+
+// slow has callers that dribble their headers or bodies, or do not read their replies, while others go on.
+func (p *pressed) slow() {
+	p.t.Helper()
+	p.model.Handle(mlflowtest.Embeddings(100_000)) // about a megabyte for each text
+	defer p.model.Handle(mlflowtest.Embeddings(8))
+	var lazy []net.Conn
+	for i := range 150 {
+		conn := p.dial()
+		lazy = append(lazy, conn)
+		text := []string{
+			"POST /v1/embeddings HTTP/1.1\r\nHost: h\r\nX-", // the headers never end
+			"POST /v1/embeddings HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nHeadrace-Timeout: 8\r\nContent-Length: 1000\r\n\r\n{\"model\":", // nor does the body
+			"POST /v1/embeddings HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: 53\r\n\r\n{\"model\":\"emb\",\"input\":[\"a\",\"b\"],\"user\":\"nobody .... \"}",
+		}[i%3]
+		if i < 30 || i%3 != 2 { // few that do not read: each holds a megabyte or two
+			if _, err := io.WriteString(conn, text); err != nil {
+				p.t.Error(err)
+			}
+		}
+	}
+	began := time.Now()
+	for range 20 {
+		a := post(p.t, p.client, p.addr, "/v1/embeddings", `{"model":"emb","input":["x"]}`)
+		if a.status != http.StatusOK || a.took > 10*time.Second {
+			p.t.Errorf("beside slow callers: %.100s after %s", a, a.took)
+		}
+	}
+	for i, conn := range lazy {
+		if i%3 == 2 {
+			_ = conn.Close() // those who do not read leave
+			continue
+		}
+		if err := conn.SetReadDeadline(began.Add(25 * time.Second)); err != nil {
+			p.t.Fatal(err)
+		}
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		timeout := net.Error(nil)
+		if errors.As(err, &timeout) && timeout.Timeout() {
+			p.t.Errorf("slow caller %d was still held after %s", i, time.Since(began))
+		}
+		if err == nil {
+			if resp.StatusCode < 400 || resp.StatusCode == http.StatusInternalServerError {
+				p.t.Errorf("slow caller %d got %d", i, resp.StatusCode)
+			}
+			_ = resp.Body.Close()
+		}
+		_ = conn.Close()
+	}
+}
+
+// A front end that dies takes its own calls along, and no others.
+func TestFrontEndDies(t *testing.T) {
+	t.Parallel()
+	model := instant(t)
+	f := newFleet(t, route("endpoint", "emb", "llm/v1/embeddings", model.URL))
+	for _, addr := range f.apis {
+		works(t, f.client, addr, "emb")
+	}
+	stop := load(t, f.client, f.apis[1:], 8)
+	doomed := load(t, f.client, f.apis[:1], 8)
+	<-time.After(500 * time.Millisecond)
+	f.fronts[0].signal(syscall.SIGKILL)
+	<-f.fronts[0].done
+	<-time.After(time.Second)
+	doomed()
+	count, longest := tally(stop())
+	if len(count) != 1 || count[http.StatusOK] == 0 {
+		t.Errorf("answers of the other front end: %v", count)
+	}
+	if longest > 5*time.Second {
+		t.Errorf("a call took %s", longest)
+	}
+}
