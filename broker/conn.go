@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/singleflight"
 )
 
 // Dial says how to reach the NATS server.
@@ -48,8 +49,9 @@ type linkEvents struct{ lost, back func() }
 
 // link is one connection to NATS. It reconnects for ever.
 type link struct {
-	nc *nats.Conn
-	js jetstream.JetStream
+	nc       *nats.Conn
+	js       jetstream.JetStream
+	ensuring singleflight.Group // by stream
 }
 
 // dial connects, and waits for the server as long as ctx allows: roles start in any order.

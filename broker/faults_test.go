@@ -203,12 +203,16 @@ func TestWorkerDies(t *testing.T) {
 	each(t, func(r *rig) {
 		t := r.tb
 		route := testRoute("dying")
-		handle, claimed, proceed := hold(r)
-		defer close(proceed)
+		claimed, dead := make(chan *broker.Claim, 1), make(chan struct{})
+		defer close(dead)
 		end, kill := r.newWorkerEnd(1, route)
 		in := end.Intake([]*inference.Route{route})
 		background(t, func(ctx context.Context) error {
-			r.lease(ctx, in, 1, handle)
+			r.lease(ctx, in, 1, func(_ context.Context, c *broker.Claim) {
+				claimed <- c
+				<-dead
+				c.Drop()
+			})
 			return nil
 		})
 		done := make(chan error, 1)

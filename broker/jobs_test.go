@@ -265,16 +265,21 @@ func TestJobCancel(t *testing.T) {
 func TestJobHandedBack(t *testing.T) {
 	t.Parallel()
 	r := newJobRig(t, inProcess)
-	started := make(chan struct{})
+	started, taken := make(chan struct{}), make(chan struct{})
 	r.serve(1, func(ctx context.Context, c *broker.Claim) {
 		close(started)
 		_ = c.Fail(ctx, fault.New(fault.ShuttingDown, "stopping")) // the record tells
-		r.tb.Log("handed back")
-		<-time.After(100 * time.Millisecond) // the other worker should get it, not this slot
+		select {
+		case <-taken: // by the other worker, not by this slot
+		case <-t.Context().Done():
+		}
 	}, r.route)
 	rec := r.accept(r.record(), `"x"`)
-	<-started
-	r.serve(1, r.echo, r.route)
+	await(t, started, "first attempt")
+	r.serve(1, func(ctx context.Context, c *broker.Claim) {
+		close(taken)
+		r.echo(ctx, c)
+	}, r.route)
 	rec = r.until(rec.ID, job.Succeeded)
 	if rec.Attempt != 1 || rec.Interruptions != 0 || len(rec.Attempts) != 2 || rec.Attempts[0].Outcome != "returned" {
 		t.Errorf("got %+v", rec)

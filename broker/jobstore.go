@@ -108,7 +108,7 @@ func (s *jobStore) stream(ctx context.Context, name string) (jetstream.Stream, e
 	if known != nil {
 		return known, nil
 	}
-	if err := ensureStream(ctx, s.link.nc, name); err != nil {
+	if err := s.link.ensure(ctx, name); err != nil {
 		return nil, err
 	}
 	fresh, err := s.link.js.Stream(ctx, name)

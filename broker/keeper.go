@@ -179,10 +179,31 @@ func (k *Keeper) syncConfig(stream string, shard int) jetstream.StreamConfig {
 	}
 }
 
-// ensureStream asks the keeper for a stream and waits until it is there, as long as ctx allows.
+// ensureTime bounds how long a stream is asked for.
+const ensureTime = 3 * time.Second
+
+// ensure is ensureStream for many at the same time: they ask once, because the keeper answers one after the other.
+func (l *link) ensure(ctx context.Context, stream string) error {
+	asked := l.ensuring.DoChan(stream, func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), ensureTime)
+		defer cancel()
+		return nil, ensureStream(ctx, l.nc, stream)
+	})
+	select {
+	case result := <-asked:
+		return result.Err
+	case <-ctx.Done():
+		return fmt.Errorf("no broker role answers: %w", context.Cause(ctx))
+	}
+}
+
+// ensureStream asks the keeper for a stream and waits until it is there, as long as ctx allows. It asks again after
+// a second: a question is lost with its connection.
 func ensureStream(ctx context.Context, nc *nats.Conn, stream string) error {
 	for {
-		msg, err := nc.RequestWithContext(ctx, subjectEnsure, []byte(stream))
+		attempt, cancel := context.WithTimeout(ctx, presenceWait)
+		msg, err := nc.RequestWithContext(attempt, subjectEnsure, []byte(stream))
+		cancel()
 		switch {
 		case err == nil && len(msg.Data) == 0:
 			return nil
@@ -190,6 +211,8 @@ func ensureStream(ctx context.Context, nc *nats.Conn, stream string) error {
 			return fmt.Errorf("the broker role cannot make it: %s", msg.Data)
 		case ctx.Err() != nil:
 			return fmt.Errorf("no broker role answers: %w", context.Cause(ctx))
+		case errors.Is(err, nats.ErrConnectionClosed):
+			return fmt.Errorf("this process stops: %w", err)
 		}
 		select {
 		case <-ctx.Done():

@@ -209,7 +209,7 @@ func (l *Limiter) stream(ctx context.Context, name string) (jetstream.Stream, er
 	if known != nil {
 		return known, nil
 	}
-	if err := ensureStream(ctx, l.link.nc, name); err != nil {
+	if err := l.link.ensure(ctx, name); err != nil {
 		return nil, err
 	}
 	fresh, err := l.link.js.Stream(ctx, name)

@@ -168,7 +168,7 @@ func (p *puller) ensure(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	l := p.intake.worker.link
-	err := ensureStream(ctx, l.nc, p.lane.stream)
+	err := l.ensure(ctx, p.lane.stream)
 	if err == nil {
 		_, err = l.js.CreateOrUpdateConsumer(ctx, p.lane.stream, p.consumer())
 	}

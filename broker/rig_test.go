@@ -3,6 +3,7 @@ package broker_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"log/slog"
 	"sync"
 	"testing"
@@ -15,7 +16,13 @@ import (
 	"headrace/internal/inference"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain lets more tests run at a time than there are processors, since most of them wait most of the time.
+func TestMain(m *testing.M) {
+	if err := flag.Set("test.parallel", "5"); err != nil { // the command line's word counts more
+		panic(err) //nolint:forbidigo // there is no test yet that could fail
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // form is a way in which front end, broker and workers are spread over processes, as far as they can tell.
 type form string
@@ -191,7 +198,8 @@ func (r *rig) newFrontBy(dial broker.Dial) *broker.FrontEnd {
 	return front
 }
 
-// newWorkerEnd makes an end that announces n slots for each route. stop ends it in good order.
+// newWorkerEnd makes an end that announces n slots for each route, and waits until the front end knows it. stop
+// ends it in good order.
 func (r *rig) newWorkerEnd(n int, routes ...*inference.Route) (end *broker.WorkerEnd, stop func()) {
 	r.tb.Helper()
 	end, err := broker.NewWorkerEnd(r.dial, r.budget("bodies of worker "+time.Now().String()), r.log)
@@ -203,7 +211,12 @@ func (r *rig) newWorkerEnd(n int, routes ...*inference.Route) (end *broker.Worke
 		announced[route.Name] = n
 	}
 	end.Serve(announced)
-	return end, background(r.tb, end.Run)
+	before := r.front.State(routes[0].Name).Workers
+	stop = background(r.tb, end.Run)
+	if !eventually(func() bool { return r.front.State(routes[0].Name).Workers > before }) {
+		r.tb.Error("the front end does not see the worker")
+	}
+	return end, stop
 }
 
 // serve runs a worker with n slots for routes; handle answers. stop ends it in good order.

@@ -67,7 +67,7 @@ func commands() []command {
 		{"broker", "[--config gateway.toml]", "run the broker alone", runBroker},
 		{"api", "[--config gateway.toml]", "run the HTTP front end alone", runAPI},
 		{"worker", "[--config gateway.toml] [--provider P]... [--route R]...", "run a worker pool alone", runWorker},
-		{"check", "[--config gateway.toml] [--json]", "validate the configuration", runCheck},
+		{"check", "[--config gateway.toml] [--probe] [--json]", "validate the configuration, and ask the model servers", runCheck},
 		{"import", "CONFIG.YAML [-o gateway.toml] [--force]", "translate the configuration of MLflow's gateway", runImport},
 		{"routes", "[--url URL] [--json]", "show what a gateway serves and how it fares", runRoutes},
 		{"query", "ROUTE [TEXT...] [--data JSON] [--url URL]", "make one call and print the answer", runQuery},

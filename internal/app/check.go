@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"headrace/internal/config"
 )
@@ -15,12 +16,14 @@ type checkReport struct {
 	Valid    bool             `json:"valid"`
 	Routes   int              `json:"routes"`
 	Problems []config.Problem `json:"problems"`
+	Servers  []probed         `json:"servers,omitempty"` // with --probe
 }
 
-func runCheck(_ context.Context, inv *invocation) error {
+func runCheck(ctx context.Context, inv *invocation) error {
 	set := inv.flags()
 	path := set.String("config", envOr("HEADRACE_CONFIG", "gateway.toml"), "the configuration `file` (HEADRACE_CONFIG)")
 	asJSON := set.Bool("json", false, "print JSON")
+	ask := set.Bool("probe", false, "ask every model server whether it fits its routes")
 	if err := inv.parseAlone(set); err != nil {
 		return err
 	}
@@ -31,6 +34,9 @@ func runCheck(_ context.Context, inv *invocation) error {
 	}
 	if err == nil {
 		report.Routes = cfg.Table.Len()
+		if *ask {
+			report.Servers = probe(ctx, cfg)
+		}
 	}
 	if *asJSON {
 		out := json.NewEncoder(inv.Out)
@@ -45,9 +51,13 @@ func runCheck(_ context.Context, inv *invocation) error {
 		return usagef("%s: %d problems", *path, len(report.Problems))
 	case err != nil:
 		return &usageError{err}
-	case !*asJSON:
-		_, err := fmt.Fprintf(inv.Out, "%s is valid: %d routes\n", *path, report.Routes)
+	case *asJSON && slices.ContainsFunc(report.Servers, func(r probed) bool { return !r.Fits }):
+		return errUnfit
+	case *asJSON:
+		return nil
+	}
+	if _, err := fmt.Fprintf(inv.Out, "%s is valid: %d routes\n", *path, report.Routes); err != nil || !*ask {
 		return err
 	}
-	return nil
+	return printProbes(inv.Out, report.Servers)
 }

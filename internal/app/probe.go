@@ -1,0 +1,233 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"text/tabwriter"
+	"time"
+
+	"headrace/internal/config"
+	"headrace/internal/fault"
+	"headrace/internal/inference"
+	"headrace/internal/provider"
+	"headrace/internal/provider/mlflow"
+	"headrace/internal/upstream"
+)
+
+const (
+	// probePatience bounds each question to a model server.
+	probePatience = 10 * time.Second
+	// probeReply bounds an answer, in bytes.
+	probeReply = 16 << 20
+	// probeText has a gap, because models that fill gaps refuse texts without one.
+	probeText = `"Paris is the [MASK] of France."`
+)
+
+// probed is what was found out about one model server of one route.
+type probed struct {
+	Route   string           `json:"route"`
+	Type    inference.Type   `json:"type"`
+	Server  string           `json:"server"`
+	Fits    bool             `json:"fits"`
+	Version string           `json:"version,omitempty"` // of MLflow
+	Latency float64          `json:"latency_ms,omitempty"`
+	Serves  []inference.Type `json:"serves"` // route types that the server can serve
+	Message string           `json:"message"`
+}
+
+// probe asks every model server of a configuration, all at once.
+func probe(ctx context.Context, cfg *config.Config) []probed {
+	type question struct {
+		route *inference.Route
+		url   string
+	}
+	var questions []question
+	for r := range cfg.Table.All() {
+		for _, url := range r.Servers {
+			questions = append(questions, question{r, url})
+		}
+	}
+	results := make([]probed, len(questions))
+	var asking sync.WaitGroup
+	for i, q := range questions {
+		asking.Go(func() { results[i] = probeServer(ctx, q.route, q.url) })
+	}
+	asking.Wait()
+	return results
+}
+
+// probeServer asks one server as the gateway would, for each type of route.
+func probeServer(ctx context.Context, r *inference.Route, url string) probed {
+	found := probed{Route: r.Name, Type: r.Type, Server: url, Serves: []inference.Type{}}
+	client, err := upstream.New(upstream.Config{
+		URLs: []string{url}, Headers: r.Headers, TLSCA: r.TLSCA, ConnectTimeout: r.ConnectTimeout, MaxIdle: 1,
+	})
+	if err != nil {
+		found.Message = err.Error()
+		return found
+	}
+	defer client.Close()
+	found.Server = client.Replicas()[0].URL
+	found.Version = versionOf(ctx, url, r)
+	embeddings := ask(ctx, client, r, inference.Embeddings, r.Output)
+	texts := ask(ctx, client, r, inference.Completions, r.Output)
+	found.Latency = float64(min(embeddings.took, texts.took).Microseconds()) / 1000
+	if embeddings.ok {
+		found.Serves = append(found.Serves, inference.Embeddings)
+	}
+	if texts.ok {
+		found.Serves = append(found.Serves, inference.Completions, inference.Chat)
+	}
+	if embeddings.answered {
+		found.Serves = append(found.Serves, inference.Raw)
+	}
+	found.Fits = slices.Contains(found.Serves, r.Type)
+	found.Message = advice(ctx, client, r, found, embeddings)
+	return found
+}
+
+// answer is how one question went.
+type answer struct {
+	ok       bool // the answer fits the type
+	answered bool // there was an answer of an MLflow model server, whatever it said
+	took     time.Duration
+	err      error
+	body     []byte
+}
+
+func ask(ctx context.Context, client *upstream.Client, r *inference.Route, kind inference.Type, output *inference.Output) answer {
+	ctx, cancel := context.WithTimeout(ctx, probePatience)
+	defer cancel()
+	route := *r
+	route.Type, route.Output = kind, output
+	req := &inference.Request{ID: "probe", Route: r.Name, Type: kind, Items: [][]byte{[]byte(probeText)}}
+	p := mlflow.New()
+	call, err := p.Encode(&route, req)
+	if err != nil {
+		return answer{err: err}
+	}
+	began := time.Now()
+	reply, release, err := client.Do(ctx, call, probeReply)
+	a := answer{took: time.Since(began), err: err}
+	if err != nil {
+		return a
+	}
+	defer release()
+	a.body = slices.Clone(reply.Body)
+	a.answered = reply.Status == http.StatusOK || isMLflowError(reply)
+	_, a.err = p.Decode(&route, req, reply)
+	a.ok = a.err == nil
+	return a
+}
+
+// isMLflowError tells a model server that does not like our text from something that is no model server.
+func isMLflowError(reply provider.Reply) bool {
+	var body struct {
+		Code string `json:"error_code"`
+	}
+	return json.Unmarshal(reply.Body, &body) == nil && body.Code != ""
+}
+
+// versionOf is what GET /version says; "" when it says nothing useful.
+func versionOf(ctx context.Context, url string, r *inference.Route) string {
+	ctx, cancel := context.WithTimeout(ctx, probePatience)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimRight(url, "/")+"/version", http.NoBody)
+	if err != nil || r.TLSCA != "" {
+		return ""
+	}
+	for name, value := range r.Headers {
+		req.Header.Set(name, value)
+	}
+	req.Close = true
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return ""
+	}
+	defer func() { _ = resp.Body.Close() }()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, 100))
+	if err != nil || resp.StatusCode != http.StatusOK {
+		return ""
+	}
+	return strings.Trim(strings.TrimSpace(string(text)), `"`)
+}
+
+// advice says what to do about a server that does not fit its route.
+func advice(ctx context.Context, client *upstream.Client, r *inference.Route, found probed, embeddings answer) string {
+	if found.Fits {
+		return "good"
+	}
+	if embeddings.err != nil && !embeddings.answered {
+		return fault.From(embeddings.err).Message
+	}
+	list := "routes"
+	key := "route_type"
+	if r.Family == inference.Endpoints {
+		list, key = "endpoints", "endpoint_type"
+	}
+	if r.Type == inference.Embeddings && r.Output == nil {
+		for _, field := range fieldsOf(embeddings.body) {
+			if ask(ctx, client, r, inference.Embeddings, &inference.Output{Field: field}).ok {
+				return fmt.Sprintf("its vectors stand under %q; write [%s.output] and field = %q", field, list, field)
+			}
+		}
+	}
+	var others []string
+	for _, kind := range found.Serves {
+		if kind != inference.Raw {
+			others = append(others, fmt.Sprintf("%s = %q", key, kind))
+		}
+	}
+	if len(others) > 0 {
+		return fmt.Sprintf("it does not answer as %s needs, but it could serve %s", r.Type, strings.Join(others, " or "))
+	}
+	return fmt.Sprintf("it does not answer as %s needs (%s); write %s = %q to pass its own requests and answers through",
+		r.Type, fault.From(embeddings.err).Message, key, inference.Raw)
+}
+
+// fieldsOf lists the keys of the first prediction, when it is an object.
+func fieldsOf(body []byte) []string {
+	var reply struct {
+		Predictions []map[string]json.RawMessage `json:"predictions"`
+	}
+	if json.Unmarshal(body, &reply) != nil || len(reply.Predictions) == 0 {
+		return nil
+	}
+	var fields []string
+	for field := range reply.Predictions[0] {
+		fields = append(fields, field)
+	}
+	slices.Sort(fields)
+	return fields
+}
+
+// errUnfit makes `check --probe` fail.
+var errUnfit = errors.New("not every model server fits its route, see above")
+
+func printProbes(out io.Writer, results []probed) error {
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintln(table, "\nROUTE\tTYPE\tMODEL SERVER\tMLFLOW\tMS\tVERDICT")
+	fits := true
+	for _, r := range results {
+		fits = fits && r.Fits
+		latency := ""
+		if r.Latency > 0 {
+			latency = fmt.Sprintf("%.0f", r.Latency)
+		}
+		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", r.Route, r.Type, r.Server, r.Version, latency, r.Message)
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	if !fits {
+		return errUnfit
+	}
+	return nil
+}

@@ -1,0 +1,67 @@
+package app_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"headrace/internal/mlflowtest"
+)
+
+// check --probe says of each model server whether it fits, and what to write when it does not.
+func TestProbe(t *testing.T) {
+	t.Parallel()
+	reply := func(body string) func(mlflowtest.Request) mlflowtest.Reply {
+		return func(mlflowtest.Request) mlflowtest.Reply { return mlflowtest.JSON(body) }
+	}
+	for name, test := range map[string]struct {
+		kind   string
+		answer func(mlflowtest.Request) mlflowtest.Reply // nil: nobody listens
+		fits   bool
+		says   string
+	}{
+		"vectors":          {"llm/v1/embeddings", mlflowtest.Embeddings(4), true, "good"},
+		"texts":            {"llm/v1/completions", reply(`{"predictions": ["capital"]}`), true, "good"},
+		"chat":             {"llm/v1/chat", reply(`{"predictions": ["capital"]}`), true, "good"},
+		"anything":         {"mlflow/v1/invocations", reply(`{"predictions": [{"a": 1}]}`), true, "good"},
+		"texts as vectors": {"llm/v1/embeddings", reply(`{"predictions": ["capital"]}`), false, `endpoint_type = "llm/v1/completions" or endpoint_type = "llm/v1/chat"`},
+		"vectors as texts": {"llm/v1/completions", mlflowtest.Embeddings(4), false, `endpoint_type = "llm/v1/embeddings"`},
+		"wrapped vectors":  {"llm/v1/embeddings", reply(`{"predictions": [{"embedding": [0.1, 0.2]}]}`), false, `field = "embedding"`},
+		"a table":          {"llm/v1/embeddings", reply(`{"predictions": [{"a": 1}]}`), false, `endpoint_type = "mlflow/v1/invocations"`},
+		"away":             {"llm/v1/embeddings", nil, false, "refused"},
+		"no model server": {"llm/v1/embeddings", func(mlflowtest.Request) mlflowtest.Reply {
+			return mlflowtest.Reply{Status: 404, Body: []byte("nothing")}
+		}, false, "404"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			url := "http://" + freeAddr(t)
+			if test.answer != nil {
+				s := mlflowtest.New(t)
+				s.Handle(test.answer)
+				url = s.URL
+			}
+			path := write(t, "gateway.toml", fmt.Sprintf("[[endpoints]]\nname = \"r\"\nendpoint_type = %q\n[endpoints.model]\n"+
+				"provider = \"mlflow-model-serving\"\nname = \"m\"\n[endpoints.model.config]\nmodel_server_url = %q\n", test.kind, url))
+			want := 1
+			if test.fits {
+				want = 0
+			}
+			code, out, errs := run(t.Context(), "check", "--config", path, "--probe")
+			if code != want || !strings.Contains(out, test.says) {
+				t.Errorf("%d\n%s%s", code, out, errs)
+			}
+			code, out, _ = run(t.Context(), "check", "--config", path, "--probe", "--json")
+			var report struct {
+				Servers []struct {
+					Route string `json:"route"`
+					Fits  bool   `json:"fits"`
+				} `json:"servers"`
+			}
+			if err := json.Unmarshal([]byte(out), &report); err != nil || code != want || len(report.Servers) != 1 || report.Servers[0].Fits != test.fits {
+				t.Errorf("%d\n%s", code, out)
+			}
+		})
+	}
+}
