@@ -5,7 +5,11 @@
 // a second, optional interface beside this one.
 package provider
 
-import "headrace/internal/inference"
+import (
+	"time"
+
+	"headrace/internal/inference"
+)
 
 // Call is one HTTP POST to a model server, relative to its base URL.
 type Call struct {
@@ -20,7 +24,9 @@ type Reply struct {
 	Reason string // the reason phrase of the status line, "" when it had none
 	// ContentType is the header's value; "" when it was absent.
 	ContentType string
-	Body        []byte
+	// RetryAfter is what the server asked for; 0 when it did not.
+	RetryAfter time.Duration
+	Body       []byte
 }
 
 // Provider translates for one kind of model server. Its methods may be called concurrently, keep no

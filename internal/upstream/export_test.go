@@ -19,3 +19,6 @@ func Pick(loads []Load, start int) int {
 
 // Pause is the wait between probes.
 func Pause(first time.Duration, failures int) time.Duration { return pause(first, failures) }
+
+// RetryAfter reads the header of that name.
+func RetryAfter(text string, now time.Time) time.Duration { return retryAfter(text, now) }

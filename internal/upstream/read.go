@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"headrace/internal/budget"
 	"headrace/internal/fault"
@@ -51,9 +52,27 @@ func (c *Client) read(ctx context.Context, r *replica, resp *http.Response, maxR
 		Status:      resp.StatusCode,
 		Reason:      strings.TrimSpace(strings.TrimPrefix(resp.Status, strconv.Itoa(resp.StatusCode))),
 		ContentType: resp.Header.Get("Content-Type"),
+		RetryAfter:  retryAfter(resp.Header.Get("Retry-After"), time.Now()),
 		Body:        body,
 	}
 	return reply, sync.OnceFunc(h.release), nil
+}
+
+// maxRetryAfter bounds what is believed of a Retry-After.
+const maxRetryAfter = time.Hour
+
+// retryAfter reads the header: a number of seconds or a date (RFC 9110, 10.2.3). What cannot be read counts as absent.
+func retryAfter(text string, now time.Time) time.Duration {
+	if text == "" {
+		return 0
+	}
+	wait := time.Duration(0)
+	if seconds, err := strconv.ParseUint(strings.TrimSpace(text), 10, 31); err == nil {
+		wait = time.Duration(seconds) * time.Second
+	} else if date, err := http.ParseTime(text); err == nil {
+		wait = date.Sub(now)
+	}
+	return min(max(wait, 0), maxRetryAfter)
 }
 
 // held is what one reply has reserved.

@@ -83,6 +83,7 @@ func upstreamError(reply provider.Reply, detail json.RawMessage, text string) er
 	err := fault.New(fault.UpstreamError, "the model server answered %s%s", status(reply), text)
 	err.Status = reply.Status
 	err.Detail = detail
+	err.RetryAfter = reply.RetryAfter
 	return err
 }
 
