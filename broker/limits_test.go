@@ -304,7 +304,7 @@ func TestRollingWorkers(t *testing.T) {
 				}
 			})
 		}
-		for range 5 {
+		for range 3 {
 			before := answered.Load()
 			next := worker()
 			if !eventually(func() bool { return r.front.State(route.Name).Workers == 2 && r.front.State(second.Name).Workers == 2 }) {
