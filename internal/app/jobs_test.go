@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -121,4 +122,66 @@ func TestJobFails(t *testing.T) {
 	if err != nil || status != 502 || !strings.Contains(reply, `"error":{"message"`) {
 		t.Errorf("%d %s, %v", status, reply, err)
 	}
+}
+
+// The command line places jobs and follows them.
+func TestJobsCommand(t *testing.T) {
+	t.Parallel()
+	addr := up(t, "")
+	jobs := func(want int, args ...string) string {
+		t.Helper()
+		code, out, errs := run(t.Context(), append(append([]string{"jobs"}, args...), "--url", "http://"+addr)...)
+		if code != want {
+			t.Fatalf("jobs %v: %d\n%s%s", args, code, out, errs)
+		}
+		return out + errs
+	}
+	if out := jobs(0, "submit", "emb", "one text", "another", "--wait"); !strings.Contains(out, "succeeded") {
+		t.Error(out)
+	}
+	id, _, _ := strings.Cut(jobs(0, "submit", "emb", "--data", `{"input":"x"}`, "--key", "k", "--priority", "batch"), " ")
+	if again, _, _ := strings.Cut(jobs(0, "submit", "emb", "--data", `{"input":"x"}`, "--key", "k", "--priority", "batch"), " "); again != id {
+		t.Errorf("the key made %s and %s", id, again)
+	}
+	if out := jobs(0, "result", id); !strings.Contains(out, `"embedding"`) {
+		t.Error(out)
+	}
+	if out := jobs(0, "wait", id); !strings.Contains(out, "succeeded") {
+		t.Error(out)
+	}
+	if out := jobs(0, "get", id, "--json"); !strings.Contains(out, `"object":"job"`) {
+		t.Error(out)
+	}
+	if out := jobs(0, "events", id); !strings.Contains(out, "succeeded") {
+		t.Error(out)
+	}
+	if out := jobs(0, "cancel", id); !strings.Contains(out, "succeeded") {
+		t.Error(out)
+	}
+	if out := jobs(1, "retry", id); !strings.Contains(out, "conflict") {
+		t.Error(out)
+	}
+	if out := jobs(1, "get", "nothing"); !strings.Contains(out, "not_found") {
+		t.Error(out)
+	}
+	var lines strings.Builder
+	for i := range 450 {
+		fmt.Fprintf(&lines, "{\"input\":\"text %d\"}\n", i)
+	}
+	file := write(t, "lines.jsonl", lines.String())
+	first, second := jobs(0, "submit", "emb", "--file", file), jobs(0, "submit", "emb", "--file", file)
+	if n := strings.Count(first, "line-"); n != 450 || len(ids(first)) != 450 || !slices.Equal(ids(first), ids(second)) {
+		t.Errorf("%d jobs, then others", n)
+	}
+	mixed := write(t, "mixed.jsonl", `{"route":"emb","input":{"input":"x"}}`+"\n"+`{"route":"nope","input":{}}`+"\n")
+	if out := jobs(1, "submit", "--file", mixed); !strings.Contains(out, "mixed.jsonl:2: 404") || !strings.Contains(out, "1 of 2 lines") {
+		t.Error(out)
+	}
+	for _, args := range [][]string{{}, {"nonsense"}, {"get"}, {"submit", "emb"}, {"submit", "emb", "x", "--data", "{}"}, {"submit", "--file", "/nowhere"}} {
+		jobs(2, args...)
+	}
+}
+
+func ids(text string) []string {
+	return regexp.MustCompile(`line-[0-9a-f]+`).FindAllString(text, -1)
 }
