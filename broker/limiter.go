@@ -26,8 +26,9 @@ const (
 	// maxWindows bounds how many windows are remembered, over all routes and callers. Beyond it the oldest ones are
 	// forgotten, and their callers start anew.
 	maxWindows = 200_000
-	// limitPatience bounds how long a call waits to be counted.
-	limitPatience = time.Second
+	// limitPatience bounds how long a call waits to be counted by a broker that is slow. One that is away is not
+	// waited for.
+	limitPatience = 5 * time.Second
 	// clockEvery is how often the server's clock is asked for.
 	clockEvery = 10 * time.Second
 )
@@ -86,13 +87,19 @@ func (l *Limiter) Take(ctx context.Context, route *inference.Route, key string) 
 	defer cancel()
 	select {
 	case <-l.ready:
-	case <-ctx.Done():
+	case <-time.After(presenceWait):
 		return false, 0, errors.New("broker: limiter: the broker was not reached yet")
+	}
+	if !l.link.nc.IsConnected() {
+		return false, 0, errors.New("broker: limiter: the broker is away")
 	}
 	for again := range 2 {
 		ok, retryAfter, err = l.take(ctx, route, key)
 		if err == nil {
 			return ok, retryAfter, nil
+		}
+		if ctx.Err() != nil {
+			break
 		}
 		if again == 0 {
 			l.forget()
