@@ -21,7 +21,7 @@ func TestSoak(t *testing.T) {
 	p := newPressed(t)
 	path := p.process.cmd.Args[len(p.process.cmd.Args)-1]
 	text := read(t, path)
-	resting, before := p.metric("go_goroutines"), p.metric("process_resident_memory_bytes")
+	resting, before := p.resting(), p.metric("process_resident_memory_bytes")
 	over := time.Now().Add(length)
 	var ways sync.WaitGroup
 	answered, rounds := int64(0), 0
