@@ -81,6 +81,10 @@ soak: ## everything bad at once for SOAK (10m), with figures
 bench: ## Headrace, a bare reverse proxy and direct calls in one run
 	go run ./bench
 
+.PHONY: bench-jobs
+bench-jobs: ## durable jobs: accepted, run and read a second
+	go run ./bench -only jobs
+
 .PHONY: clean
 clean: ## drop what was built, not what was downloaded
 	rm -rf $(BIN)/headrace data

@@ -34,8 +34,9 @@ func build(ctx context.Context, dir string) (binary, version string, err error) 
 	return binary, strings.TrimSpace(string(out)), nil
 }
 
-// newGateway writes a gateway.toml to a directory of its own below dir. slots 0 leaves the choice to headrace.
-func newGateway(ctx context.Context, dir, modelURL string, slots int) (*gateway, error) {
+// newGateway writes a gateway.toml to a directory of its own below dir. slots 0 leaves the choice to headrace; broker
+// are more lines of [broker].
+func newGateway(ctx context.Context, dir, modelURL string, slots int, broker ...string) (*gateway, error) {
 	own, err := os.MkdirTemp(dir, "gateway-")
 	if err != nil {
 		return nil, err
@@ -51,6 +52,7 @@ sync_timeout = "300s"
 shutdown_grace = "5s"
 [broker]
 data_dir = %q
+%s
 [worker]
 slots = %d
 timeout = "300s"
@@ -62,7 +64,7 @@ provider = "mlflow-model-serving"
 name = "model"
 [routes.model.config]
 model_server_url = %q
-`, addr, filepath.ToSlash(filepath.Join(own, "data")), slots, modelURL)
+`, addr, filepath.ToSlash(filepath.Join(own, "data")), strings.Join(broker, "\n"), slots, modelURL)
 	return g, os.WriteFile(g.config, []byte(text), 0o600)
 }
 

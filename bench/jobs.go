@@ -1,0 +1,197 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	jobClients   = 64
+	batchClients = 8
+	batchSize    = 500
+	jobSlots     = 32
+	syncProbes   = 200
+)
+
+// jobBounds are the figures to reach for one durability.
+type jobBounds struct {
+	durability    string
+	cycles, batch float64 // a second
+}
+
+// jobs measures durable jobs: accepted, run and read by many clients, and accepted in batches.
+func (b *bench) jobs(ctx context.Context) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	_, modelAddr, err := role(ctx, roleModel)
+	if err != nil {
+		return err
+	}
+	fsync, err := syncTime(b.dir)
+	if err != nil {
+		return err
+	}
+	b.out.printf("### Durable jobs\n\nOne process, an instant model server, %d slots; %d clients place a job, wait for its result and place the next; %d clients "+
+		"place batches of %d. Median of %d windows of %s. A write of 1 KB and its fsync take %.2f ms here (median of %d).\n\n",
+		jobSlots, jobClients, batchClients, batchSize, b.rounds, b.window, float64(fsync.Microseconds())/1000, syncProbes)
+	var rows [][]string
+	var gates []gate
+	for _, bound := range []jobBounds{{"power", 2000, 5000}, {"process", 4000, 15000}} {
+		cycles, batch, err := b.jobRates(ctx, "http://"+modelAddr, bound.durability)
+		if err != nil {
+			return fmt.Errorf("%s: %w", bound.durability, err)
+		}
+		rows = append(rows, []string{bound.durability, number(cycles), number(batch)})
+		gates = append(gates,
+			atLeast("jobs/s accepted, run and read, "+bound.durability, cycles, bound.cycles, "%.0f"),
+			atLeast("jobs/s accepted in batches, "+bound.durability, batch, bound.batch, "%.0f"))
+	}
+	b.out.table([]string{"durability", "accepted, run and read /s", "accepted in batches /s"}, rows)
+	b.out.gates(gates...)
+	return nil
+}
+
+// syncTime is how long the disk takes to make a kilobyte durable.
+func syncTime(dir string) (time.Duration, error) {
+	file, err := os.Create(filepath.Join(dir, "sync")) //nolint:gosec // a directory of our own
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = file.Close() }() // nobody reads it
+	took := make([]float64, syncProbes)
+	for i := range took {
+		began := time.Now()
+		if _, err := file.Write(make([]byte, 1024)); err != nil {
+			return 0, err
+		}
+		if err := file.Sync(); err != nil {
+			return 0, err
+		}
+		took[i] = float64(time.Since(began))
+	}
+	return time.Duration(spreadOf(took).median), nil
+}
+
+// jobRates starts headrace with a durability and gives the medians.
+func (b *bench) jobRates(ctx context.Context, modelURL, durability string) (cycles, batch float64, err error) {
+	gateway, err := newGateway(ctx, b.dir, modelURL, jobSlots, fmt.Sprintf("durability = %q", durability))
+	if err != nil {
+		return 0, 0, err
+	}
+	process, _, err := gateway.up(ctx, b.binary)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer process.stop()
+	var cycled, batched []float64
+	for round := range b.rounds + 1 { // the first one warms up
+		n, err := b.jobWindow(ctx, gateway.addr, jobClients, cycleJob)
+		if err != nil {
+			return 0, 0, err
+		}
+		m, err := b.jobWindow(ctx, gateway.addr, batchClients, placeBatch)
+		if err != nil {
+			return 0, 0, err
+		}
+		if round > 0 {
+			cycled, batched = append(cycled, n), append(batched, m)
+		}
+		if err := drained(ctx, gateway.addr); err != nil {
+			return 0, 0, err
+		}
+		b.progress("%s, round %d of %d: %.0f and %.0f jobs/s", durability, round, b.rounds, n, m)
+	}
+	return spreadOf(cycled).median, spreadOf(batched).median, nil
+}
+
+// jobWindow lets clients do something for a window and gives the jobs a second.
+func (b *bench) jobWindow(ctx context.Context, addr string, clients int, do func(*conn, string) (int, error)) (float64, error) {
+	var done atomic.Int64
+	var failed error
+	var once sync.Once
+	var running sync.WaitGroup
+	began := time.Now()
+	over := began.Add(b.window)
+	for range clients {
+		running.Go(func() {
+			c, err := dial(ctx, addr)
+			if err == nil {
+				defer c.close()
+				err = c.expire(over.Add(checkTimeout))
+			}
+			for err == nil && time.Now().Before(over) && ctx.Err() == nil {
+				var n int
+				n, err = do(c, addr)
+				done.Add(int64(n))
+			}
+			if err != nil {
+				once.Do(func() { failed = err })
+			}
+		})
+	}
+	running.Wait()
+	return float64(done.Load()) / time.Since(began).Seconds(), failed
+}
+
+const jobBody = `{"route":"embeddings","input":{"input":"` + sentence + `"}}`
+
+// cycleJob places a job and reads its result.
+func cycleJob(c *conn, addr string) (int, error) {
+	status, body, err := c.fetch(post(addr, "/v1/jobs", jobBody))
+	if err != nil {
+		return 0, err
+	}
+	var job struct {
+		ID string `json:"id"`
+	}
+	if err := json.Unmarshal(body, &job); err != nil || status != 202 {
+		return 0, fmt.Errorf("placing a job: status %d %.200s", status, body)
+	}
+	status, body, err = c.fetch(get(addr, "/v1/jobs/"+job.ID+"/result?wait=30"))
+	if err != nil {
+		return 0, err
+	}
+	if status != 200 || len(body) < leastReply/4 {
+		return 0, fmt.Errorf("reading a result: status %d %.200s", status, body)
+	}
+	return 1, nil
+}
+
+// placeBatch places many jobs and reads nothing.
+func placeBatch(c *conn, addr string) (int, error) {
+	body := `{"jobs":[` + strings.TrimSuffix(strings.Repeat(jobBody+",", batchSize), ",") + `]}`
+	status, reply, err := c.fetch(post(addr, "/v1/jobs/batch", body))
+	if err != nil {
+		return 0, err
+	}
+	if n := strings.Count(string(reply), `"status":202`); status != 202 || n != batchSize {
+		return 0, fmt.Errorf("placing a batch: status %d, %d of %d jobs; %.300s", status, n, batchSize, reply)
+	}
+	return batchSize, nil
+}
+
+// drained waits until no job waits any more, so that windows do not disturb each other.
+func drained(ctx context.Context, addr string) error {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(5 * time.Minute); time.Now().Before(end); {
+		status, body, err := once(ctx, addr, get(addr, "/metrics"), checkTimeout)
+		if err == nil && status == 200 && !strings.Contains(string(body), "headrace_jobs_waiting{") {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return errors.New("the jobs are not run")
+}
