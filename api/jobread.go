@@ -34,6 +34,7 @@ func (s *Server) jobOperations() []operation {
 		{method: "GET", path: "/v1/jobs/{name}/events", handle: s.jobEvents, summary: "Server-sent events: a snapshot, then every change."},
 		{method: "POST", path: "/v1/jobs/{name}/cancel", handle: s.cancelJob, summary: "Cancel a job; it may be repeated."},
 		{method: "POST", path: "/v1/jobs/{name}/retry", handle: s.retryJob, summary: "Run a failed, cancelled or expired job again."},
+		{method: "GET", path: "/v1/queues", handle: s.listQueues, summary: "How many jobs of each route wait."},
 		{method: "GET", path: "/v1/limits", handle: s.jobLimits, summary: "What jobs may ask for."},
 	}
 	for i := range ops {
@@ -260,6 +261,28 @@ func (s *Server) jobLimits(w *replyWriter, _ *http.Request, _ string) error {
 		"idempotency_key_seconds": seconds(c.KeyLife), "max_attempts": c.MaxAttempts, "max_batch": maxBatch,
 		"durability": c.Durability,
 	})
+	return nil
+}
+
+// queueView is what waits for one route.
+type queueView struct {
+	Name    string               `json:"name"`
+	Waiting map[job.Priority]int `json:"waiting"`
+	Workers int                  `json:"workers"`
+	Slots   int                  `json:"slots"`
+}
+
+// listQueues answers GET /v1/queues.
+func (s *Server) listQueues(w *replyWriter, _ *http.Request, _ string) error {
+	views := []queueView{}
+	for route := range s.table.Load().All() {
+		state := s.broker.State(route.Name)
+		views = append(views, queueView{Name: route.Name, Waiting: s.jobs.Queue(route.Name), Workers: state.Workers, Slots: state.Slots})
+	}
+	writeJSON(w, http.StatusOK, "application/json", struct {
+		Object string      `json:"object"`
+		Data   []queueView `json:"data"`
+	}{"list", views})
 	return nil
 }
 

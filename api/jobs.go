@@ -44,6 +44,8 @@ type JobControl interface {
 	Retry(ctx context.Context, id job.ID) (*job.Record, error)
 	// Erase drops input and result, and leaves a tombstone. What runs is cancelled first.
 	Erase(ctx context.Context, id job.ID) error
+	// Queue is how many jobs of a route wait, by priority, a moment ago.
+	Queue(route string) map[job.Priority]int
 }
 
 // JobsConfig says what jobs may ask for. Zero values mean the defaults.

@@ -36,16 +36,19 @@ type Jobs struct {
 	store *jobStore
 	room  *room
 
+	maxWaiting int // jobs of one route; 0 = no limit of its own
+	queues     queues
+
 	mu      sync.Mutex
 	waiters map[job.ID]map[chan struct{}]struct{}
 }
 
-// NewJobs validates dial.
-func NewJobs(dial Dial, log *slog.Logger) (*Jobs, error) {
+// NewJobs validates dial. maxWaiting bounds the waiting jobs of one route; 0 does not.
+func NewJobs(dial Dial, maxWaiting int, log *slog.Logger) (*Jobs, error) {
 	if err := dial.Validate(); err != nil {
 		return nil, err
 	}
-	return &Jobs{dial: dial, log: log, ready: make(chan struct{}), waiters: make(map[job.ID]map[chan struct{}]struct{})}, nil
+	return &Jobs{dial: dial, maxWaiting: maxWaiting, log: log, ready: make(chan struct{}), waiters: make(map[job.ID]map[chan struct{}]struct{})}, nil
 }
 
 // Run connects, waiting for the broker as long as it takes, and serves until ctx ends.
@@ -62,6 +65,13 @@ func (j *Jobs) Run(ctx context.Context) error {
 		return fmt.Errorf("broker: jobs: %w", err)
 	}
 	if err := sub.SetPendingLimits(-1, -1); err != nil { // headers only; a lost one would be a missed wake-up
+		return fmt.Errorf("broker: jobs: %w", err)
+	}
+	if _, err := l.nc.Subscribe(subjectQueues, func(msg *nats.Msg) {
+		if err := j.queues.note(msg); err != nil {
+			j.log.Warn("unreadable report of queues", "error", err)
+		}
+	}); err != nil {
 		return fmt.Errorf("broker: jobs: %w", err)
 	}
 	close(j.ready)
@@ -115,6 +125,9 @@ func (j *Jobs) Accept(ctx context.Context, r *job.Record, body []byte, req *infe
 		return nil, false, err
 	}
 	if err := j.room.check(ctx, r.ID); err != nil {
+		return nil, false, err
+	}
+	if err := j.queues.enter(r.Route, j.maxWaiting); err != nil {
 		return nil, false, err
 	}
 	at := time.Now().UTC()

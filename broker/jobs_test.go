@@ -21,8 +21,9 @@ import (
 type jobRig struct {
 	*rig
 
-	jobs  *broker.Jobs
-	route *inference.Route
+	jobs       *broker.Jobs
+	route      *inference.Route
+	maxWaiting int
 }
 
 func newJobRig(tb testing.TB, f form) *jobRig {
@@ -39,7 +40,7 @@ func newJobRig(tb testing.TB, f form) *jobRig {
 
 func (r *jobRig) newJobs() *broker.Jobs {
 	r.tb.Helper()
-	jobs, err := broker.NewJobs(r.dial, r.log)
+	jobs, err := broker.NewJobs(r.dial, r.maxWaiting, r.log)
 	if err != nil {
 		r.tb.Fatal(err)
 	}
@@ -369,5 +370,41 @@ func TestJobsBesideCalls(t *testing.T) {
 	}
 	if len(ran) != 300 {
 		t.Errorf("%d ran", len(ran))
+	}
+}
+
+// No more jobs wait than may, and the limit gives way again.
+func TestJobLimit(t *testing.T) {
+	t.Parallel()
+	r := newJobRig(t, inProcess)
+	r.maxWaiting = 20
+	r.jobs = r.newJobs()
+	var last *job.Record
+	refused := false
+	for range 200 {
+		rec, _, err := r.jobs.Accept(t.Context(), r.record(), []byte(`"x"`), request(r.route, `"x"`))
+		if err != nil {
+			f := fault.From(err)
+			if f.Code != fault.QueueFull || f.RetryAfter <= 0 {
+				t.Fatal(err)
+			}
+			refused = true
+			break
+		}
+		last = rec
+	}
+	if !refused {
+		t.Error("200 jobs wait")
+	}
+	if !eventually(func() bool { return r.jobs.Queue(r.route.Name)[job.Standard] == 20 }) {
+		t.Errorf("the queue is told to hold %v", r.jobs.Queue(r.route.Name))
+	}
+	r.serve(4, r.echo, r.route)
+	r.until(last.ID, job.Succeeded)
+	if !eventually(func() bool {
+		_, _, err := r.jobs.Accept(t.Context(), r.record(), []byte(`"x"`), request(r.route, `"x"`))
+		return err == nil
+	}) {
+		t.Error("nothing is accepted any more")
 	}
 }

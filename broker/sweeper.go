@@ -91,6 +91,18 @@ func (s *Sweeper) Run(ctx context.Context) error {
 	for range sweepHands {
 		running.Go(func() { s.hand(ctx) })
 	}
+	running.Go(func() {
+		tick := time.NewTicker(queuesEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				s.tellQueues()
+			}
+		}
+	})
 	s.dispatch(ctx)
 	return nil
 }

@@ -144,7 +144,7 @@ func (p *process) frontEnd(ctx context.Context) ([]stage, *api.Server, *broker.F
 	if err := p.measureFront(front, bodies, replies); err != nil {
 		return nil, nil, nil, err
 	}
-	jobs, err := broker.NewJobs(p.dial, p.log)
+	jobs, err := broker.NewJobs(p.dial, p.cfg.Jobs.MaxWaiting, p.log)
 	if err != nil {
 		return nil, nil, nil, err
 	}

@@ -57,6 +57,7 @@ type Broker struct {
 // Jobs is the table [jobs].
 type Jobs struct {
 	MaxRetained  int
+	MaxWaiting   int // of one route
 	ResultTTL    time.Duration
 	MaxResultTTL time.Duration
 	Deadline     time.Duration

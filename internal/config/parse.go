@@ -177,6 +177,7 @@ func readJobs(t *table) Jobs {
 	const day, year = 24 * time.Hour, 365 * 24 * time.Hour
 	j := Jobs{
 		MaxRetained:  t.count("max_retained", 1_000_000, 1),
+		MaxWaiting:   t.count("max_waiting", 1_000_000, 1),
 		ResultTTL:    t.durationUpTo("result_ttl", day, year),
 		MaxResultTTL: t.durationUpTo("max_result_ttl", 7*day, year),
 		Deadline:     t.durationUpTo("deadline", day, year),
