@@ -38,6 +38,7 @@ type pressed struct {
 func newPressed(t *testing.T) *pressed {
 	t.Helper()
 	model := instant(t)
+	model.KeepNone()
 	c := config{api: freeAddr(t), broker: freeAddr(t)}
 	c.routes = strings.Replace(route("endpoint", "emb", "llm/v1/embeddings", model.URL), "[endpoints.model]", "slots = 64\n[endpoints.model]", 1) +
 		route("endpoint", "chat", "llm/v1/chat", model.URL) + route("route", "text", "llm/v1/completions", model.URL) +

@@ -31,6 +31,8 @@ type Server struct {
 	stop     chan struct{} // closed when the server goes down: ends all holding
 	script   func(Request) Reply
 	requests []Request
+	// forgetful: requests are answered and not kept.
+	forgetful bool
 	probes   int
 	opened   int
 	running  int
@@ -94,6 +96,10 @@ func (s *Server) Requests() []Request {
 	defer s.mu.Unlock()
 	return append([]Request(nil), s.requests...)
 }
+
+// KeepNone makes the server forget each request once it is answered: for tests that send more than fits into memory.
+// Requests and WaitRequests see none that come later.
+func (s *Server) KeepNone() { s.update(func() { s.forgetful = true }) }
 
 // WaitRequests waits until n requests have arrived and lists them.
 func (s *Server) WaitRequests(n int) []Request {
@@ -248,7 +254,9 @@ func (s *Server) respond(c net.Conn, in *bufio.Reader, req Request, stop <-chan 
 	}
 	var script func(Request) Reply
 	s.update(func() {
-		s.requests = append(s.requests, req)
+		if !s.forgetful {
+			s.requests = append(s.requests, req)
+		}
 		s.running++
 		s.most = max(s.most, s.running)
 		script = s.script
