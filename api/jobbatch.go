@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"sync"
 
 	"headrace/internal/fault"
 	"headrace/internal/job"
@@ -74,4 +75,54 @@ func (s *Server) placeEnvelope(ctx context.Context, raw json.RawMessage, request
 		o.id = id
 	}
 	return s.place(ctx, o)
+}
+
+// batchItem is the answer to one job of a batch.
+type batchItem struct {
+	Index  int      `json:"index"`
+	Status int      `json:"status"`
+	Job    *jobView `json:"job,omitempty"`
+	Error  any      `json:"error,omitempty"`
+}
+
+// placeJobs answers POST /v1/jobs/batch.
+func (s *Server) placeJobs(w *replyWriter, r *http.Request, _ string) error {
+	if !s.gate.enter() {
+		w.Header().Set("Connection", "close")
+		return errShutdown()
+	}
+	defer s.gate.leave()
+	wait, err := patience(r, s.cfg.SyncTimeout)
+	if err != nil {
+		return err
+	}
+	body, err := s.readBody(w, r, deadlineIn(wait))
+	defer s.release(body)
+	if err != nil {
+		return err
+	}
+	raw, err := readBatch(body.bytes)
+	if err != nil {
+		return err
+	}
+	items := make([]batchItem, len(raw))
+	next := make(chan int)
+	var hands sync.WaitGroup
+	for range min(batchHands, len(raw)) {
+		hands.Go(func() {
+			for i := range next {
+				items[i] = s.placeItem(r.Context(), i, raw[i], w.id)
+			}
+		})
+	}
+	for i := range raw {
+		next <- i
+	}
+	close(next)
+	hands.Wait()
+	writeJSON(w, http.StatusAccepted, "application/json", struct {
+		Object string      `json:"object"`
+		Data   []batchItem `json:"data"`
+	}{"list", items})
+	return nil
 }

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"headrace/internal/fault"
@@ -34,8 +33,14 @@ func (s *Server) jobOperations() []operation {
 		{method: "GET", path: "/v1/jobs/{name}/events", handle: s.jobEvents, summary: "Server-sent events: a snapshot, then every change."},
 		{method: "POST", path: "/v1/jobs/{name}/cancel", handle: s.cancelJob, summary: "Cancel a job; it may be repeated."},
 		{method: "POST", path: "/v1/jobs/{name}/retry", handle: s.retryJob, summary: "Run a failed, cancelled or expired job again."},
-		{method: "GET", path: "/v1/queues", handle: s.listQueues, summary: "How many jobs of each route wait."},
+		{method: "GET", path: "/v1/queues", handle: s.listQueues, summary: "What waits of each route's jobs."},
+		{method: "GET", path: "/v1/queues/{name}", handle: s.getQueue, summary: "What waits of one route's jobs."},
+		{method: "POST", path: "/v1/queues/{name}/pause", handle: s.pauseQueue, summary: "Start no more jobs of this route until it is resumed."},
+		{method: "POST", path: "/v1/queues/{name}/resume", handle: s.resumeQueue, summary: "Start jobs of this route again."},
 		{method: "GET", path: "/v1/limits", handle: s.jobLimits, summary: "What jobs may ask for."},
+	}
+	if s.finder != nil {
+		ops = append(ops, s.listOperations()...)
 	}
 	for i := range ops {
 		ops[i].tag = tag
@@ -108,7 +113,9 @@ func (s *Server) getJob(w *replyWriter, r *http.Request, name string) error {
 		w.WriteHeader(http.StatusNotModified)
 		return nil
 	}
-	writeJSON(w, http.StatusOK, "application/json", s.viewJob(rec))
+	view := s.viewJob(rec)
+	view.Queue = s.standingOf(r.Context(), rec)
+	writeJSON(w, http.StatusOK, "application/json", view)
 	return nil
 }
 
@@ -261,77 +268,5 @@ func (s *Server) jobLimits(w *replyWriter, _ *http.Request, _ string) error {
 		"idempotency_key_seconds": seconds(c.KeyLife), "max_attempts": c.MaxAttempts, "max_batch": maxBatch,
 		"durability": c.Durability,
 	})
-	return nil
-}
-
-// queueView is what waits for one route.
-type queueView struct {
-	Name    string               `json:"name"`
-	Waiting map[job.Priority]int `json:"waiting"`
-	Workers int                  `json:"workers"`
-	Slots   int                  `json:"slots"`
-}
-
-// listQueues answers GET /v1/queues.
-func (s *Server) listQueues(w *replyWriter, _ *http.Request, _ string) error {
-	views := []queueView{}
-	for route := range s.table.Load().All() {
-		state := s.broker.State(route.Name)
-		views = append(views, queueView{Name: route.Name, Waiting: s.jobs.Queue(route.Name), Workers: state.Workers, Slots: state.Slots})
-	}
-	writeJSON(w, http.StatusOK, "application/json", struct {
-		Object string      `json:"object"`
-		Data   []queueView `json:"data"`
-	}{"list", views})
-	return nil
-}
-
-// batchItem is the answer to one job of a batch.
-type batchItem struct {
-	Index  int      `json:"index"`
-	Status int      `json:"status"`
-	Job    *jobView `json:"job,omitempty"`
-	Error  any      `json:"error,omitempty"`
-}
-
-// placeJobs answers POST /v1/jobs/batch.
-func (s *Server) placeJobs(w *replyWriter, r *http.Request, _ string) error {
-	if !s.gate.enter() {
-		w.Header().Set("Connection", "close")
-		return errShutdown()
-	}
-	defer s.gate.leave()
-	wait, err := patience(r, s.cfg.SyncTimeout)
-	if err != nil {
-		return err
-	}
-	body, err := s.readBody(w, r, deadlineIn(wait))
-	defer s.release(body)
-	if err != nil {
-		return err
-	}
-	raw, err := readBatch(body.bytes)
-	if err != nil {
-		return err
-	}
-	items := make([]batchItem, len(raw))
-	next := make(chan int)
-	var hands sync.WaitGroup
-	for range min(batchHands, len(raw)) {
-		hands.Go(func() {
-			for i := range next {
-				items[i] = s.placeItem(r.Context(), i, raw[i], w.id)
-			}
-		})
-	}
-	for i := range raw {
-		next <- i
-	}
-	close(next)
-	hands.Wait()
-	writeJSON(w, http.StatusAccepted, "application/json", struct {
-		Object string      `json:"object"`
-		Data   []batchItem `json:"data"`
-	}{"list", items})
 	return nil
 }

@@ -18,6 +18,7 @@ import (
 type Jobs interface {
 	JobStore
 	JobControl
+	JobQueues
 }
 
 // JobStore accepts jobs and reads them.
@@ -44,8 +45,18 @@ type JobControl interface {
 	Retry(ctx context.Context, id job.ID) (*job.Record, error)
 	// Erase drops input and result, and leaves a tombstone. What runs is cancelled first.
 	Erase(ctx context.Context, id job.ID) error
-	// Queue is how many jobs of a route wait, by priority, a moment ago.
-	Queue(route string) map[job.Priority]int
+}
+
+// JobQueues tells of the queues that jobs wait in, and holds them up.
+type JobQueues interface {
+	// Queue is what waits of a route's jobs, by priority, a moment ago.
+	Queue(route string) map[job.Priority]job.Lane
+	// Place is where a queued job stands; ok is false when that is not known.
+	Place(ctx context.Context, rec *job.Record) (p job.Place, ok bool)
+	// Pause keeps the jobs of a route from being started, or lets them start again; it may be repeated.
+	Pause(ctx context.Context, route string, paused bool) error
+	// Paused reports whether the jobs of a route are kept from being started.
+	Paused(route string) bool
 }
 
 // JobsConfig says what jobs may ask for. Zero values mean the defaults.
@@ -57,6 +68,7 @@ type JobsConfig struct {
 	MaxTTL      time.Duration // the most that a job may ask for; default 7 d
 	KeyLife     time.Duration // how long an idempotency key is remembered; default 24 h
 	MaxAttempts int           // attempts, where the job does not say, and the most that it may ask for; default 4
+	MaxWaiting  int           // waiting jobs of one route; shown only, the store enforces it
 	Durability  string        // named in every job
 }
 

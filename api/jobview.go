@@ -82,6 +82,7 @@ type jobView struct {
 	IdempotencyKey    *string           `json:"idempotency_key"`
 	Store             job.Store         `json:"store"`
 	Durability        string            `json:"durability"`
+	Queue             *standing         `json:"queue"` // where it waits; null when that is not known
 	Revision          uint64            `json:"revision"`
 	URLs              map[string]string `json:"urls"`
 }

@@ -80,10 +80,16 @@ func describeOperation(op operation) map[string]any {
 			"default": map[string]any{"description": "Failure, in the form of the path's dialect."},
 		},
 	}
+	text := map[string]any{"type": "string"}
+	var params []any
 	if strings.Contains(op.path, "{name}") {
-		described["parameters"] = []any{map[string]any{
-			"name": "name", "in": "path", "required": true, "schema": map[string]any{"type": "string"},
-		}}
+		params = append(params, map[string]any{"name": "name", "in": "path", "required": true, "schema": text})
+	}
+	for _, name := range op.params {
+		params = append(params, map[string]any{"name": name, "in": "query", "schema": text})
+	}
+	if params != nil {
+		described["parameters"] = params
 	}
 	if op.body != "" {
 		described["requestBody"] = map[string]any{

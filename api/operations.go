@@ -19,7 +19,8 @@ type operation struct {
 	handle  handler
 	tag     string
 	summary string
-	body    string // name of the request body's schema; "" for none
+	params  []string // of the query
+	body    string   // name of the request body's schema; "" for none
 	// named paths exist only for names of routes.
 	named bool
 }

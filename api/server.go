@@ -106,6 +106,7 @@ type Deps struct {
 	Budget  *budget.Bytes    // bytes of bodies held at the same time
 	Table   *inference.Table // the first routes; later ones come by Server.Apply
 	Limiter Limiter          // nil: no limits are kept
+	List    JobList          // nil: jobs cannot be listed
 	Jobs    Jobs             // nil: there are no paths of jobs, and a preference for one is ignored
 	Observe Observer         // nil: nobody counts
 	Metrics http.Handler     // GET /metrics; nil: there is no such path
@@ -119,6 +120,7 @@ type Server struct {
 	budget   *budget.Bytes
 	limiter  Limiter
 	jobs     Jobs
+	finder   JobList
 	observe  Observer
 	metrics  http.Handler
 	log      *slog.Logger
@@ -146,7 +148,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		return nil, errors.New("api: a broker and a budget are needed")
 	}
 	s := &Server{
-		cfg: cfg, broker: deps.Broker, budget: deps.Budget, limiter: deps.Limiter, jobs: deps.Jobs, observe: deps.Observe, metrics: deps.Metrics,
+		cfg: cfg, broker: deps.Broker, budget: deps.Budget, limiter: deps.Limiter, jobs: deps.Jobs, finder: deps.List, observe: deps.Observe, metrics: deps.Metrics,
 		log:      cmp.Or(deps.Logger, slog.New(slog.DiscardHandler)),
 		dialects: newDialects(),
 		gate:     newGate(),

@@ -2,6 +2,9 @@ package broker
 
 import (
 	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,20 +23,57 @@ const (
 	queuesStale = 5 * time.Second
 )
 
-// queueReport is one lane of what the sweeper tells.
-type queueReport struct {
+// queuesReport is what the sweeper tells.
+type queuesReport struct {
+	Lanes  []laneReport `json:"lanes"`
+	Paused []string     `json:"paused,omitempty"` // routes
+}
+
+func readQueues(text []byte) (*queuesReport, error) {
+	report := new(queuesReport)
+	if err := json.Unmarshal(text, report); err != nil {
+		return nil, fmt.Errorf("a report of queues: %w", err)
+	}
+	return report, nil
+}
+
+// laneReport is one lane of it.
+type laneReport struct {
 	Route    string       `json:"route"`
 	Priority job.Priority `json:"priority"`
 	Waiting  int          `json:"waiting"`
+	Measured bool         `json:"measured,omitempty"` // what follows is known
+	// Oldest is when the next job was queued, in unix milliseconds; 0 = not known.
+	Oldest    int64   `json:"oldest,omitempty"`
+	Delivered uint64  `json:"delivered,omitempty"` // number in the stream up to which workers have been given jobs
+	Rate      float64 `json:"rate,omitempty"`      // of starts a second
 }
 
 // tellQueues publishes what waits.
 func (s *Sweeper) tellQueues() {
-	reports := []queueReport{}
-	for lane, n := range s.Waiting() {
-		reports = append(reports, queueReport{lane.Route, lane.Priority, n})
+	var report queuesReport
+	s.mu.Lock()
+	for subject, n := range s.waiting {
+		lane, ok := parseLane(subject)
+		if !ok {
+			continue
+		}
+		told := laneReport{Route: lane.Route, Priority: lane.Priority, Waiting: n}
+		if depth := s.depths[subject]; depth != nil {
+			told.Measured, told.Delivered, told.Rate = true, depth.delivered, depth.rate()
+			if !depth.oldest.IsZero() {
+				told.Oldest = depth.oldest.UnixMilli()
+			}
+		}
+		report.Lanes = append(report.Lanes, told)
 	}
-	text, err := json.Marshal(reports)
+	told := s.told
+	report.Paused = slices.Sorted(maps.Keys(s.paused))
+	s.mu.Unlock()
+	if !told {
+		return // what is paused is not known yet
+	}
+	text, err := json.Marshal(report)
 	if err != nil {
 		return // strings and numbers always have a JSON form
 	}
@@ -46,25 +86,40 @@ func (s *Sweeper) tellQueues() {
 type queues struct {
 	mu       sync.Mutex
 	told     time.Time
-	waiting  map[string]map[job.Priority]int
+	waiting  map[string]map[job.Priority]laneReport
+	paused   map[string]bool
 	accepted map[string]int
 }
 
 func (q *queues) note(msg *nats.Msg) error {
-	var reports []queueReport
-	if err := json.Unmarshal(msg.Data, &reports); err != nil {
+	report, err := readQueues(msg.Data)
+	if err != nil {
 		return err
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.told, q.waiting, q.accepted = time.Now(), make(map[string]map[job.Priority]int), make(map[string]int)
-	for _, r := range reports {
+	q.told, q.waiting, q.accepted = time.Now(), make(map[string]map[job.Priority]laneReport), make(map[string]int)
+	q.paused = make(map[string]bool, len(report.Paused))
+	for _, route := range report.Paused {
+		q.paused[route] = true
+	}
+	for _, r := range report.Lanes {
 		if q.waiting[r.Route] == nil {
-			q.waiting[r.Route] = make(map[job.Priority]int)
+			q.waiting[r.Route] = make(map[job.Priority]laneReport)
 		}
-		q.waiting[r.Route][r.Priority] = r.Waiting
+		q.waiting[r.Route][r.Priority] = r
 	}
 	return nil
+}
+
+// learn notes what was just written, so that whoever wrote it sees it.
+func (q *queues) learn(paused map[string]bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.paused == nil {
+		q.paused = make(map[string]bool)
+	}
+	maps.Copy(q.paused, paused)
 }
 
 // enter counts one more job of a route, or says that as many wait as may. What other front ends accepted since the
@@ -75,7 +130,7 @@ func (q *queues) enter(route string, most int) error {
 	waiting := q.accepted[route]
 	if time.Since(q.told) < queuesStale {
 		for _, n := range q.waiting[route] {
-			waiting += n
+			waiting += n.Waiting
 		}
 	}
 	if most > 0 && waiting >= most {
@@ -90,14 +145,27 @@ func (q *queues) enter(route string, most int) error {
 	return nil
 }
 
-// Queue is how many jobs of a route wait, by priority.
-func (j *Jobs) Queue(route string) map[job.Priority]int {
+// lane is what the sweeper last said of a lane; ok is false when that is too long ago.
+func (q *queues) lane(route string, priority job.Priority) (lane laneReport, ok bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	lane, ok = q.waiting[route][priority]
+	return lane, ok && time.Since(q.told) < queuesStale
+}
+
+// Queue is what waits of a route's jobs, by priority, a moment ago.
+func (j *Jobs) Queue(route string) map[job.Priority]job.Lane {
 	q := &j.queues
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	all := make(map[job.Priority]int)
+	all := make(map[job.Priority]job.Lane)
 	for _, priority := range job.Priorities() {
-		all[priority] = q.waiting[route][priority]
+		told := q.waiting[route][priority]
+		lane := job.Lane{Waiting: told.Waiting, Rate: told.Rate}
+		if told.Oldest > 0 {
+			lane.Oldest = time.UnixMilli(told.Oldest)
+		}
+		all[priority] = lane
 	}
 	return all
 }

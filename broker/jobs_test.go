@@ -396,7 +396,7 @@ func TestJobLimit(t *testing.T) {
 	if !refused {
 		t.Error("200 jobs wait")
 	}
-	if !eventually(func() bool { return r.jobs.Queue(r.route.Name)[job.Standard] == 20 }) {
+	if !eventually(func() bool { return r.jobs.Queue(r.route.Name)[job.Standard].Waiting == 20 }) {
 		t.Errorf("the queue is told to hold %v", r.jobs.Queue(r.route.Name))
 	}
 	r.serve(4, r.echo, r.route)

@@ -31,6 +31,7 @@ const (
 
 	prefixRecord = "hrj.rec."
 	prefixKey    = "hrj.key."
+	prefixPause  = "hrj.ctl." // paused queues
 	prefixEvent  = "hrj.evt." // each record written is re-published here, headers only
 	prefixInput  = "hrj.in."
 	prefixOutput = "hrj.out."
@@ -40,6 +41,7 @@ const (
 	headerDue   = "Hr-Due"  // unix milliseconds; absent when nothing is due
 	headerLane  = "Hr-Lane" // subject in the work queue
 	headerRun   = "Hr-Run"
+	headerList  = "Hr-List" // listed, as JSON
 
 	// inlineBody is the largest input or result that its record holds.
 	inlineBody = 64 << 10
@@ -180,6 +182,11 @@ func (s *jobStore) put(ctx context.Context, r *job.Record, now time.Time) error 
 	msg.Header.Set(headerState, string(r.State))
 	msg.Header.Set(headerLane, queueSubject(r))
 	msg.Header.Set(headerRun, strconv.Itoa(r.Run))
+	list, err := listedOf(r)
+	if err != nil {
+		return fmt.Errorf("writing job %s: %w", r.ID, err)
+	}
+	msg.Header.Set(headerList, list)
 	if due := r.Due(); !due.IsZero() {
 		msg.Header.Set(headerDue, strconv.FormatInt(due.UnixMilli(), 10))
 	}

@@ -28,8 +28,8 @@ func (l JobLimits) config(name string) (config jetstream.StreamConfig, ok bool) 
 	}
 	switch kind + "_" {
 	case recordStream:
-		config.Description = "Headrace: the records of jobs, and idempotency keys"
-		config.Subjects = []string{prefixRecord + shard + ".*", prefixKey + shard + ".*"}
+		config.Description = "Headrace: the records of jobs, idempotency keys, paused queues"
+		config.Subjects = []string{prefixRecord + shard + ".*", prefixKey + shard + ".*", prefixPause + shard + ".*"}
 		config.MaxMsgsPerSubject = 1
 		config.AllowMsgTTL = true
 		config.MaxBytes = int64(float64(l.MaxStore) * recordShare / jobShards)

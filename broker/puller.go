@@ -56,6 +56,10 @@ func newPuller(in *Intake, route string, l lane, n string) *puller {
 // attend keeps the puller's state in line with the connection and with time, and reports whether the route
 // is to be pulled from now.
 func (p *puller) attend(ctx context.Context, epoch int) bool {
+	if p.jobs && p.intake.worker.paused.holds(p.route, time.Now()) {
+		p.withdraw()
+		return false
+	}
 	if p.asked && p.epoch == epoch && p.asleep.Load() {
 		return false
 	}

@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"strconv"
@@ -11,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"headrace/internal/job"
@@ -42,7 +44,10 @@ type Sweeper struct {
 	pending  map[job.ID]*pendingJob
 	heap     dueHeap
 	waiting  map[string]int // by lane
+	depths   map[string]*laneDepth
 	finished map[job.State]uint64
+	paused   map[string]bool // routes whose jobs are not to be started
+	told     bool            // paused is complete
 	began    time.Time
 }
 
@@ -70,8 +75,9 @@ func NewSweeper(dial Dial, log *slog.Logger) (*Sweeper, error) {
 	}
 	return &Sweeper{
 		dial: dial, log: log, wake: make(chan struct{}, 1), work: make(chan job.ID),
-		pending: make(map[job.ID]*pendingJob), waiting: make(map[string]int), finished: make(map[job.State]uint64),
-		began: time.Now(),
+		pending: make(map[job.ID]*pendingJob), waiting: make(map[string]int), depths: make(map[string]*laneDepth), finished: make(map[job.State]uint64),
+		paused: make(map[string]bool),
+		began:  time.Now(),
 	}, nil
 }
 
@@ -88,9 +94,13 @@ func (s *Sweeper) Run(ctx context.Context) error {
 	for shard := range jobShards {
 		running.Go(func() { s.follow(ctx, recordStream+strconv.Itoa(shard)) })
 	}
+	if _, err := l.nc.Subscribe(subjectQueuesAsk, func(*nats.Msg) { s.tellQueues() }); err != nil {
+		return fmt.Errorf("broker: sweeper: %w", err)
+	}
 	for range sweepHands {
 		running.Go(func() { s.hand(ctx) })
 	}
+	running.Go(func() { s.measure(ctx) })
 	running.Go(func() {
 		tick := time.NewTicker(queuesEvery)
 		defer tick.Stop()
@@ -124,8 +134,14 @@ func (s *Sweeper) followOnce(ctx context.Context, name string) error {
 		return err
 	}
 	shard := name[len(recordStream):]
+	if shard == pauseShard {
+		if err := s.loadPaused(ctx, stream); err != nil {
+			s.store.forget(name)
+			return err
+		}
+	}
 	consumer, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{
-		FilterSubjects: []string{prefixRecord + shard + ".*"}, HeadersOnly: true, DeliverPolicy: jetstream.DeliverAllPolicy,
+		FilterSubjects: []string{prefixRecord + shard + ".*", prefixPause + shard + ".*"}, HeadersOnly: true, DeliverPolicy: jetstream.DeliverAllPolicy,
 	})
 	if err != nil {
 		s.store.forget(name)
@@ -142,6 +158,11 @@ func (s *Sweeper) followOnce(ctx context.Context, name string) error {
 		if err != nil {
 			s.store.forget(name)
 			return err
+		}
+		if strings.HasPrefix(msg.Subject(), prefixPause) {
+			s.learnPause(msg.Subject(), msg.Headers())
+			s.tellQueues()
+			continue
 		}
 		s.learn(msg, time.Now())
 	}
@@ -188,9 +209,8 @@ func (s *Sweeper) Waiting() map[JobLane]int {
 	defer s.mu.Unlock()
 	lanes := make(map[JobLane]int, len(s.waiting))
 	for subject, n := range s.waiting {
-		parts := strings.Split(subject, ".") // job.<provider>.<route>.<priority>.<shard>
-		if len(parts) == 5 {
-			lanes[JobLane{untoken(parts[2]), job.Priority(parts[3])}] = n
+		if lane, ok := parseLane(subject); ok {
+			lanes[lane.JobLane] = n
 		}
 	}
 	return lanes
@@ -361,46 +381,4 @@ func pauseFor(ctx context.Context, d time.Duration) {
 	case <-timer.C:
 	case <-ctx.Done():
 	}
-}
-
-// dueHeap has the job that is due next first.
-type dueHeap []*pendingJob
-
-// Len is part of heap.Interface.
-func (h *dueHeap) Len() int { return len(*h) }
-
-// Less is part of heap.Interface. Jobs without a due time are last.
-func (h *dueHeap) Less(a, b int) bool {
-	first, second := (*h)[a].due, (*h)[b].due
-	if first.IsZero() || second.IsZero() {
-		return !first.IsZero()
-	}
-	return first.Before(second)
-}
-
-// Swap is part of heap.Interface.
-func (h *dueHeap) Swap(a, b int) {
-	list := *h
-	list[a], list[b] = list[b], list[a]
-	list[a].index, list[b].index = a, b
-}
-
-// Push is part of heap.Interface.
-func (h *dueHeap) Push(x any) {
-	p, ok := x.(*pendingJob)
-	if !ok {
-		return
-	}
-	p.index = len(*h)
-	*h = append(*h, p)
-}
-
-// Pop is part of heap.Interface.
-func (h *dueHeap) Pop() any {
-	old := *h
-	last := old[len(old)-1]
-	old[len(old)-1] = nil
-	last.index = -1
-	*h = old[:len(old)-1]
-	return last
 }

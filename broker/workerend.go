@@ -31,6 +31,7 @@ type WorkerEnd struct {
 	link    *link
 	parcels *parcels
 	jobs    *jobStore
+	paused  pauses
 
 	pools  func() []PoolReport // nil: nothing is told of model servers
 	others *roster             // the other workers, to know who is left when this one leaves
@@ -98,6 +99,7 @@ func (w *WorkerEnd) Run(ctx context.Context) error {
 		prefixWorker + w.id + ".g.*": w.receiveAnswer,
 		subjectPresence:              w.notePresence,
 		subjectCancel:                w.receiveCancel,
+		subjectQueues:                w.noteQueues,
 		subjectPresenceAsk:           func(*nats.Msg) { w.announceSoon() },
 	} {
 		if _, err := l.nc.Subscribe(subject, handler); err != nil {
@@ -107,6 +109,10 @@ func (w *WorkerEnd) Run(ctx context.Context) error {
 	var serving sync.WaitGroup
 	serving.Go(func() { w.parcels.sweepUntil(ctx) })
 	serving.Go(func() { w.announceUntil(ctx) })
+	w.paused.begin(time.Now())
+	if err := l.nc.Publish(subjectQueuesAsk, nil); err != nil {
+		w.log.Debug("asking for the paused queues; they are told twice a second", "error", err)
+	}
 	close(w.ready)
 	serving.Wait()
 	w.awaitParcels(context.WithoutCancel(ctx))

@@ -70,7 +70,7 @@ func commands() []command {
 		{"check", "[--config gateway.toml] [--probe] [--json]", "validate the configuration, and ask the model servers", runCheck},
 		{"import", "CONFIG.YAML [-o gateway.toml] [--force]", "translate the configuration of MLflow's gateway", runImport},
 		{"routes", "[--url URL] [--json]", "show what a gateway serves and how it fares", runRoutes},
-		{"jobs", "submit|get|wait|result|events|cancel|retry ...", "place durable jobs and follow them", runJobs},
+		{"jobs", "submit|get|wait|result|events|ls|cancel|retry ...", "place durable jobs and follow them", runJobs},
 		{"query", "ROUTE [TEXT...] [--data JSON] [--url URL]", "make one call and print the answer", runQuery},
 		{"version", "", "print the version", runVersion},
 	}

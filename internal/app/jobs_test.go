@@ -23,13 +23,14 @@ func TestJobExamples(t *testing.T) {
 	}
 	addr := up(t, "")
 	examples := regexp.MustCompile("(?s)<!-- run -->\n```sh\n(.*?)```").FindAllStringSubmatch(string(doc), -1)
-	if len(examples) != 10 {
+	if len(examples) != 14 {
 		t.Fatalf("%d examples", len(examples))
 	}
 	var said []string
 	for _, example := range examples {
 		text := strings.ReplaceAll(example[1], `: "embeddings"`, `: "emb"`)
 		text = strings.ReplaceAll(text, "/gateway/embeddings/", "/gateway/emb/")
+		text = strings.ReplaceAll(strings.ReplaceAll(text, "/queues/embeddings/", "/queues/emb/"), "route=embeddings", "route=emb")
 		text = strings.ReplaceAll(text, `{"text": `, `{"input": `) // the test's route is an endpoint
 		cmd := exec.CommandContext(t.Context(), "bash", "-euo", "pipefail", "-c", strings.Replace(text, "curl ", "curl --fail-with-body ", 1))
 		cmd.Env = append(os.Environ(), "URL=http://"+addr)
@@ -42,6 +43,7 @@ func TestJobExamples(t *testing.T) {
 	for i, want := range []string{
 		`"status":"queued"`, `"embedding"`, `"priority":"batch"`, `"id":"my-own-id"`, `"index":1`,
 		`"status":"succeeded"`, `"embedding"`, "event: done", `"status":"succeeded"`, "",
+		`"has_more":true`, `"object":"list"`, `"paused":true`, `"paused":false`,
 	} {
 		if !strings.Contains(said[i], want) {
 			t.Errorf("example %d says %s, want %s", i+1, said[i], want)
@@ -164,6 +166,15 @@ func TestJobsCommand(t *testing.T) {
 	if out := jobs(1, "get", "nothing"); !strings.Contains(out, "not_found") {
 		t.Error(out)
 	}
+	if out := jobs(0, "ls", "--status", "succeeded,failed", "--route", "emb", "--priority", "batch"); !strings.HasPrefix(out, id+" ") || strings.Count(out, "\n") != 1 {
+		t.Errorf("listed: %s", out)
+	}
+	if out := jobs(0, "ls", "--limit", "1", "--json"); strings.Count(out, `"object":"job"`) != 1 {
+		t.Errorf("listed: %s", out)
+	}
+	if out := jobs(1, "ls", "--status", "lost"); !strings.Contains(out, `"lost"`) {
+		t.Error(out)
+	}
 	var lines strings.Builder
 	for i := range 450 {
 		fmt.Fprintf(&lines, "{\"input\":\"text %d\"}\n", i)
@@ -177,7 +188,7 @@ func TestJobsCommand(t *testing.T) {
 	if out := jobs(1, "submit", "--file", mixed); !strings.Contains(out, "mixed.jsonl:2: 404") || !strings.Contains(out, "1 of 2 lines") {
 		t.Error(out)
 	}
-	for _, args := range [][]string{{}, {"nonsense"}, {"get"}, {"submit", "emb"}, {"submit", "emb", "x", "--data", "{}"}, {"submit", "--file", "/nowhere"}} {
+	for _, args := range [][]string{{}, {"nonsense"}, {"get"}, {"submit", "emb"}, {"submit", "emb", "x", "--data", "{}"}, {"submit", "--file", "/nowhere"}, {"ls", "x"}} {
 		jobs(2, args...)
 	}
 }

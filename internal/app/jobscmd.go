@@ -44,6 +44,7 @@ const jobsUsage = `usage: headrace jobs VERB ...
   wait ID          wait for its end and show it
   result ID        print its result, waiting for it
   events ID        print what happens to it
+  ls               list jobs, the newest first: [--status S] [--route R] [--priority P] [--tag T] [--error-code C] [--limit N]
   cancel ID        cancel it
   retry ID         run a failed, cancelled or expired one again
 
@@ -60,7 +61,7 @@ func runJobs(ctx context.Context, inv *invocation) error {
 	}
 	verbs := map[string]func(*jobsCommand, context.Context, *flag.FlagSet) error{
 		"submit": (*jobsCommand).submit, "get": (*jobsCommand).get, "wait": (*jobsCommand).wait, "result": (*jobsCommand).result,
-		"events": (*jobsCommand).events, "cancel": (*jobsCommand).cancel, "retry": (*jobsCommand).retry,
+		"events": (*jobsCommand).events, "cancel": (*jobsCommand).cancel, "retry": (*jobsCommand).retry, "ls": (*jobsCommand).ls,
 	}
 	verb := verbs[inv.args[0]]
 	if verb == nil {

@@ -18,6 +18,7 @@ import (
 	"headrace/internal/config"
 	"headrace/internal/fault"
 	"headrace/internal/inference"
+	"headrace/internal/joblist"
 	"headrace/internal/provider"
 	"headrace/internal/provider/mlflow"
 	"headrace/internal/telemetry"
@@ -148,6 +149,10 @@ func (p *process) frontEnd(ctx context.Context) ([]stage, *api.Server, *broker.F
 	if err != nil {
 		return nil, nil, nil, err
 	}
+	list, err := joblist.New(cmp.Or(p.cfg.Jobs.ListFile, filepath.Join(p.cfg.Broker.DataDir, "list", "jobs.db")), jobs, p.log)
+	if err != nil {
+		return nil, nil, nil, err
+	}
 	limiter, err := broker.NewLimiter(p.dial, p.log)
 	if err != nil {
 		return nil, nil, nil, err
@@ -161,7 +166,7 @@ func (p *process) frontEnd(ctx context.Context) ([]stage, *api.Server, *broker.F
 		Listen: a.Listen, MaxBody: a.MaxBody, SyncTimeout: a.SyncTimeout, ShutdownGrace: grace,
 		TrustedProxies: a.TrustedProxies, Version: Version(), Jobs: p.jobsConfig(),
 	}, api.Deps{
-		Jobs: jobs, Limiter: limiter, Broker: lane{front}, Budget: bodies, Table: p.cfg.Table, Logger: p.log,
+		Jobs: jobs, List: list, Limiter: limiter, Broker: lane{front}, Budget: bodies, Table: p.cfg.Table, Logger: p.log,
 		Observe: observer{p.metrics}, Metrics: p.metrics.Handler(),
 	})
 	if err != nil {
@@ -171,14 +176,27 @@ func (p *process) frontEnd(ctx context.Context) ([]stage, *api.Server, *broker.F
 		return nil, nil, nil, fmt.Errorf("%w; stop what uses it, or set api.listen", err)
 	}
 	p.reload.apply = append(p.reload.apply, func(next *config.Config) { server.Apply(next.Table) })
-	return []stage{{"front end", front.Run}, {"jobs", jobs.Run}, {"limiter", limiter.Run}, {"api", server.Run}}, server, front, nil
+	return []stage{{"front end", front.Run}, {"jobs", jobs.Run}, {"list", followed(list, jobs)}, {"limiter", limiter.Run}, {"api", server.Run}}, server, front, nil
+}
+
+// followed keeps the list of jobs, fed by what is written of them.
+func followed(list *joblist.List, jobs *broker.Jobs) func(context.Context) error {
+	return func(ctx context.Context) error {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		following := make(chan error, 1)
+		go func() { following <- jobs.Follow(ctx, list) }()
+		err := list.Run(ctx)
+		cancel()
+		return errors.Join(err, <-following)
+	}
 }
 
 func (p *process) jobsConfig() api.JobsConfig {
 	j := p.cfg.Jobs
 	return api.JobsConfig{
 		MaxWait: j.MaxWait, Deadline: j.Deadline, MaxDeadline: j.MaxDeadline, ResultTTL: j.ResultTTL, MaxTTL: j.MaxResultTTL,
-		KeyLife: j.KeyLife, MaxAttempts: j.MaxAttempts, Durability: p.cfg.Broker.Durability,
+		KeyLife: j.KeyLife, MaxAttempts: j.MaxAttempts, MaxWaiting: j.MaxWaiting, Durability: p.cfg.Broker.Durability,
 	}
 }
 

@@ -57,7 +57,8 @@ type Broker struct {
 // Jobs is the table [jobs].
 type Jobs struct {
 	MaxRetained  int
-	MaxWaiting   int // of one route
+	MaxWaiting   int    // of one route
+	ListFile     string // "" = in broker.data_dir
 	ResultTTL    time.Duration
 	MaxResultTTL time.Duration
 	Deadline     time.Duration

@@ -178,6 +178,7 @@ func readJobs(t *table) Jobs {
 	j := Jobs{
 		MaxRetained:  t.count("max_retained", 1_000_000, 1),
 		MaxWaiting:   t.count("max_waiting", 1_000_000, 1),
+		ListFile:     t.text("list_file", ""),
 		ResultTTL:    t.durationUpTo("result_ttl", day, year),
 		MaxResultTTL: t.durationUpTo("max_result_ttl", 7*day, year),
 		Deadline:     t.durationUpTo("deadline", day, year),

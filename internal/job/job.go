@@ -20,11 +20,15 @@ import (
 // ID names a job: "job_" and 26 characters that sort by the time of making.
 type ID string
 
-const idPrefix = "job_"
+const (
+	idPrefix  = "job_"
+	digits    = "0123456789abcdefghjkmnpqrstvwxyz"
+	ownDigits = 26 // of an id, for its 128 bits
+)
 
 // encoding is Crockford's, in lower case: its digits sort as their values do.
 func encoding() *base32.Encoding {
-	return base32.NewEncoding("0123456789abcdefghjkmnpqrstvwxyz").WithPadding(base32.NoPadding)
+	return base32.NewEncoding(digits).WithPadding(base32.NoPadding)
 }
 
 // NewID makes an id: 48 bits of milliseconds and 80 random ones.

@@ -33,11 +33,11 @@ type Server struct {
 	requests []Request
 	// forgetful: requests are answered and not kept.
 	forgetful bool
-	probes   int
-	opened   int
-	running  int
-	most     int
-	aborted  int
+	probes    int
+	opened    int
+	running   int
+	most      int
+	aborted   int
 }
 
 // Request is one that the server received.

@@ -1,0 +1,107 @@
+package api
+
+import (
+	"context"
+	"math"
+	"net/http"
+	"time"
+
+	"headrace/internal/job"
+)
+
+// queueView is what waits of one route's jobs.
+type queueView struct {
+	Name    string                      `json:"name"`
+	Object  string                      `json:"object"`
+	Paused  bool                        `json:"paused"`
+	Waiting map[job.Priority]int        `json:"waiting"`
+	Oldest  map[job.Priority]*time.Time `json:"oldest_queued_at"`
+	Rate    map[job.Priority]float64    `json:"started_per_second"`
+	Limit   int                         `json:"max_waiting"`
+	Workers int                         `json:"workers"`
+	Slots   int                         `json:"slots"`
+}
+
+func (s *Server) viewQueue(name string) queueView {
+	state := s.broker.State(name)
+	v := queueView{
+		Name: name, Object: "queue", Paused: s.jobs.Paused(name), Waiting: make(map[job.Priority]int),
+		Oldest: make(map[job.Priority]*time.Time), Rate: make(map[job.Priority]float64),
+		Limit: s.cfg.Jobs.MaxWaiting, Workers: state.Workers, Slots: state.Slots,
+	}
+	for priority, lane := range s.jobs.Queue(name) {
+		v.Waiting[priority], v.Rate[priority] = lane.Waiting, math.Round(lane.Rate*100)/100
+		v.Oldest[priority] = nil
+		if !lane.Oldest.IsZero() {
+			v.Oldest[priority] = new(lane.Oldest.UTC())
+		}
+	}
+	return v
+}
+
+// listQueues answers GET /v1/queues.
+func (s *Server) listQueues(w *replyWriter, _ *http.Request, _ string) error {
+	views := []queueView{}
+	for route := range s.table.Load().All() {
+		views = append(views, s.viewQueue(route.Name))
+	}
+	writeJSON(w, http.StatusOK, "application/json", struct {
+		Object string      `json:"object"`
+		Data   []queueView `json:"data"`
+	}{"list", views})
+	return nil
+}
+
+// getQueue answers GET /v1/queues/{route}.
+func (s *Server) getQueue(w *replyWriter, _ *http.Request, name string) error {
+	if s.table.Load().Route(name) == nil {
+		return noRoute(headraceVoice, name)
+	}
+	writeJSON(w, http.StatusOK, "application/json", s.viewQueue(name))
+	return nil
+}
+
+// pauseQueue answers POST /v1/queues/{route}/pause.
+func (s *Server) pauseQueue(w *replyWriter, r *http.Request, name string) error {
+	return s.setPaused(w, r, name, true)
+}
+
+// resumeQueue answers POST /v1/queues/{route}/resume.
+func (s *Server) resumeQueue(w *replyWriter, r *http.Request, name string) error {
+	return s.setPaused(w, r, name, false)
+}
+
+func (s *Server) setPaused(w *replyWriter, r *http.Request, name string, paused bool) error {
+	if s.table.Load().Route(name) == nil {
+		return noRoute(headraceVoice, name)
+	}
+	if err := s.jobs.Pause(r.Context(), name, paused); err != nil {
+		return err
+	}
+	s.log.InfoContext(r.Context(), "a queue was paused or resumed", "route", name, "paused", paused, "request_id", w.id)
+	return s.getQueue(w, r, name)
+}
+
+// standing is where a queued job stands in its queue.
+type standing struct {
+	Name     string     `json:"name"`
+	Position int        `json:"position_estimate"`
+	StartsAt *time.Time `json:"estimated_start_at"`
+	Basis    *string    `json:"estimate_basis"`
+}
+
+// standingOf is nil for a job that is not queued, and while nothing is known.
+func (s *Server) standingOf(ctx context.Context, rec *job.Record) *standing {
+	if rec.State != job.Queued {
+		return nil
+	}
+	place, ok := s.jobs.Place(ctx, rec)
+	if !ok {
+		return nil
+	}
+	v := &standing{Name: rec.Route + "/" + string(rec.Priority), Position: place.Ahead}
+	if place.Wait > 0 && !s.jobs.Paused(rec.Route) {
+		v.StartsAt, v.Basis = new(time.Now().Add(place.Wait).UTC().Truncate(time.Millisecond)), new("start_rate_60s")
+	}
+	return v
+}

@@ -1,0 +1,202 @@
+package broker
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"headrace/internal/job"
+)
+
+const (
+	// depthEvery is how often the work queues are measured.
+	depthEvery = time.Second
+	// depthLanes is how many of them at a time; others have their turn the next time.
+	depthLanes = 64
+	// rateOver is the time over which the rate of starts is taken.
+	rateOver = time.Minute
+)
+
+// laneDepth is what was measured of a work queue that jobs wait in.
+type laneDepth struct {
+	oldest    time.Time // when the job that is next was queued; zero when none waits
+	delivered uint64    // number in the stream up to which jobs were given to workers
+	starts    []starts  // the latest rateOver, oldest first
+	at        time.Time
+}
+
+// starts is how many jobs workers have been given in all.
+type starts struct {
+	at time.Time
+	n  uint64
+}
+
+// rate is how many jobs a second workers were given.
+func (d *laneDepth) rate() float64 {
+	if len(d.starts) < 2 {
+		return 0
+	}
+	first, last := d.starts[0], d.starts[len(d.starts)-1]
+	if last.n <= first.n || !last.at.After(first.at) {
+		return 0 // none, or a consumer that was made anew
+	}
+	return float64(last.n-first.n) / last.at.Sub(first.at).Seconds()
+}
+
+// note adds a measurement.
+func (d *laneDepth) note(now time.Time, delivered, started uint64, oldest time.Time) {
+	if n := len(d.starts); n > 0 && d.starts[n-1].n > started {
+		d.starts = nil
+	}
+	d.starts = append(d.starts, starts{now, started})
+	for len(d.starts) > 2 && now.Sub(d.starts[0].at) > rateOver {
+		d.starts = d.starts[1:]
+	}
+	d.at, d.delivered, d.oldest = now, delivered, oldest
+}
+
+// measure looks at the work queues until ctx ends.
+func (s *Sweeper) measure(ctx context.Context) {
+	tick := time.NewTicker(depthEvery)
+	defer tick.Stop()
+	for turn := 0; ; turn++ {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		lanes := s.lanesToMeasure(turn)
+		for _, subject := range lanes {
+			if err := s.measureLane(ctx, subject); err != nil && ctx.Err() == nil {
+				s.log.Debug("measuring a queue", "subject", subject, "error", err)
+			}
+		}
+	}
+}
+
+// lanesToMeasure gives the lanes that jobs wait in, and forgets what is known of others for a while.
+func (s *Sweeper) lanesToMeasure(turn int) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for subject, depth := range s.depths {
+		if s.waiting[subject] == 0 && time.Since(depth.at) > rateOver {
+			delete(s.depths, subject)
+		}
+	}
+	lanes := make([]string, 0, len(s.waiting))
+	for subject := range s.waiting {
+		lanes = append(lanes, subject)
+	}
+	slices.Sort(lanes)
+	if len(lanes) > depthLanes {
+		from := turn * depthLanes % len(lanes)
+		lanes = append(lanes[from:], lanes[:from]...)[:depthLanes]
+	}
+	return lanes
+}
+
+func (s *Sweeper) measureLane(ctx context.Context, subject string) error {
+	at, ok := parseLane(subject)
+	if !ok {
+		return fmt.Errorf("%q is not a queue's subject", subject)
+	}
+	ctx, cancel := context.WithTimeout(ctx, storePatience)
+	defer cancel()
+	l := jobLane(at.provider, at.Route, at.Priority)
+	stream, err := s.store.stream(ctx, l.stream)
+	if err != nil {
+		return err
+	}
+	var delivered, started uint64
+	consumer, err := stream.Consumer(ctx, l.consumer)
+	switch {
+	case errors.Is(err, jetstream.ErrConsumerNotFound): // no worker has asked yet
+	case err != nil:
+		s.store.forget(l.stream)
+		return err
+	default:
+		info := consumer.CachedInfo()
+		delivered, started = info.Delivered.Stream, info.Delivered.Consumer
+	}
+	var oldest time.Time
+	next, err := stream.GetMsg(ctx, delivered+1, jetstream.WithGetMsgSubject(l.subject))
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound): // all are with workers, or wait for their time
+	case err != nil:
+		return err
+	default:
+		oldest = next.Time
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	depth := s.depths[subject]
+	if depth == nil {
+		depth = &laneDepth{}
+		s.depths[subject] = depth
+	}
+	depth.note(time.Now(), delivered, started, oldest)
+	return nil
+}
+
+// namedLane is a lane's subject, read.
+type namedLane struct {
+	JobLane
+
+	provider string
+}
+
+// parseLane reads job.<provider>.<route>.<priority>.<shard>.
+func parseLane(subject string) (namedLane, bool) {
+	parts := strings.Split(subject, ".")
+	if len(parts) != 5 {
+		return namedLane{}, false
+	}
+	return namedLane{JobLane{untoken(parts[2]), job.Priority(parts[3])}, untoken(parts[1])}, true
+}
+
+// Oldest is when the job that is next was queued, by route and priority.
+func (s *Sweeper) Oldest() map[JobLane]time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	oldest := make(map[JobLane]time.Time, len(s.depths))
+	for subject, depth := range s.depths {
+		if lane, ok := parseLane(subject); ok && !depth.oldest.IsZero() && s.waiting[subject] > 0 {
+			oldest[lane.JobLane] = depth.oldest
+		}
+	}
+	return oldest
+}
+
+// Place tells where a queued job stands. It costs one read. ok is false when nothing is known.
+func (j *Jobs) Place(ctx context.Context, r *job.Record) (p job.Place, ok bool) {
+	if r.State != job.Queued || j.Ready() != nil {
+		return p, false
+	}
+	lane, known := j.queues.lane(r.Route, r.Priority)
+	if !known || !lane.Measured {
+		return p, false
+	}
+	ctx, cancel := context.WithTimeout(ctx, storePatience)
+	defer cancel()
+	stream, err := j.store.stream(ctx, queueStream+strconv.Itoa(shardOf(r.Route)))
+	if err != nil {
+		return p, false
+	}
+	msg, err := stream.GetLastMsgForSubject(ctx, queueSubject(r))
+	if err != nil || msg.Sequence <= lane.Delivered {
+		return p, false // a worker is about to have it
+	}
+	// The stream's numbers are shared with other routes and priorities, so their difference is too many at times.
+	p.Ahead = int(min(msg.Sequence-lane.Delivered, uint64(cmp.Or(lane.Waiting, 1))))
+	if lane.Rate > 0 {
+		p.Wait = time.Duration(float64(p.Ahead) / lane.Rate * float64(time.Second))
+	}
+	return p, true
+}
