@@ -1,0 +1,306 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"headrace/internal/fault"
+	"headrace/internal/job"
+)
+
+const (
+	// maxPage is how many jobs one page lists at most, and listHands how many of their records are read at a time.
+	maxPage   = 200
+	listHands = 16
+	// defaultPage is how many it lists when the caller does not say.
+	defaultPage = 20
+	// maxRedrive is how many dead jobs one request runs again.
+	maxRedrive = 1000
+	// metadataParam is the prefix of parameters that name a key of the metadata.
+	metadataParam = "metadata."
+)
+
+// JobList finds jobs. Errors are *fault.Error.
+type JobList interface {
+	// Page gives the ids of jobs, the newest first, and whether there are more. What was written before is found.
+	Page(ctx context.Context, f job.Filter) (ids []job.ID, more bool, err error)
+}
+
+// listOperations are the paths that list jobs.
+func (s *Server) listOperations() []operation {
+	return []operation{
+		{method: "GET", path: "/v1/jobs", handle: s.listJobs, params: listParams(), summary: "List jobs, the newest first."},
+		{method: "GET", path: "/v1/dead", handle: s.listDead, params: listParams("status", "dead"), summary: "List failed jobs."},
+		{
+			method: "POST", path: "/v1/dead/redrive", handle: s.redriveMany, params: listParams("status", "dead", "after", "before"),
+			summary: "Run failed jobs again: the newest up to limit that match.",
+		},
+		{method: "POST", path: "/v1/dead/{name}/redrive", handle: s.redriveJob, summary: "Run a failed job again."},
+	}
+}
+
+// listParams names the parameters of a list.
+func listParams(without ...string) []string {
+	return slices.DeleteFunc([]string{
+		"status", "route", "provider", "priority", "tag", metadataParam + "KEY", "error_code", "dead", "created_after",
+		"created_before", "finished_after", "finished_before", "limit", "after", "before",
+	}, func(name string) bool { return slices.Contains(without, name) })
+}
+
+// readFilter reads the query of a list. Every error names its parameter.
+func readFilter(query url.Values, known []string) (f job.Filter, err error) {
+	f.Limit = defaultPage
+	for name, values := range query {
+		if !slices.Contains(known, name) && !strings.HasPrefix(name, metadataParam) {
+			return f, badParam(name, "there is no parameter %q; there are %s", shortened(replaceInvalid(name)), strings.Join(known, ", "))
+		}
+		if len(values) > 1 && name != "status" && name != "tag" {
+			return f, badParam(name, "%s is given %d times; give it once", shortened(replaceInvalid(name)), len(values))
+		}
+		if err := setFilter(&f, name, values); err != nil {
+			return f, err
+		}
+	}
+	if f.After != "" && f.Before != "" {
+		return f, badParam("before", "after and before exclude each other")
+	}
+	return f, nil
+}
+
+func badParam(name, format string, args ...any) error {
+	f := fault.New(fault.Invalid, format, args...)
+	f.Param = name
+	return f
+}
+
+// setFilter reads one parameter.
+func setFilter(f *job.Filter, name string, values []string) (err error) {
+	value := values[0]
+	if key, found := strings.CutPrefix(name, metadataParam); found {
+		if f.Metadata == nil {
+			f.Metadata = make(map[string]string)
+		}
+		f.Metadata[key] = value
+		return nil
+	}
+	switch name {
+	case "status":
+		f.States, err = readStates(values)
+	case "dead":
+		if value != "true" {
+			return badParam(name, "dead can only be true: it is short for status=failed")
+		}
+		f.States = []job.State{job.Failed}
+	case "route":
+		f.Route = value
+	case "provider":
+		f.Provider = value
+	case "priority":
+		f.Priority = job.Priority(value)
+		if !slices.Contains(job.Priorities(), f.Priority) {
+			return badParam(name, "priority must be interactive, standard or batch")
+		}
+	case "tag":
+		f.Tags = values
+	case "error_code":
+		f.ErrorCode = value
+	case "created_after":
+		f.CreatedAfter, err = readTime(name, value)
+	case "created_before":
+		f.CreatedBefore, err = readTime(name, value)
+	case "finished_after":
+		f.FinishedAfter, err = readTime(name, value)
+	case "finished_before":
+		f.FinishedBefore, err = readTime(name, value)
+	case "limit":
+		if f.Limit, err = strconv.Atoi(value); err != nil || f.Limit < 1 {
+			return badParam(name, "limit must be a number from 1 on")
+		}
+	case "after":
+		f.After, err = readCursor(name, value)
+	case "before":
+		f.Before, err = readCursor(name, value)
+	}
+	return err
+}
+
+// readStates reads a repeated parameter, each with one state or several with commas.
+func readStates(values []string) (states []job.State, err error) {
+	known := []job.State{
+		job.Scheduled, job.Queued, job.Running, job.Retrying, job.Cancelling, job.Succeeded, job.Failed, job.Cancelled, job.Expired,
+	}
+	for _, value := range values {
+		for text := range strings.SplitSeq(value, ",") {
+			state := job.State(strings.TrimSpace(text))
+			if !slices.Contains(known, state) {
+				return nil, badParam("status", "there is no status %q; there are %v", shortened(replaceInvalid(text)), known)
+			}
+			states = append(states, state)
+		}
+	}
+	return states, nil
+}
+
+// readTime reads an RFC 3339 time or seconds since 1970.
+func readTime(name, value string) (time.Time, error) {
+	if t, err := time.Parse(time.RFC3339, value); err == nil {
+		return t, nil
+	}
+	seconds, err := strconv.ParseFloat(value, 64)
+	if err != nil || !(seconds > 0 && seconds < 1e11) {
+		return time.Time{}, badParam(name, "%s must be a time as in 2026-01-31T12:00:00Z, or seconds since 1970", name)
+	}
+	return time.UnixMilli(int64(seconds * 1000)), nil
+}
+
+func readCursor(name, value string) (job.ID, error) {
+	id, ok := job.ParseID(value)
+	if !ok {
+		return "", badParam(name, "%s must be the id of a job: last_id or first_id of the page before", name)
+	}
+	return id, nil
+}
+
+// jobPage is a page of a list.
+type jobPage struct {
+	Object  string    `json:"object"`
+	Data    []jobView `json:"data"`
+	FirstID *job.ID   `json:"first_id"`
+	LastID  *job.ID   `json:"last_id"`
+	HasMore bool      `json:"has_more"`
+}
+
+// listJobs answers GET /v1/jobs.
+func (s *Server) listJobs(w *replyWriter, r *http.Request, _ string) error {
+	f, err := readFilter(r.URL.Query(), listParams())
+	if err != nil {
+		return err
+	}
+	return s.writePage(w, r, f)
+}
+
+// listDead answers GET /v1/dead.
+func (s *Server) listDead(w *replyWriter, r *http.Request, _ string) error {
+	f, err := readFilter(r.URL.Query(), listParams("status", "dead"))
+	if err != nil {
+		return err
+	}
+	f.States = []job.State{job.Failed}
+	return s.writePage(w, r, f)
+}
+
+func (s *Server) writePage(w *replyWriter, r *http.Request, f job.Filter) error {
+	if f.Limit > maxPage {
+		return badParam("limit", "limit must be at most %d; go on with after=last_id", maxPage)
+	}
+	ids, more, err := s.finder.Page(r.Context(), f)
+	if err != nil {
+		return err
+	}
+	records, err := s.records(r.Context(), ids)
+	if err != nil {
+		return err
+	}
+	page := jobPage{Object: "list", Data: []jobView{}, HasMore: more}
+	for _, rec := range records {
+		// What has changed since it was listed, and does not fit any more, is left out.
+		if rec != nil && !rec.Gone(time.Now()) && (len(f.States) == 0 || slices.Contains(f.States, rec.State)) {
+			page.Data = append(page.Data, s.viewJob(rec))
+		}
+	}
+	if len(ids) > 0 { // also of those left out, so that the next page begins behind them
+		page.FirstID, page.LastID = &ids[0], &ids[len(ids)-1]
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	writeJSON(w, http.StatusOK, "application/json", page)
+	return nil
+}
+
+// records reads records, several at a time; nil for those that are gone.
+func (s *Server) records(ctx context.Context, ids []job.ID) ([]*job.Record, error) {
+	records, errs := make([]*job.Record, len(ids)), make([]error, len(ids))
+	next := make(chan int)
+	var hands sync.WaitGroup
+	for range min(listHands, len(ids)) {
+		hands.Go(func() {
+			for i := range next {
+				records[i], errs[i] = s.jobs.Get(ctx, ids[i])
+			}
+		})
+	}
+	for i := range ids {
+		next <- i
+	}
+	close(next)
+	hands.Wait()
+	for i, err := range errs {
+		if err != nil && fault.CodeOf(err) != fault.NotFound {
+			return nil, err
+		}
+		if err != nil {
+			records[i] = nil
+		}
+	}
+	return records, nil
+}
+
+// redriveJob answers POST /v1/dead/{id}/redrive.
+func (s *Server) redriveJob(w *replyWriter, r *http.Request, name string) error {
+	rec, err := s.known(r.Context(), name)
+	if err != nil {
+		return err
+	}
+	if rec.State != job.Failed {
+		return fault.New(fault.Conflict, "job %s is %s; only failed jobs are redriven", rec.ID, rec.State)
+	}
+	return s.retryJob(w, r, name)
+}
+
+// redriven says what became of a dead job that was to run again.
+type redriven struct {
+	ID     job.ID `json:"id"`
+	Status int    `json:"status"`
+	Error  any    `json:"error,omitempty"`
+}
+
+// redriveMany answers POST /v1/dead/redrive.
+func (s *Server) redriveMany(w *replyWriter, r *http.Request, _ string) error {
+	query := r.URL.Query()
+	f, err := readFilter(query, listParams("status", "dead", "after", "before"))
+	if err != nil {
+		return err
+	}
+	if !query.Has("limit") {
+		f.Limit = maxRedrive
+	}
+	if f.Limit > maxRedrive {
+		return badParam("limit", "limit must be at most %d; what is redriven fails no more, so call again for the rest", maxRedrive)
+	}
+	f.States = []job.State{job.Failed}
+	ids, more, err := s.finder.Page(r.Context(), f)
+	if err != nil {
+		return err
+	}
+	done := make([]redriven, 0, len(ids))
+	for _, id := range ids {
+		if _, err := s.jobs.Retry(r.Context(), id); err != nil {
+			e := fault.From(err)
+			m := meaningOf(e)
+			done = append(done, redriven{ID: id, Status: m.status, Error: headraceBody(e, m, e.Message, w.id)})
+			continue
+		}
+		done = append(done, redriven{ID: id, Status: http.StatusAccepted})
+	}
+	writeJSON(w, http.StatusAccepted, "application/json", struct {
+		Object  string     `json:"object"`
+		Data    []redriven `json:"data"`
+		HasMore bool       `json:"has_more"`
+	}{"list", done, more})
+	return nil
+}

@@ -1,0 +1,265 @@
+// Package joblist lists jobs: it keeps what their records say in an SQL file that can be searched. The file is a
+// projection; it may be removed at any time and is then filled again from the records, which are the truth.
+package joblist
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	_ "modernc.org/sqlite" // the driver "sqlite"
+
+	"headrace/internal/fault"
+	"headrace/internal/job"
+)
+
+const (
+	// writeEvery is how often what was noted is written: a job that ends within that time is written once.
+	writeEvery = 250 * time.Millisecond
+	// maxPending is how many entries are held before they are written.
+	maxPending = 4096
+	// cleanEvery is how often jobs are dropped of which nothing can be read any more.
+	cleanEvery = time.Minute
+	// catchUp bounds how long a list waits for what was written before it was asked for.
+	catchUp = time.Second
+	// searchPatience bounds one search.
+	searchPatience = 10 * time.Second
+)
+
+// Source tells what is written of jobs.
+type Source interface {
+	// Written is the number of the last record written, by shard.
+	Written(ctx context.Context) (map[string]uint64, error)
+}
+
+// List is the projection. New makes it, Run keeps it, and whoever follows the records feeds it.
+type List struct {
+	path   string
+	log    *slog.Logger
+	source Source
+	ready  chan struct{}
+
+	writing sync.Mutex // one writer at a time; also guards db against being replaced
+	db      *sql.DB
+
+	mu      sync.Mutex
+	pending map[job.ID]job.Entry
+	seen    map[string]uint64 // by shard
+	missing map[string]uint64 // by shard: a number that was waited for and does not come
+	streams map[string]string
+	news    chan struct{} // closed and made anew when something was seen
+}
+
+// New makes a list in the file at path, whose folder is made. The file belongs to the list.
+func New(path string, source Source, log *slog.Logger) (*List, error) {
+	if path == "" {
+		return nil, errors.New("joblist: the file has no name")
+	}
+	return &List{
+		path: path, log: log, source: source, ready: make(chan struct{}), pending: make(map[job.ID]job.Entry),
+		seen: make(map[string]uint64), missing: make(map[string]uint64), streams: make(map[string]string), news: make(chan struct{}),
+	}, nil
+}
+
+// Run opens the file and writes to it until ctx ends. A file that cannot be used is made anew; one that cannot be
+// made at all is replaced by memory, with a warning.
+func (l *List) Run(ctx context.Context) error {
+	db, err := open(ctx, l.path)
+	if err != nil {
+		l.log.Warn("the list of jobs cannot be kept in its file; it is kept in memory", "file", l.path, "error", err)
+		if db, err = openMemory(ctx); err != nil {
+			return fmt.Errorf("joblist: %w", err)
+		}
+	}
+	l.db = db
+	close(l.ready)
+	write, clean := time.NewTicker(writeEvery), time.NewTicker(cleanEvery)
+	defer write.Stop()
+	defer clean.Stop()
+	for {
+		var err error
+		select {
+		case <-ctx.Done():
+			err := l.write(context.WithoutCancel(ctx))
+			return errors.Join(err, db.Close())
+		case <-write.C:
+			err = l.write(ctx)
+		case <-clean.C:
+			err = l.clean(ctx)
+		}
+		if err != nil && ctx.Err() == nil {
+			l.log.Warn("the list of jobs could not be written; what is missing is written the next time", "error", err)
+		}
+	}
+}
+
+func open(ctx context.Context, path string) (*sql.DB, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
+		return nil, err
+	}
+	db, err := prepare(ctx, path)
+	if err == nil {
+		return db, nil
+	}
+	for _, name := range []string{path, path + "-wal", path + "-shm"} {
+		if gone := os.Remove(name); gone != nil && !errors.Is(gone, os.ErrNotExist) {
+			return nil, errors.Join(err, gone)
+		}
+	}
+	return prepare(ctx, path)
+}
+
+// prepare opens a file and makes its tables. What another version has made is dropped.
+func prepare(ctx context.Context, path string) (*sql.DB, error) {
+	// A lost last second is followed again, so nothing has to be synced.
+	db, err := sql.Open("sqlite", "file:"+filepath.ToSlash(path)+
+		"?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)&_pragma=cache_size(-8000)")
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(4)
+	return db, setUp(ctx, db)
+}
+
+func openMemory(ctx context.Context) (*sql.DB, error) {
+	db, err := sql.Open("sqlite", ":memory:")
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(1) // each connection would have a memory of its own
+	return db, setUp(ctx, db)
+}
+
+func setUp(ctx context.Context, db *sql.DB) error {
+	var version int
+	err := db.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version)
+	if err == nil && version != schemaVersion {
+		_, err = db.ExecContext(ctx, schema)
+	}
+	if err != nil {
+		return errors.Join(err, db.Close())
+	}
+	return nil
+}
+
+// From is where to go on in a shard. It implements what follows the records.
+func (l *List) From(ctx context.Context, shard, stream string) (uint64, error) {
+	select {
+	case <-l.ready:
+	case <-ctx.Done():
+		return 0, context.Cause(ctx)
+	}
+	if err := l.write(ctx); err != nil {
+		return 0, err
+	}
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	var known string
+	var seen uint64
+	err := l.db.QueryRowContext(ctx, "SELECT stream, seen FROM shards WHERE shard = ?", shard).Scan(&known, &seen)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return 0, fmt.Errorf("joblist: %w", err)
+	}
+	if known != stream {
+		if err := forget(ctx, l.db, shard); err != nil {
+			return 0, err
+		}
+		seen = 0
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.streams[shard], l.seen[shard] = stream, seen
+	if seen == 0 {
+		return 0, nil
+	}
+	return seen + 1, nil
+}
+
+// Note takes an entry; it is written within a moment, or when somebody lists. When many are held it writes them
+// first, so that whoever tells of jobs waits for the file.
+func (l *List) Note(ctx context.Context, e job.Entry) error {
+	if l.hold(e) < maxPending {
+		return nil
+	}
+	return l.write(ctx)
+}
+
+// hold keeps an entry, unless there is a newer one of the same job, and says how many are kept.
+func (l *List) hold(e job.Entry) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if was, ok := l.pending[e.ID]; !ok || was.Revision <= e.Revision {
+		l.pending[e.ID] = e
+	}
+	return len(l.pending)
+}
+
+// Seen says that a shard was followed up to a number.
+func (l *List) Seen(shard string, revision uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if revision > l.seen[shard] {
+		l.seen[shard] = revision
+		close(l.news)
+		l.news = make(chan struct{})
+	}
+}
+
+// Page lists jobs, the newest first, and whether there are more in the direction that was asked for. It knows of
+// everything that was written before it was called. Every error is a *fault.Error.
+func (l *List) Page(ctx context.Context, f job.Filter) (ids []job.ID, more bool, err error) {
+	select {
+	case <-l.ready:
+	default:
+		return nil, false, fault.New(fault.NoWorkers, "the list of jobs is not ready yet; try again")
+	}
+	ctx, cancel := context.WithTimeout(ctx, searchPatience)
+	defer cancel()
+	if err := l.current(ctx); err != nil {
+		return nil, false, err
+	}
+	if err := l.write(ctx); err != nil {
+		return nil, false, fault.Wrap(fault.Internal, err, "internal error")
+	}
+	return search(ctx, l.db, f)
+}
+
+// current waits until what was written before has been noted.
+func (l *List) current(ctx context.Context) error {
+	written, err := l.source.Written(ctx)
+	if err != nil {
+		return err
+	}
+	timer := time.NewTimer(catchUp)
+	defer timer.Stop()
+	for {
+		l.mu.Lock()
+		behind := false
+		for shard, revision := range written {
+			behind = behind || l.seen[shard] < revision && l.missing[shard] < revision
+		}
+		news := l.news
+		l.mu.Unlock()
+		if !behind {
+			return nil
+		}
+		select {
+		case <-news:
+		case <-ctx.Done():
+			return fault.New(fault.Deadline, "the list of jobs was not ready in time")
+		case <-timer.C:
+			// What was written last has expired, or a new file is still being filled: then the list is shorter.
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			maps.Copy(l.missing, written)
+			return nil
+		}
+	}
+}
