@@ -26,11 +26,15 @@ run: build ## Headrace alone, with gateway.toml
 	$(BIN)/headrace up
 
 .PHONY: test
-test: tidy lint unit fuzz cross e2e ## everything; what CI runs
+test: tidy lint unit rules fuzz cross e2e ## everything; what CI runs
 
 .PHONY: unit
 unit: ## unit and integration tests with the race detector
 	go test -race -shuffle=on $$(go list ./... | grep -v /e2e)
+
+.PHONY: rules
+rules: ## the sample configuration for Prometheus, read by Prometheus' own code
+	cd docs/rules && go vet ./... && go test ./...
 
 .PHONY: tidy
 tidy: # go.mod names just what is used

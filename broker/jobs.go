@@ -38,6 +38,8 @@ type Jobs struct {
 
 	maxWaiting int // jobs of one route; 0 = no limit of its own
 	queues     queues
+	timer      StoreTimer
+	accepted   jobCounts
 
 	mu      sync.Mutex
 	waiters map[job.ID]map[chan struct{}]struct{}
@@ -58,7 +60,7 @@ func (j *Jobs) Run(ctx context.Context) error {
 		return stopped(ctx, err)
 	}
 	defer l.nc.Close()
-	j.store = newJobStore(l)
+	j.store = newJobStore(l, j.timer)
 	j.room = newRoom(j.store)
 	sub, err := l.nc.Subscribe(prefixEvent+"*.*", j.note)
 	if err != nil {
@@ -157,6 +159,7 @@ func (j *Jobs) Accept(ctx context.Context, r *job.Record, body []byte, req *infe
 			return nil, false, j.withdraw(ctx, r, err)
 		}
 	}
+	j.accepted.add(r.Route, string(r.Priority))
 	return r, true, nil
 }
 

@@ -92,14 +92,15 @@ func queueSubject(r *job.Record) string {
 
 // jobStore reads and writes what is stored of jobs. It decides nothing.
 type jobStore struct {
-	link *link
+	link  *link
+	timer StoreTimer // nil: nobody wants to know
 
 	mu      sync.Mutex
 	streams map[string]jetstream.Stream
 }
 
-func newJobStore(l *link) *jobStore {
-	return &jobStore{link: l, streams: make(map[string]jetstream.Stream)}
+func newJobStore(l *link, timer StoreTimer) *jobStore {
+	return &jobStore{link: l, timer: timer, streams: make(map[string]jetstream.Stream)}
 }
 
 // stream gives a handle; the stream is made when it is used for the first time.
@@ -143,6 +144,7 @@ func (s *jobStore) publish(ctx context.Context, stream string, msg *nats.Msg, op
 }
 
 func (s *jobStore) get(ctx context.Context, id job.ID) (*job.Record, error) {
+	defer s.timed(storeRead)()
 	ctx, cancel := context.WithTimeout(ctx, storePatience)
 	defer cancel()
 	stream, err := s.stream(ctx, recordStream+jobShard(string(id)))
@@ -171,6 +173,7 @@ func readRecord(data []byte, revision uint64) (*job.Record, error) {
 // put writes a record on the condition that it is still at the revision it was read at; 0 = that there is none.
 // It sets the new revision. errConflict: somebody else was first.
 func (s *jobStore) put(ctx context.Context, r *job.Record, now time.Time) error {
+	defer s.timed(storeWrite)()
 	data, err := json.Marshal(r)
 	if err != nil {
 		return fmt.Errorf("writing job %s: %w", r.ID, err)
@@ -239,6 +242,7 @@ func (s *jobStore) change(ctx context.Context, id job.ID, move func(*job.Record,
 
 // enqueue puts a job that is queued into its work queue. It is there once, however often this is called.
 func (s *jobStore) enqueue(ctx context.Context, r *job.Record) error {
+	defer s.timed(storeEnqueue)()
 	ctx, cancel := context.WithTimeout(ctx, storePatience)
 	defer cancel()
 	msg := nats.NewMsg(queueSubject(r))
@@ -297,6 +301,7 @@ func (s *jobStore) putBody(ctx context.Context, id job.ID, prefix, series string
 		b.Inline = data
 		return b, nil
 	}
+	defer s.timed(storeBody)()
 	for rest := data; len(rest) > 0; b.Parts++ {
 		msg := nats.NewMsg(partSubject(prefix, series, b.Parts))
 		msg.Data = rest[:min(len(rest), partSize)]
@@ -320,6 +325,7 @@ func (s *jobStore) body(ctx context.Context, id job.ID, prefix string, b *job.Bo
 	}
 	data := b.Inline
 	if b.Parts > 0 {
+		defer s.timed(storeBody)()
 		stream, err := s.stream(ctx, dataStream+jobShard(string(id)))
 		if err != nil {
 			return nil, err

@@ -41,12 +41,17 @@ type jobRun struct {
 // workers that hold a copy of the message, one is first.
 func (d *Delivery) claimJob(ctx context.Context) (context.Context, *Claim, error) {
 	w := d.worker
+	taken := false // from a worker that was lost
 	r, err := w.jobs.change(ctx, d.job, func(r *job.Record, now time.Time) (bool, error) {
+		taken = r.State == job.Running
 		if r.State.Terminal() {
 			return true, nil
 		}
 		return false, r.Start(w.id, now)
 	})
+	if err == nil && taken {
+		w.interruptions.add(r.Route, "")
+	}
 	switch {
 	case errors.Is(err, ErrNoJob), errors.Is(err, job.ErrMove), err == nil && r.State != job.Running:
 		d.settle(ack) // it has ended, or the sweeper queues it again when its time comes
@@ -137,10 +142,12 @@ func (w *WorkerEnd) beat(ctx context.Context, c *Claim) {
 		case err != nil:
 			if missed++; missed >= heartbeatsMissed {
 				w.log.Warn("a job's lease is lost: the broker was away for too long", "job", c.job.id, "error", err)
+				w.leasesLost.add(c.Request.Route, "")
 				c.cancel(errLeaseLost)
 			}
 		case !r.Held(w.id, c.job.run, c.job.attempt):
 			w.log.Warn("a job's lease is lost: another worker has it", "job", c.job.id)
+			w.leasesLost.add(c.Request.Route, "")
 			c.cancel(errLeaseLost)
 		case r.State == job.Cancelling:
 			c.cancel(ErrGone)
@@ -166,6 +173,7 @@ func (c *Claim) finishJob(ctx context.Context, move func(*job.Record, time.Time)
 		})
 		switch {
 		case err == nil && held:
+			c.worker.countEnd(r)
 			c.settleJob(r)
 			return r, nil
 		case err == nil, errors.Is(err, ErrNoJob), errors.Is(err, job.ErrMove):

@@ -32,6 +32,9 @@ type WorkerEnd struct {
 	parcels *parcels
 	jobs    *jobStore
 	paused  pauses
+	timer   StoreTimer
+
+	attempts, interruptions, leasesLost jobCounts // of jobs
 
 	pools  func() []PoolReport // nil: nothing is told of model servers
 	others *roster             // the other workers, to know who is left when this one leaves
@@ -90,7 +93,7 @@ func (w *WorkerEnd) Run(ctx context.Context) error {
 		return stopped(ctx, err)
 	}
 	defer bulk.nc.Close()
-	w.link, w.parcels, w.jobs = l, newParcels(w.id, bulk.nc, w.bodies), newJobStore(l)
+	w.link, w.parcels, w.jobs = l, newParcels(w.id, bulk.nc, w.bodies), newJobStore(l, w.timer)
 	if err := w.parcels.open(); err != nil {
 		return err
 	}

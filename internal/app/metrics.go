@@ -1,6 +1,8 @@
 package app
 
 import (
+	"time"
+
 	"headrace/api"
 	"headrace/broker"
 	"headrace/internal/budget"
@@ -102,6 +104,32 @@ func (p *process) measureWorker(pools *worker.Worker, bodies, replies *budget.By
 	)
 }
 
+// counted is a counter of jobs, read where it is kept. The second of labels, where there is one, is what was counted.
+func counted(name, help string, labels []string, read func() map[broker.JobCount]uint64) telemetry.Gauge {
+	return telemetry.Gauge{Name: name, Help: help, Labels: labels, Counter: true, Read: func(put put) {
+		for of, n := range read() {
+			put(float64(n), []string{of.Route, of.What}[:len(labels)]...)
+		}
+	}}
+}
+
+// measureJobs registers what a front end knows of jobs.
+func (p *process) measureJobs(jobs *broker.Jobs) error {
+	jobs.TimeStore(p.metrics.Stored)
+	return p.metrics.Register(counted("headrace_jobs_accepted_total", "Durable jobs that this front end has accepted.", []string{"route", "priority"}, jobs.Accepted))
+}
+
+// measureRuns registers what a worker knows of jobs.
+func (p *process) measureRuns(end *broker.WorkerEnd) error {
+	end.TimeStore(p.metrics.Stored)
+	route := []string{"route"}
+	return p.metrics.Register(
+		counted("headrace_job_attempts_total", "Attempts at durable jobs by how they ended.", []string{"route", "outcome"}, end.JobAttempts),
+		counted("headrace_job_interruptions_total", "Durable jobs that this worker took over from one that was lost.", route, end.JobInterruptions),
+		counted("headrace_job_leases_lost_total", "Leases that this worker lost while it ran a job.", route, end.JobLeasesLost),
+	)
+}
+
 // measureBroker registers what the embedded server and the sweeper know.
 func (p *process) measureBroker(sweeper *broker.Sweeper) error {
 	gauges := []telemetry.Gauge{{
@@ -109,6 +137,13 @@ func (p *process) measureBroker(sweeper *broker.Sweeper) error {
 		Read: func(put put) {
 			for lane, n := range sweeper.Waiting() {
 				put(float64(n), lane.Route, string(lane.Priority))
+			}
+		},
+	}, {
+		Name: "headrace_jobs_oldest_seconds", Help: "For how long the job that is next has waited for a worker.", Labels: []string{"route", "priority"},
+		Read: func(put put) {
+			for lane, since := range sweeper.Oldest() {
+				put(max(time.Since(since).Seconds(), 0), lane.Route, string(lane.Priority))
 			}
 		},
 	}, {

@@ -156,8 +156,10 @@ func TestMetrics(t *testing.T) {
 	}
 	table, _, _ := strings.Cut(string(doc), "## Prometheus")
 	documented := names(regexp.MustCompile("`(headrace_\\w+)`"), table)
+	// Nothing waits now, and nothing was lost.
+	rare := []string{"headrace_jobs_waiting", "headrace_jobs_oldest_seconds", "headrace_job_interruptions_total", "headrace_job_leases_lost_total"}
 	for _, name := range documented {
-		if !slices.Contains(served, name) && name != "headrace_jobs_waiting" { // there is none now
+		if !slices.Contains(served, name) && !slices.Contains(rare, name) {
 			t.Errorf("%s is documented and not served", name)
 		}
 	}
@@ -170,7 +172,7 @@ func TestMetrics(t *testing.T) {
 		t.Errorf("ops_listen answers %d", status)
 	}
 	for _, rule := range names(regexp.MustCompile(`\b(headrace_\w+)`), strings.Join(regexp.MustCompile(`(?m)^ *expr: .*$`).FindAllString(string(doc), -1), "\n")) {
-		if name := strings.TrimSuffix(rule, "_bucket"); !slices.Contains(served, name) {
+		if name := strings.TrimSuffix(rule, "_bucket"); !slices.Contains(served, name) && !slices.Contains(rare, name) {
 			t.Errorf("an alert uses %s, which is not served", name)
 		}
 	}

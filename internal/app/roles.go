@@ -149,6 +149,9 @@ func (p *process) frontEnd(ctx context.Context) ([]stage, *api.Server, *broker.F
 	if err != nil {
 		return nil, nil, nil, err
 	}
+	if err := p.measureJobs(jobs); err != nil {
+		return nil, nil, nil, err
+	}
 	list, err := joblist.New(cmp.Or(p.cfg.Jobs.ListFile, filepath.Join(p.cfg.Broker.DataDir, "list", "jobs.db")), jobs, p.log)
 	if err != nil {
 		return nil, nil, nil, err
@@ -206,6 +209,9 @@ func (p *process) workers(filter worker.Filter) ([]stage, *broker.WorkerEnd, err
 	bodies, replies := budget.New(half), budget.New(half)
 	end, err := broker.NewWorkerEnd(p.dial, bodies, p.log)
 	if err != nil {
+		return nil, nil, err
+	}
+	if err := p.measureRuns(end); err != nil {
 		return nil, nil, err
 	}
 	pools, err := worker.New(worker.Config{Filter: filter, Grace: p.cfg.API.ShutdownGrace}, worker.Deps{

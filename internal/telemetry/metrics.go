@@ -20,7 +20,8 @@ type Metrics struct {
 	took     *prometheus.HistogramVec // by route
 	queued   *prometheus.HistogramVec
 	upstream *prometheus.HistogramVec
-	attempts *prometheus.CounterVec // by route and code
+	attempts *prometheus.CounterVec   // by route and code
+	store    *prometheus.HistogramVec // by operation
 }
 
 // Result is the code of a call that was answered.
@@ -43,12 +44,15 @@ func NewMetrics(version string) *Metrics {
 		attempts: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "headrace_attempts_total", Help: "Calls of this worker to model servers by how they ended.",
 		}, []string{"route", "code"}),
+		store: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "headrace_store_duration_seconds", Help: "Time that the store of durable jobs took.", Buckets: seconds,
+		}, []string{"operation"}),
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "headrace_build_info", Help: "1, with the version as a label.", ConstLabels: prometheus.Labels{"version": version},
 	})
 	build.Set(1)
-	m.registry.MustRegister(m.requests, m.took, m.queued, m.upstream, m.attempts, build,
+	m.registry.MustRegister(m.requests, m.took, m.queued, m.upstream, m.attempts, m.store, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -65,6 +69,11 @@ func (m *Metrics) Answered(route, code string, took, queued, upstream time.Durat
 
 // Attempted counts a call to a model server.
 func (m *Metrics) Attempted(route, code string) { m.attempts.WithLabelValues(route, code).Inc() }
+
+// Stored notes how long the store of durable jobs took.
+func (m *Metrics) Stored(operation string, took time.Duration) {
+	m.store.WithLabelValues(operation).Observe(took.Seconds())
+}
 
 // Gauge is one value that is read when the metrics are.
 type Gauge struct {
