@@ -14,7 +14,7 @@ import (
 	"sync"
 	"time"
 
-	_ "modernc.org/sqlite" // the driver "sqlite"
+	"modernc.org/sqlite"
 
 	"headrace/internal/fault"
 	"headrace/internal/job"
@@ -31,6 +31,8 @@ const (
 	catchUp = time.Second
 	// searchPatience bounds one search.
 	searchPatience = 10 * time.Second
+	// What SQLite says of a file that is spoilt: https://www.sqlite.org/rescode.html.
+	corrupt, notDatabase = 11, 26
 )
 
 // Source tells what is written of jobs.
@@ -73,8 +75,14 @@ func New(path string, source Source, log *slog.Logger) (*List, error) {
 func (l *List) Run(ctx context.Context) error {
 	db, err := open(ctx, l.path)
 	if err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
 		l.log.Warn("the list of jobs cannot be kept in its file; it is kept in memory", "file", l.path, "error", err)
 		if db, err = openMemory(ctx); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
 			return fmt.Errorf("joblist: %w", err)
 		}
 	}
@@ -105,8 +113,9 @@ func open(ctx context.Context, path string) (*sql.DB, error) {
 		return nil, err
 	}
 	db, err := prepare(ctx, path)
-	if err == nil {
-		return db, nil
+	spoilt, ok := errors.AsType[*sqlite.Error](err)
+	if !ok || spoilt.Code() != notDatabase && spoilt.Code() != corrupt {
+		return db, err
 	}
 	for _, name := range []string{path, path + "-wal", path + "-shm"} {
 		if gone := os.Remove(name); gone != nil && !errors.Is(gone, os.ErrNotExist) {
@@ -125,7 +134,7 @@ func prepare(ctx context.Context, path string) (*sql.DB, error) {
 		return nil, err
 	}
 	db.SetMaxOpenConns(4)
-	return db, setUp(ctx, db)
+	return setUp(ctx, db)
 }
 
 func openMemory(ctx context.Context) (*sql.DB, error) {
@@ -134,19 +143,20 @@ func openMemory(ctx context.Context) (*sql.DB, error) {
 		return nil, err
 	}
 	db.SetMaxOpenConns(1) // each connection would have a memory of its own
-	return db, setUp(ctx, db)
+	return setUp(ctx, db)
 }
 
-func setUp(ctx context.Context, db *sql.DB) error {
+// setUp makes the tables; db is closed when that fails.
+func setUp(ctx context.Context, db *sql.DB) (*sql.DB, error) {
 	var version int
 	err := db.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version)
 	if err == nil && version != schemaVersion {
 		_, err = db.ExecContext(ctx, schema)
 	}
 	if err != nil {
-		return errors.Join(err, db.Close())
+		return nil, errors.Join(err, db.Close())
 	}
-	return nil
+	return db, nil
 }
 
 // From is where to go on in a shard. It implements what follows the records.
@@ -217,7 +227,7 @@ func (l *List) Seen(shard string, revision uint64) {
 func (l *List) Page(ctx context.Context, f job.Filter) (ids []job.ID, more bool, err error) {
 	select {
 	case <-l.ready:
-	default:
+	case <-time.After(catchUp):
 		return nil, false, fault.New(fault.NoWorkers, "the list of jobs is not ready yet; try again")
 	}
 	ctx, cancel := context.WithTimeout(ctx, searchPatience)
