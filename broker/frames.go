@@ -191,13 +191,13 @@ func (f *FrontEnd) review(now time.Time) (held map[string][]uint64) {
 	held = make(map[string][]uint64)
 	for _, c := range f.calls.all() {
 		c.mu.Lock()
-		state, worker, claimed, sequence := c.state, c.worker, c.claimedAt, c.sequence
+		state, worker, claimed, sequence, deadline := c.state, c.worker, c.claimedAt, c.sequence, c.deadline
 		c.mu.Unlock()
 		age := now.Sub(c.began)
 		switch {
 		case state == callClaimed && now.Sub(claimed) >= superviseEvery:
 			held[worker] = append(held[worker], c.id)
-		case state == callWithdrawn && now.Sub(c.deadline) > pingLost:
+		case state == callWithdrawn && now.Sub(deadline) > pingLost:
 			f.calls.remove(c.id) // its publish was never acknowledged
 		case state == callWaiting && sequence == 0 && age > publishPatience:
 			f.repeat(c)

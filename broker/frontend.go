@@ -419,6 +419,9 @@ func (f *FrontEnd) leave(c *call) {
 	state, worker, sequence := c.state, c.worker, c.sequence
 	c.settle()
 	c.state = callWithdrawn
+	if now := time.Now(); now.Before(c.deadline) {
+		c.deadline = now // from which supervise waits for the acknowledgement
+	}
 	c.mu.Unlock()
 	switch {
 	case state == callWaiting && c.handed:

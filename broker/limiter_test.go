@@ -103,7 +103,7 @@ func TestLimitWindow(t *testing.T) {
 		}
 		if !eventually(func() bool {
 			ok, after, err := l.Take(t.Context(), route, key)
-			if err != nil || after > window {
+			if err != nil || after > window+window/4 {
 				t.Errorf("to be asked again in %s: %v", after, err)
 			}
 			return ok
