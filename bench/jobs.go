@@ -19,6 +19,8 @@ const (
 	batchSize    = 500
 	jobSlots     = 32
 	syncProbes   = 200
+	// drainTick is longer than what is told of queues is old.
+	drainTick = 600 * time.Millisecond
 )
 
 // jobBounds are the figures to reach for one durability.
@@ -180,17 +182,17 @@ func placeBatch(c *conn, addr string) (int, error) {
 
 // drained waits until no job waits any more, so that windows do not disturb each other.
 func drained(ctx context.Context, addr string) error {
-	tick := time.NewTicker(50 * time.Millisecond)
+	tick := time.NewTicker(drainTick)
 	defer tick.Stop()
 	for end := time.Now().Add(5 * time.Minute); time.Now().Before(end); {
-		status, body, err := once(ctx, addr, get(addr, "/metrics"), checkTimeout)
-		if err == nil && status == 200 && !strings.Contains(string(body), "headrace_jobs_waiting{") {
-			return nil
-		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 			return ctx.Err()
+		}
+		status, body, err := once(ctx, addr, get(addr, "/v1/queues"), checkTimeout)
+		if err == nil && status == 200 && strings.Contains(string(body), `"waiting":{"batch":0,"interactive":0,"standard":0}`) {
+			return nil
 		}
 	}
 	return errors.New("the jobs are not run")

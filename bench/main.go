@@ -148,7 +148,7 @@ func (b *bench) scenarios(ctx context.Context, o options) error {
 		if err := os.MkdirAll(o.profile, 0o755); err != nil { //nolint:gosec // not secret
 			return err
 		}
-		return b.profiles(ctx, o.profile)
+		return b.profiles(ctx, o.profile, o.only)
 	}
 	var run []func(context.Context) error
 	if o.only == "" || o.only == onlySpeed {

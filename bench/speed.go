@@ -202,12 +202,15 @@ func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Se
 
 // profiles runs headrace's roles inside a process of this program, and writes a processor profile for each
 // number of clients to dir.
-func (b *bench) profiles(ctx context.Context, dir string) error {
+func (b *bench) profiles(ctx context.Context, dir, only string) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	_, modelAddr, err := role(ctx, roleModel)
 	if err != nil {
 		return err
+	}
+	if only == onlyJobs {
+		return b.profileJobs(ctx, modelAddr, filepath.Join(dir, "headrace-jobs.pprof"))
 	}
 	for _, n := range []int{1, 32, 128} {
 		path := filepath.Join(dir, fmt.Sprintf("headrace-%d.pprof", n))
@@ -215,6 +218,28 @@ func (b *bench) profiles(ctx context.Context, dir string) error {
 			return err
 		}
 	}
+	return nil
+}
+
+// profileJobs is profileOne for clients that place jobs and wait for them.
+func (b *bench) profileJobs(ctx context.Context, modelAddr, path string) error {
+	gateway, err := newGateway(ctx, b.dir, "http://"+modelAddr, jobSlots, `durability = "process"`)
+	if err != nil {
+		return err
+	}
+	process, err := gateway.underProfile(ctx, path)
+	if err != nil {
+		return err
+	}
+	for range b.rounds {
+		rate, err := b.jobWindow(ctx, gateway.addr, jobClients, cycleJob)
+		if err != nil {
+			process.stop()
+			return err
+		}
+		b.progress("%.0f jobs/s under the profiler", rate)
+	}
+	process.stop()
 	return nil
 }
 
