@@ -61,6 +61,21 @@ func (s *Server) known(ctx context.Context, name string) (*job.Record, error) {
 	return rec, s.left(rec)
 }
 
+// endOf is known for a caller who waits for the end.
+func (s *Server) endOf(ctx context.Context, name string, wait time.Duration) (*job.Record, error) {
+	id, ok := job.ParseID(name)
+	if !ok || wait <= 0 {
+		return s.known(ctx, name)
+	}
+	ctx, cancel := s.patient(ctx, wait)
+	defer cancel()
+	rec, err := s.jobs.WaitEnd(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return rec, s.left(rec)
+}
+
 // left is nil as long as a job's input and result are kept.
 func (s *Server) left(rec *job.Record) error {
 	if !rec.Gone(time.Now()) {
@@ -147,15 +162,12 @@ func matches(list, tag string) bool {
 
 // jobResult answers GET /v1/jobs/{id}/result.
 func (s *Server) jobResult(w *replyWriter, r *http.Request, name string) error {
-	rec, err := s.known(r.Context(), name)
-	if err != nil {
-		return err
-	}
 	wait, err := s.waitOf(r)
 	if err != nil {
 		return err
 	}
-	if rec, err = s.waitFor(r.Context(), rec, wait); err != nil {
+	rec, err := s.endOf(r.Context(), name, wait)
+	if err != nil {
 		return err
 	}
 	w.Header().Set("Job-Id", string(rec.ID))

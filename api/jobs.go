@@ -17,6 +17,7 @@ import (
 // Jobs keeps durable jobs. Errors are *fault.Error.
 type Jobs interface {
 	JobStore
+	JobWaits
 	JobControl
 	JobQueues
 }
@@ -28,12 +29,18 @@ type JobStore interface {
 	Accept(ctx context.Context, rec *job.Record, body []byte, req *inference.Request) (now *job.Record, fresh bool, err error)
 	// Key claims an idempotency key for id and gives the id it belongs to, and the fingerprint it was claimed with.
 	Key(ctx context.Context, scope, key string, id job.ID, fingerprint string, life time.Duration) (job.ID, string, error)
-	// Wait reads a job when done is content with it, or as it is when ctx ends.
-	Wait(ctx context.Context, id job.ID, done func(*job.Record) bool) (*job.Record, error)
 	// Input is what the job was asked with, as the caller sent it.
 	Input(ctx context.Context, rec *job.Record) ([]byte, error)
 	// Result is that of a job that succeeded.
 	Result(ctx context.Context, rec *job.Record) (*inference.Result, error)
+}
+
+// JobWaits waits for jobs.
+type JobWaits interface {
+	// Wait reads a job when done is content with it, or as it is when ctx ends.
+	Wait(ctx context.Context, id job.ID, done func(*job.Record) bool) (*job.Record, error)
+	// WaitEnd is Wait for the end of a job.
+	WaitEnd(ctx context.Context, id job.ID) (*job.Record, error)
 }
 
 // JobControl changes jobs.
@@ -215,7 +222,7 @@ func (s *Server) waitFor(ctx context.Context, rec *job.Record, wait time.Duratio
 	}
 	ctx, cancel := s.patient(ctx, wait)
 	defer cancel()
-	return s.jobs.Wait(ctx, rec.ID, func(rec *job.Record) bool { return rec.State.Terminal() })
+	return s.jobs.WaitEnd(ctx, rec.ID)
 }
 
 // patient is a context that ends with the wait, the caller's leaving, or the drain.

@@ -42,7 +42,7 @@ type Jobs struct {
 	accepted   jobCounts
 
 	mu      sync.Mutex
-	waiters map[job.ID]map[chan struct{}]struct{}
+	waiters map[job.ID]map[chan struct{}]bool // true: only the end is of interest
 }
 
 // NewJobs validates dial. maxWaiting bounds the waiting jobs of one route; 0 does not.
@@ -50,7 +50,7 @@ func NewJobs(dial Dial, maxWaiting int, log *slog.Logger) (*Jobs, error) {
 	if err := dial.Validate(); err != nil {
 		return nil, err
 	}
-	return &Jobs{dial: dial, maxWaiting: maxWaiting, log: log, ready: make(chan struct{}), waiters: make(map[job.ID]map[chan struct{}]struct{})}, nil
+	return &Jobs{dial: dial, maxWaiting: maxWaiting, log: log, ready: make(chan struct{}), waiters: make(map[job.ID]map[chan struct{}]bool)}, nil
 }
 
 // Run connects, waiting for the broker as long as it takes, and serves until ctx ends.
@@ -97,8 +97,15 @@ func (j *Jobs) await(ctx context.Context) error {
 func (j *Jobs) note(msg *nats.Msg) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	for wake := range j.waiters[idOfEvent(msg.Subject)] {
-		ring(wake)
+	waiters := j.waiters[idOfEvent(msg.Subject)]
+	if len(waiters) == 0 {
+		return
+	}
+	ended := job.State(msg.Header.Get(headerState)).Terminal()
+	for wake, end := range waiters {
+		if ended || !end {
+			ring(wake)
+		}
 	}
 }
 
@@ -281,8 +288,20 @@ func (j *Jobs) Wait(ctx context.Context, id job.ID, done func(*job.Record) bool)
 	if err := j.await(ctx); err != nil {
 		return nil, err
 	}
+	return j.wait(ctx, id, done, false)
+}
+
+// WaitEnd is Wait for the end of a job; what happens before costs nothing.
+func (j *Jobs) WaitEnd(ctx context.Context, id job.ID) (*job.Record, error) {
+	if err := j.await(ctx); err != nil {
+		return nil, err
+	}
+	return j.wait(ctx, id, func(r *job.Record) bool { return r.State.Terminal() }, true)
+}
+
+func (j *Jobs) wait(ctx context.Context, id job.ID, done func(*job.Record) bool, end bool) (*job.Record, error) {
 	wake := make(chan struct{}, 1)
-	j.watch(id, wake)
+	j.watch(id, wake, end)
 	defer j.unwatch(id, wake)
 	for {
 		r, err := j.Get(context.WithoutCancel(ctx), id)
@@ -299,17 +318,17 @@ func (j *Jobs) Wait(ctx context.Context, id job.ID, done func(*job.Record) bool)
 
 // Watch rings wake, of capacity 1, whenever the job's record is written, until stop is called.
 func (j *Jobs) Watch(id job.ID, wake chan struct{}) (stop func()) {
-	j.watch(id, wake)
+	j.watch(id, wake, false)
 	return func() { j.unwatch(id, wake) }
 }
 
-func (j *Jobs) watch(id job.ID, wake chan struct{}) {
+func (j *Jobs) watch(id job.ID, wake chan struct{}, end bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.waiters[id] == nil {
-		j.waiters[id] = make(map[chan struct{}]struct{})
+		j.waiters[id] = make(map[chan struct{}]bool)
 	}
-	j.waiters[id][wake] = struct{}{}
+	j.waiters[id][wake] = end
 }
 
 func (j *Jobs) unwatch(id job.ID, wake chan struct{}) {
@@ -407,7 +426,7 @@ func (j *Jobs) Erase(ctx context.Context, id job.ID) error {
 		return err
 	}
 	if !r.State.Terminal() {
-		if _, err = j.Wait(ctx, id, func(r *job.Record) bool { return r.State.Terminal() }); err != nil {
+		if _, err = j.WaitEnd(ctx, id); err != nil {
 			return err
 		}
 	}

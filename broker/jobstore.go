@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -161,10 +162,39 @@ func (s *jobStore) get(ctx context.Context, id job.ID) (*job.Record, error) {
 	return readRecord(msg.Data, msg.Sequence)
 }
 
+// writeRecord makes what is stored of a record: a line of JSON, and behind it the input and the result, as far as the
+// record holds them, as they are.
+func writeRecord(r *job.Record) ([]byte, error) {
+	text, err := json.Marshal(r)
+	if err != nil {
+		return nil, err
+	}
+	text = append(text, '\n')
+	for _, body := range []*job.Body{r.Input, r.Result} {
+		if body != nil {
+			text = append(text, body.Inline...)
+		}
+	}
+	return text, nil
+}
+
 func readRecord(data []byte, revision uint64) (*job.Record, error) {
+	text, rest, _ := bytes.Cut(data, []byte{'\n'})
 	r := new(job.Record)
-	if err := json.Unmarshal(data, r); err != nil {
+	if err := json.Unmarshal(text, r); err != nil {
 		return nil, fmt.Errorf("reading a record: %w", err)
+	}
+	for _, body := range []*job.Body{r.Input, r.Result} {
+		if body == nil || body.Parts > 0 {
+			continue
+		}
+		if body.Bytes < 0 || body.Bytes > int64(len(rest)) {
+			return nil, fmt.Errorf("reading a record: it has %d bytes behind it, and should have %d", len(rest), body.Bytes)
+		}
+		body.Inline, rest = rest[:body.Bytes:body.Bytes], rest[body.Bytes:]
+	}
+	if len(rest) > 0 {
+		return nil, fmt.Errorf("reading a record: %d bytes behind it are nobody's", len(rest))
 	}
 	r.Revision = revision
 	return r, nil
@@ -174,7 +204,7 @@ func readRecord(data []byte, revision uint64) (*job.Record, error) {
 // It sets the new revision. errConflict: somebody else was first.
 func (s *jobStore) put(ctx context.Context, r *job.Record, now time.Time) error {
 	defer s.timed(storeWrite)()
-	data, err := json.Marshal(r)
+	data, err := writeRecord(r)
 	if err != nil {
 		return fmt.Errorf("writing job %s: %w", r.ID, err)
 	}
@@ -223,10 +253,17 @@ func full(err error) bool {
 // change reads a record, makes a move on it and writes it, again and again while others write it too. A move that
 // leaves the state, or fails, ends it; same reports that nothing had to be written.
 func (s *jobStore) change(ctx context.Context, id job.ID, move func(*job.Record, time.Time) (same bool, err error)) (*job.Record, error) {
-	for {
-		r, err := s.get(ctx, id)
-		if err != nil {
-			return nil, err
+	return s.changeFrom(ctx, id, nil, move)
+}
+
+// changeFrom is change for a caller who has read the record before; what he has is used up. nil: he has not.
+func (s *jobStore) changeFrom(ctx context.Context, id job.ID, r *job.Record, move func(*job.Record, time.Time) (same bool, err error)) (*job.Record, error) {
+	for ; ; r = nil {
+		if r == nil {
+			var err error
+			if r, err = s.get(ctx, id); err != nil {
+				return nil, err
+			}
 		}
 		now := time.Now().UTC()
 		same, err := move(r, now)

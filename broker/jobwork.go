@@ -33,7 +33,9 @@ type jobRun struct {
 	run      int
 	attempt  int
 	msg      *nats.Msg
-	done     func() // gives the intake's place for a job back
+	record   *job.Record   // as it was claimed; used up by the attempt's end
+	life     time.Duration // of a result
+	done     func()        // gives the intake's place for a job back
 	finished chan struct{}
 }
 
@@ -64,7 +66,10 @@ func (d *Delivery) claimJob(ctx context.Context) (context.Context, *Claim, error
 		return nil, nil, ErrReturned
 	}
 	c := &Claim{worker: w, Request: &inference.Request{ID: string(r.ID), Route: r.Route, Type: r.Type}}
-	c.job = &jobRun{id: r.ID, run: r.Run, attempt: r.Attempt, msg: d.msg, done: d.leave, finished: make(chan struct{})}
+	c.job = &jobRun{
+		id: r.ID, run: r.Run, attempt: r.Attempt, record: r, life: r.ResultTTL + bodyMargin, msg: d.msg, done: d.leave,
+		finished: make(chan struct{}),
+	}
 	ctx, c.cancel = context.WithCancelCause(ctx)
 	until := r.Deadline
 	if r.Timeout > 0 && time.Now().Add(r.Timeout).Before(until) {
@@ -164,8 +169,9 @@ func (c *Claim) finishJob(ctx context.Context, move func(*job.Record, time.Time)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishPatience)
 	defer cancel()
 	for {
-		held := true
-		r, err := c.worker.jobs.change(ctx, c.job.id, func(r *job.Record, now time.Time) (bool, error) {
+		held, was := true, c.job.record
+		c.job.record = nil
+		r, err := c.worker.jobs.changeFrom(ctx, c.job.id, was, func(r *job.Record, now time.Time) (bool, error) {
 			if held = r.Held(c.worker.id, c.job.run, c.job.attempt); !held {
 				return true, nil
 			}
@@ -207,11 +213,7 @@ func (c *Claim) answerJob(ctx context.Context, result *inference.Result) error {
 	segments, size := w.finish()
 	data := joined(make([]byte, 0, size), segments)
 	series := strconv.Itoa(c.job.run) + "-" + strconv.Itoa(c.job.attempt) + "-" + c.worker.id[:6]
-	before, err := jobs.get(ctx, c.job.id)
-	if err != nil {
-		return c.Fail(ctx, fault.Wrap(fault.UpstreamUnavailable, err, "the job's record could not be read"))
-	}
-	body, err := jobs.putBody(context.WithoutCancel(ctx), c.job.id, outputPrefix(c.job.id), series, data, before.ResultTTL+bodyMargin)
+	body, err := jobs.putBody(context.WithoutCancel(ctx), c.job.id, outputPrefix(c.job.id), series, data, c.job.life)
 	if err != nil {
 		return c.Fail(ctx, fault.Wrap(fault.UpstreamUnavailable, err, "the job's result could not be stored"))
 	}

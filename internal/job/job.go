@@ -113,7 +113,7 @@ type Body struct {
 	Bytes  int64  `json:"bytes"`
 	Parts  int    `json:"parts,omitempty"` // messages that hold it; 0 = Inline holds it
 	SHA256 string `json:"sha256"`
-	Inline []byte `json:"inline,omitempty"`
+	Inline []byte `json:"-"` // stored behind the record's JSON
 	// Series tells the results of different attempts apart.
 	Series string `json:"series,omitempty"`
 }
