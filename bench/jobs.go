@@ -47,16 +47,20 @@ func (b *bench) jobs(ctx context.Context) error {
 	var rows [][]string
 	var gates []gate
 	for _, bound := range []jobBounds{{"power", 2000, 5000}, {"process", 4000, 15000}} {
-		cycles, batch, err := b.jobRates(ctx, "http://"+modelAddr, bound.durability)
+		r, err := b.jobRates(ctx, "http://"+modelAddr, bound.durability)
 		if err != nil {
 			return fmt.Errorf("%s: %w", bound.durability, err)
 		}
-		rows = append(rows, []string{bound.durability, number(cycles), number(batch)})
+		cycles, batch := spreadOf(r.cycles), spreadOf(r.batch)
+		rows = append(rows, []string{
+			bound.durability, number(cycles.median), number(cycles.min) + " - " + number(cycles.max), number(spreadOf(r.cpu).median * 1e6),
+			number(batch.median), number(batch.min) + " - " + number(batch.max),
+		})
 		gates = append(gates,
-			atLeast("jobs/s accepted, run and read, "+bound.durability, cycles, bound.cycles, "%.0f"),
-			atLeast("jobs/s accepted in batches, "+bound.durability, batch, bound.batch, "%.0f"))
+			atLeast("jobs/s accepted, run and read, "+bound.durability, cycles.median, bound.cycles, "%.0f"),
+			atLeast("jobs/s accepted in batches, "+bound.durability, batch.median, bound.batch, "%.0f"))
 	}
-	b.out.table([]string{"durability", "accepted, run and read /s", "accepted in batches /s"}, rows)
+	b.out.table([]string{"durability", "accepted, run and read /s", "lowest - highest", "CPU us", "accepted in batches /s", "lowest - highest"}, rows)
 	b.out.gates(gates...)
 	return nil
 }
@@ -82,40 +86,58 @@ func syncTime(dir string) (time.Duration, error) {
 	return time.Duration(spreadOf(took).median), nil
 }
 
-// jobRates starts headrace with a durability and gives the medians.
-func (b *bench) jobRates(ctx context.Context, modelURL, durability string) (cycles, batch float64, err error) {
+// jobFigures has a figure for each round.
+type jobFigures struct {
+	cycles, batch []float64 // a second
+	cpu           []float64 // seconds of headrace's process for each cycle
+}
+
+// jobRates starts headrace with a durability and measures it.
+func (b *bench) jobRates(ctx context.Context, modelURL, durability string) (jobFigures, error) {
+	var r jobFigures
 	gateway, err := newGateway(ctx, b.dir, modelURL, jobSlots, fmt.Sprintf("durability = %q", durability))
 	if err != nil {
-		return 0, 0, err
+		return r, err
 	}
 	process, _, err := gateway.up(ctx, b.binary)
 	if err != nil {
-		return 0, 0, err
+		return r, err
 	}
 	defer process.stop()
-	var cycled, batched []float64
 	for round := range b.rounds + 1 { // the first one warms up
+		busy := cpuTime(process.pid())
 		n, err := b.jobWindow(ctx, gateway.addr, jobClients, cycleJob)
 		if err != nil {
-			return 0, 0, err
+			return r, err
 		}
+		busy = cpuTime(process.pid()) - busy
 		m, err := b.jobWindow(ctx, gateway.addr, batchClients, placeBatch)
 		if err != nil {
-			return 0, 0, err
+			return r, err
 		}
 		if round > 0 {
-			cycled, batched = append(cycled, n), append(batched, m)
+			r.cycles, r.batch = append(r.cycles, n.rate()), append(r.batch, m.rate())
+			r.cpu = append(r.cpu, busy.Seconds()/max(n.jobs, 1))
 		}
 		if err := drained(ctx, gateway.addr); err != nil {
-			return 0, 0, err
+			return r, err
 		}
-		b.progress("%s, round %d of %d: %.0f and %.0f jobs/s", durability, round, b.rounds, n, m)
+		b.progress("%s, round %d of %d: %.0f and %.0f jobs/s, %.0f us CPU a job", durability, round, b.rounds, n.rate(), m.rate(),
+			busy.Seconds()/max(n.jobs, 1)*1e6)
 	}
-	return spreadOf(cycled).median, spreadOf(batched).median, nil
+	return r, nil
 }
 
-// jobWindow lets clients do something for a window and gives the jobs a second.
-func (b *bench) jobWindow(ctx context.Context, addr string, clients int, do func(*conn, string) (int, error)) (float64, error) {
+// jobWindowed is what came of a window.
+type jobWindowed struct {
+	jobs float64
+	took time.Duration
+}
+
+func (w jobWindowed) rate() float64 { return w.jobs / w.took.Seconds() }
+
+// jobWindow lets clients do something for a window.
+func (b *bench) jobWindow(ctx context.Context, addr string, clients int, do func(*conn, string) (int, error)) (jobWindowed, error) {
 	var done atomic.Int64
 	var failed error
 	var once sync.Once
@@ -140,7 +162,7 @@ func (b *bench) jobWindow(ctx context.Context, addr string, clients int, do func
 		})
 	}
 	running.Wait()
-	return float64(done.Load()) / time.Since(began).Seconds(), failed
+	return jobWindowed{jobs: float64(done.Load()), took: time.Since(began)}, failed
 }
 
 const jobBody = `{"route":"embeddings","input":{"input":"` + sentence + `"}}`

@@ -231,15 +231,16 @@ func (b *bench) profileJobs(ctx context.Context, modelAddr, path string) error {
 	if err != nil {
 		return err
 	}
+	defer process.stop()
 	for range b.rounds {
-		rate, err := b.jobWindow(ctx, gateway.addr, jobClients, cycleJob)
+		busy := cpuTime(process.pid())
+		w, err := b.jobWindow(ctx, gateway.addr, jobClients, cycleJob)
 		if err != nil {
-			process.stop()
 			return err
 		}
-		b.progress("%.0f jobs/s under the profiler", rate)
+		busy = cpuTime(process.pid()) - busy
+		b.progress("%.0f jobs/s under the profiler, %.0f us CPU a job", w.rate(), busy.Seconds()/max(w.jobs, 1)*1e6)
 	}
-	process.stop()
 	return nil
 }
 
