@@ -22,6 +22,8 @@ type Dial struct {
 	Server *Server
 	// Local joins the front ends and workers of this process; nil when there is only one of them.
 	Local *Local
+	// Recent is what the front end and the workers of this process remember of jobs; nil for a worker alone.
+	Recent *RecentJobs
 	// User and Password, or Credentials (path of a .creds file), or neither.
 	User, Password, Credentials string
 	// TLSCA is the path of a PEM file with the authorities of the servers' certificates; "" = the system's.

@@ -10,6 +10,7 @@ import (
 	"headrace/internal/budget"
 	"headrace/internal/fault"
 	"headrace/internal/inference"
+	"headrace/internal/job"
 )
 
 // What fuzz targets and tests need of the inside. Nothing here is in a binary.
@@ -366,4 +367,25 @@ func (w *WorkerEnd) Left() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return len(w.running) + w.parcels.count()
+}
+
+// Writing notes a record that is about to be written and gives the tag of the write.
+func (m *RecentJobs) Writing(r *job.Record, size int) string { return m.writing(r, size) }
+
+// Written notes what became of a write.
+func (m *RecentJobs) Written(id job.ID, tag string, revision uint64) { m.written(id, tag, revision) }
+
+// Event notes that a record was written.
+func (m *RecentJobs) Event(id job.ID, tag string, revision uint64) *job.Record {
+	return m.event(id, tag, revision)
+}
+
+// Latest gives a copy of what is remembered of a job.
+func (m *RecentJobs) Latest(id job.ID) *job.Record { return m.latest(id) }
+
+// Size is what is held.
+func (m *RecentJobs) Size() (records int, bytes int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.known), m.held
 }

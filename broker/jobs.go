@@ -42,7 +42,7 @@ type Jobs struct {
 	accepted   jobCounts
 
 	mu      sync.Mutex
-	waiters map[job.ID]map[chan struct{}]bool // true: only the end is of interest
+	waiters map[job.ID]map[*waiter]struct{}
 }
 
 // NewJobs validates dial. maxWaiting bounds the waiting jobs of one route; 0 does not.
@@ -50,17 +50,17 @@ func NewJobs(dial Dial, maxWaiting int, log *slog.Logger) (*Jobs, error) {
 	if err := dial.Validate(); err != nil {
 		return nil, err
 	}
-	return &Jobs{dial: dial, maxWaiting: maxWaiting, log: log, ready: make(chan struct{}), waiters: make(map[job.ID]map[chan struct{}]bool)}, nil
+	return &Jobs{dial: dial, maxWaiting: maxWaiting, log: log, ready: make(chan struct{}), waiters: make(map[job.ID]map[*waiter]struct{})}, nil
 }
 
 // Run connects, waiting for the broker as long as it takes, and serves until ctx ends.
 func (j *Jobs) Run(ctx context.Context) error {
-	l, err := j.dial.dial(ctx, "jobs", j.log, linkEvents{back: j.wakeAll})
+	l, err := j.dial.dial(ctx, "jobs", j.log, linkEvents{back: j.anew})
 	if err != nil {
 		return stopped(ctx, err)
 	}
 	defer l.nc.Close()
-	j.store = newJobStore(l, j.timer)
+	j.store = newJobStore(l, j.timer, j.dial.Recent)
 	j.room = newRoom(j.store)
 	sub, err := l.nc.Subscribe(prefixEvent+"*.*", j.note)
 	if err != nil {
@@ -90,39 +90,6 @@ func (j *Jobs) await(ctx context.Context) error {
 		return fault.New(fault.NoWorkers, "the broker cannot be reached; try again")
 	case <-ctx.Done():
 		return endOf(ctx, fault.Deadline)
-	}
-}
-
-// note wakes those who wait for a job.
-func (j *Jobs) note(msg *nats.Msg) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	waiters := j.waiters[idOfEvent(msg.Subject)]
-	if len(waiters) == 0 {
-		return
-	}
-	ended := job.State(msg.Header.Get(headerState)).Terminal()
-	for wake, end := range waiters {
-		if ended || !end {
-			ring(wake)
-		}
-	}
-}
-
-func (j *Jobs) wakeAll() {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	for _, waiters := range j.waiters {
-		for wake := range waiters {
-			ring(wake)
-		}
-	}
-}
-
-func ring(bell chan struct{}) {
-	select {
-	case bell <- struct{}{}:
-	default:
 	}
 }
 
@@ -280,64 +247,6 @@ func (j *Jobs) unread(id job.ID, err error) error {
 	f := fault.Wrap(fault.NoWorkers, err, "the store for jobs cannot be reached; try again")
 	f.RetryAfter = time.Second
 	return f
-}
-
-// Wait reads a job's record when done is content with it, or the latest when ctx ends first. Waiting costs no
-// reads: it is woken when the record is written.
-func (j *Jobs) Wait(ctx context.Context, id job.ID, done func(*job.Record) bool) (*job.Record, error) {
-	if err := j.await(ctx); err != nil {
-		return nil, err
-	}
-	return j.wait(ctx, id, done, false)
-}
-
-// WaitEnd is Wait for the end of a job; what happens before costs nothing.
-func (j *Jobs) WaitEnd(ctx context.Context, id job.ID) (*job.Record, error) {
-	if err := j.await(ctx); err != nil {
-		return nil, err
-	}
-	return j.wait(ctx, id, func(r *job.Record) bool { return r.State.Terminal() }, true)
-}
-
-func (j *Jobs) wait(ctx context.Context, id job.ID, done func(*job.Record) bool, end bool) (*job.Record, error) {
-	wake := make(chan struct{}, 1)
-	j.watch(id, wake, end)
-	defer j.unwatch(id, wake)
-	for {
-		r, err := j.Get(context.WithoutCancel(ctx), id)
-		if err != nil || done(r) {
-			return r, err
-		}
-		select {
-		case <-wake:
-		case <-ctx.Done():
-			return r, nil
-		}
-	}
-}
-
-// Watch rings wake, of capacity 1, whenever the job's record is written, until stop is called.
-func (j *Jobs) Watch(id job.ID, wake chan struct{}) (stop func()) {
-	j.watch(id, wake, false)
-	return func() { j.unwatch(id, wake) }
-}
-
-func (j *Jobs) watch(id job.ID, wake chan struct{}, end bool) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if j.waiters[id] == nil {
-		j.waiters[id] = make(map[chan struct{}]bool)
-	}
-	j.waiters[id][wake] = end
-}
-
-func (j *Jobs) unwatch(id job.ID, wake chan struct{}) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	delete(j.waiters[id], wake)
-	if len(j.waiters[id]) == 0 {
-		delete(j.waiters, id)
-	}
 }
 
 // Input reads what a job was asked with, as its caller sent it.

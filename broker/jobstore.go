@@ -43,6 +43,7 @@ const (
 	headerLane  = "Hr-Lane" // subject in the work queue
 	headerRun   = "Hr-Run"
 	headerList  = "Hr-List" // listed, as JSON
+	headerTag   = "Hr-Tag"  // names the write to its process; absent when it remembers nothing
 
 	// inlineBody is the largest input or result that its record holds.
 	inlineBody = 64 << 10
@@ -93,15 +94,16 @@ func queueSubject(r *job.Record) string {
 
 // jobStore reads and writes what is stored of jobs. It decides nothing.
 type jobStore struct {
-	link  *link
-	timer StoreTimer // nil: nobody wants to know
+	link   *link
+	timer  StoreTimer  // nil: nobody wants to know
+	recent *RecentJobs // nil: nothing is remembered
 
 	mu      sync.Mutex
 	streams map[string]jetstream.Stream
 }
 
-func newJobStore(l *link, timer StoreTimer) *jobStore {
-	return &jobStore{link: l, timer: timer, streams: make(map[string]jetstream.Stream)}
+func newJobStore(l *link, timer StoreTimer, recent *RecentJobs) *jobStore {
+	return &jobStore{link: l, timer: timer, recent: recent, streams: make(map[string]jetstream.Stream)}
 }
 
 // stream gives a handle; the stream is made when it is used for the first time.
@@ -227,7 +229,14 @@ func (s *jobStore) put(ctx context.Context, r *job.Record, now time.Time) error 
 	if life := r.Life(now); life > 0 {
 		opts = append(opts, jetstream.WithMsgTTL(max(life, time.Second)))
 	}
+	tag := s.recent.writing(r, len(data))
+	if tag != "" {
+		msg.Header.Set(headerTag, tag)
+	}
 	ack, err := s.publish(ctx, recordStream+jobShard(string(r.ID)), msg, opts...)
+	if err != nil {
+		s.recent.written(r.ID, tag, 0)
+	}
 	if wrongLast(err) {
 		return errConflict
 	}
@@ -235,6 +244,7 @@ func (s *jobStore) put(ctx context.Context, r *job.Record, now time.Time) error 
 		return fmt.Errorf("writing job %s: %w", r.ID, err)
 	}
 	r.Revision = ack.Sequence
+	s.recent.written(r.ID, tag, r.Revision)
 	return nil
 }
 

@@ -44,7 +44,11 @@ type jobRun struct {
 func (d *Delivery) claimJob(ctx context.Context) (context.Context, *Claim, error) {
 	w := d.worker
 	taken := false // from a worker that was lost
-	r, err := w.jobs.change(ctx, d.job, func(r *job.Record, now time.Time) (bool, error) {
+	first := w.dial.Recent.latest(d.job)
+	if first != nil && first.State != job.Queued { // nothing but a start that is written may rest on what is remembered
+		first = nil
+	}
+	r, err := w.jobs.changeFrom(ctx, d.job, first, func(r *job.Record, now time.Time) (bool, error) {
 		taken = r.State == job.Running
 		if r.State.Terminal() {
 			return true, nil

@@ -98,7 +98,7 @@ func newSizedRig(tb testing.TB, f form, maxMemory int64) *rig {
 	}
 	r.serveBroker(cfg)
 	if f == locally {
-		r.dial.Local = broker.NewLocal()
+		r.dial.Local, r.dial.Recent = broker.NewLocal(), broker.NewRecentJobs(1<<20)
 	}
 	r.keep()
 	r.front = r.newFront()

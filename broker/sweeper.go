@@ -88,7 +88,7 @@ func (s *Sweeper) Run(ctx context.Context) error {
 		return stopped(ctx, err)
 	}
 	defer l.nc.Close()
-	s.store = newJobStore(l, nil)
+	s.store = newJobStore(l, nil, nil)
 	var running sync.WaitGroup
 	defer running.Wait()
 	for shard := range jobShards {

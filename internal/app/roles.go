@@ -266,7 +266,7 @@ func runUp(ctx context.Context, inv *invocation) error {
 	if err != nil {
 		return err
 	}
-	p.dial.Local = broker.NewLocal()
+	p.dial.Local, p.dial.Recent = broker.NewLocal(), broker.NewRecentJobs(p.cfg.Jobs.Recent)
 	workers, end, err := p.workers(worker.Filter{}) // first, so that a new route has a worker when callers see it
 	if err != nil {
 		return err
@@ -377,6 +377,7 @@ func runAPI(ctx context.Context, inv *invocation) error {
 	if err != nil {
 		return err
 	}
+	p.dial.Recent = broker.NewRecentJobs(p.cfg.Jobs.Recent)
 	stages, server, front, err := p.frontEnd(ctx)
 	if err != nil {
 		return err

@@ -59,6 +59,7 @@ type Jobs struct {
 	MaxRetained  int
 	MaxWaiting   int    // of one route
 	ListFile     string // "" = in broker.data_dir
+	Recent       int64  // bytes of records
 	ResultTTL    time.Duration
 	MaxResultTTL time.Duration
 	Deadline     time.Duration

@@ -179,6 +179,7 @@ func readJobs(t *table) Jobs {
 		MaxRetained:  t.count("max_retained", 1_000_000, 1),
 		MaxWaiting:   t.count("max_waiting", 1_000_000, 1),
 		ListFile:     t.text("list_file", ""),
+		Recent:       t.size("recent", "32MiB"),
 		ResultTTL:    t.durationUpTo("result_ttl", day, year),
 		MaxResultTTL: t.durationUpTo("max_result_ttl", 7*day, year),
 		Deadline:     t.durationUpTo("deadline", day, year),

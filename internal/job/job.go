@@ -10,6 +10,7 @@ import (
 	"encoding/base32"
 	"encoding/binary"
 	"encoding/json"
+	"slices"
 	"strings"
 	"time"
 
@@ -202,6 +203,14 @@ type Record struct {
 
 	// Revision is the record's number in its stream; it grows with every write and is not part of the JSON.
 	Revision uint64 `json:"-"`
+}
+
+// Clone gives a record that may be moved without the first one changing. Bodies and what callers gave are shared: no
+// move changes them.
+func (r *Record) Clone() *Record {
+	c := *r
+	c.Attempts = slices.Clone(r.Attempts)
+	return &c
 }
 
 // Due is the next time at which something has to be done about a job that nobody runs; zero when nothing has.
