@@ -24,6 +24,8 @@ type Dial struct {
 	Local *Local
 	// Recent is what the front end and the workers of this process remember of jobs; nil for a worker alone.
 	Recent *RecentJobs
+	// Syncs is what this process knows to be on disk; nil: each who dials finds out for himself.
+	Syncs *Syncs
 	// User and Password, or Credentials (path of a .creds file), or neither.
 	User, Password, Credentials string
 	// TLSCA is the path of a PEM file with the authorities of the servers' certificates; "" = the system's.

@@ -1,8 +1,10 @@
 package broker
 
 import (
+	"context"
 	"log/slog"
 	"math"
+	"os"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -388,4 +390,35 @@ func (m *RecentJobs) Size() (records int, bytes int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return len(m.known), m.held
+}
+
+// Flush makes the server sync files with flush. It must be called before Run.
+func (s *Server) Flush(flush func(*os.File) error) { s.flush = flush }
+
+// What tests of durability have to know.
+const (
+	SyncOnRequest = syncOnRequest
+	StorePatience = storePatience
+)
+
+// JobShard is the shard of a job.
+func JobShard(id string) string { return jobShard(id) }
+
+// UpTo returns when a stream's writes up to number are on disk.
+func (s *Syncs) UpTo(ctx context.Context, nc *nats.Conn, stream string, number uint64) error {
+	return s.of(stream).upTo(ctx, &link{nc: nc}, number)
+}
+
+// Gathered is the largest number that somebody waits for.
+func (s *Syncs) Gathered(stream string) uint64 {
+	g := s.of(stream)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	most := uint64(0)
+	for _, f := range []*syncFlight{g.waiting, g.asking} {
+		if f != nil {
+			most = max(most, f.upTo)
+		}
+	}
+	return most
 }

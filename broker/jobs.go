@@ -60,7 +60,7 @@ func (j *Jobs) Run(ctx context.Context) error {
 		return stopped(ctx, err)
 	}
 	defer l.nc.Close()
-	j.store = newJobStore(l, j.timer, j.dial.Recent)
+	j.store = newJobStore(l, j.timer, j.dial)
 	j.room = newRoom(j.store)
 	sub, err := l.nc.Subscribe(prefixEvent+"*.*", j.note)
 	if err != nil {
@@ -150,6 +150,10 @@ func (j *Jobs) existing(ctx context.Context, r *job.Record) (*job.Record, bool, 
 	}
 	if was.Fingerprint != r.Fingerprint {
 		return nil, false, fault.New(fault.KeyReused, "job %s exists and was asked for with another body or other options; choose another id", r.ID)
+	}
+	// The one who placed it may still wait, or may have been told that it could not be stored.
+	if err := j.store.durable(ctx, recordStream+jobShard(string(r.ID)), was.Revision); err != nil {
+		return nil, false, j.unstored(err)
 	}
 	return was, false, nil
 }

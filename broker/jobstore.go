@@ -23,7 +23,7 @@ import (
 
 const (
 	// jobShards is the number of streams for records and for bodies. A job's shard is a hash of its id, fixed for
-	// ever. Several, because each stream writes, and where durability is "power" syncs, one message at a time.
+	// ever. Several, because each stream writes one message at a time.
 	jobShards = 4
 
 	recordStream = "JOBREC_"  // + shard: records and idempotency keys
@@ -97,13 +97,22 @@ type jobStore struct {
 	link   *link
 	timer  StoreTimer  // nil: nobody wants to know
 	recent *RecentJobs // nil: nothing is remembered
+	known  *Syncs
 
 	mu      sync.Mutex
 	streams map[string]jetstream.Stream
+	syncs   map[string]*syncGroup // of streams whose writers have to ask for a sync
 }
 
-func newJobStore(l *link, timer StoreTimer, recent *RecentJobs) *jobStore {
-	return &jobStore{link: l, timer: timer, recent: recent, streams: make(map[string]jetstream.Stream)}
+func newJobStore(l *link, timer StoreTimer, here Dial) *jobStore {
+	known := here.Syncs
+	if known == nil {
+		known = NewSyncs()
+	}
+	return &jobStore{
+		link: l, timer: timer, recent: here.Recent, known: known,
+		streams: make(map[string]jetstream.Stream), syncs: make(map[string]*syncGroup),
+	}
 }
 
 // stream gives a handle; the stream is made when it is used for the first time.
@@ -124,7 +133,21 @@ func (s *jobStore) stream(ctx context.Context, name string) (jetstream.Stream, e
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.streams[name] = fresh
+	if s.syncs[name] == nil && fresh.CachedInfo().Config.Metadata[syncMark] != "" {
+		s.syncs[name] = s.known.of(name)
+	}
 	return fresh, nil
+}
+
+// durable returns when what a stream has acknowledged up to number is as durable as it can be.
+func (s *jobStore) durable(ctx context.Context, stream string, number uint64) error {
+	s.mu.Lock()
+	group := s.syncs[stream]
+	s.mu.Unlock()
+	if group == nil {
+		return nil
+	}
+	return group.upTo(ctx, s.link, number)
 }
 
 // forget makes the next use ask for the stream again.
@@ -134,8 +157,17 @@ func (s *jobStore) forget(name string) {
 	delete(s.streams, name)
 }
 
-// publish stores one message. The stream is made when there is none.
+// publish stores one message durably. The stream is made when there is none. After an error the message may be stored.
 func (s *jobStore) publish(ctx context.Context, stream string, msg *nats.Msg, opts ...jetstream.PublishOpt) (*jetstream.PubAck, error) {
+	ack, err := s.write(ctx, stream, msg, opts...)
+	if err == nil {
+		err = s.durable(ctx, stream, ack.Sequence)
+	}
+	return ack, err
+}
+
+// write is publish without the durability.
+func (s *jobStore) write(ctx context.Context, stream string, msg *nats.Msg, opts ...jetstream.PublishOpt) (*jetstream.PubAck, error) {
 	if _, err := s.stream(ctx, stream); err != nil {
 		return nil, err
 	}
@@ -161,7 +193,19 @@ func (s *jobStore) get(ctx context.Context, id job.ID) (*job.Record, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading job %s: %w", id, err)
 	}
-	return readRecord(msg.Data, msg.Sequence)
+	r, err := readRecord(msg.Data, msg.Sequence)
+	if err != nil {
+		return nil, err
+	}
+	return r, s.shown(ctx, r)
+}
+
+// shown returns when a record may be shown: an end that somebody has seen must not be lost.
+func (s *jobStore) shown(ctx context.Context, r *job.Record) error {
+	if !r.State.Terminal() {
+		return nil
+	}
+	return s.durable(ctx, recordStream+jobShard(string(r.ID)), r.Revision)
 }
 
 // writeRecord makes what is stored of a record: a line of JSON, and behind it the input and the result, as far as the
@@ -349,16 +393,21 @@ func (s *jobStore) putBody(ctx context.Context, id job.ID, prefix, series string
 		return b, nil
 	}
 	defer s.timed(storeBody)()
+	stream, last := dataStream+jobShard(string(id)), uint64(0)
 	for rest := data; len(rest) > 0; b.Parts++ {
 		msg := nats.NewMsg(partSubject(prefix, series, b.Parts))
 		msg.Data = rest[:min(len(rest), partSize)]
 		rest = rest[len(msg.Data):]
 		ctx, cancel := context.WithTimeout(ctx, 2*storePatience)
-		_, err := s.publish(ctx, dataStream+jobShard(string(id)), msg, jetstream.WithMsgTTL(max(life, time.Second)))
+		ack, err := s.write(ctx, stream, msg, jetstream.WithMsgTTL(max(life, time.Second)))
 		cancel()
 		if err != nil {
 			return nil, fmt.Errorf("storing %d bytes for job %s: %w", len(data), id, err)
 		}
+		last = ack.Sequence
+	}
+	if err := s.durable(ctx, stream, last); err != nil {
+		return nil, fmt.Errorf("storing %d bytes for job %s: %w", len(data), id, err)
 	}
 	return b, nil
 }

@@ -26,6 +26,9 @@ func (l JobLimits) config(name string) (config jetstream.StreamConfig, ok bool) 
 		Name: name, Storage: jetstream.FileStorage, Discard: jetstream.DiscardNew, Replicas: max(l.Replicas, 1),
 		AllowDirect: true,
 	}
+	if l.Sync && kind+"_" != queueStream {
+		config.Metadata = map[string]string{syncMark: "asked for"}
+	}
 	switch kind + "_" {
 	case recordStream:
 		config.Description = "Headrace: the records of jobs, idempotency keys, paused queues"

@@ -101,6 +101,9 @@ func (j *Jobs) wait(ctx context.Context, id job.ID, done func(*job.Record) bool,
 			remembered = false
 		}
 		if done(r) {
+			if err := j.store.shown(context.WithoutCancel(ctx), r); err != nil {
+				return nil, j.unread(id, err)
+			}
 			return r, nil
 		}
 		select {

@@ -33,7 +33,8 @@ type jobRun struct {
 	run      int
 	attempt  int
 	msg      *nats.Msg
-	record   *job.Record   // as it was claimed; used up by the attempt's end
+	record   *job.Record // as it was claimed; used up by the attempt's end
+	input    *job.Body
 	life     time.Duration // of a result
 	done     func()        // gives the intake's place for a job back
 	finished chan struct{}
@@ -71,7 +72,7 @@ func (d *Delivery) claimJob(ctx context.Context) (context.Context, *Claim, error
 	}
 	c := &Claim{worker: w, Request: &inference.Request{ID: string(r.ID), Route: r.Route, Type: r.Type}}
 	c.job = &jobRun{
-		id: r.ID, run: r.Run, attempt: r.Attempt, record: r, life: r.ResultTTL + bodyMargin, msg: d.msg, done: d.leave,
+		id: r.ID, run: r.Run, attempt: r.Attempt, record: r, input: r.Input, life: r.ResultTTL + bodyMargin, msg: d.msg, done: d.leave,
 		finished: make(chan struct{}),
 	}
 	ctx, c.cancel = context.WithCancelCause(ctx)
@@ -173,7 +174,7 @@ func (c *Claim) finishJob(ctx context.Context, move func(*job.Record, time.Time)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishPatience)
 	defer cancel()
 	for {
-		held, was := true, c.job.record
+		held, was, again := true, c.job.record, c.job.record == nil
 		c.job.record = nil
 		r, err := c.worker.jobs.changeFrom(ctx, c.job.id, was, func(r *job.Record, now time.Time) (bool, error) {
 			if held = r.Held(c.worker.id, c.job.run, c.job.attempt); !held {
@@ -183,6 +184,10 @@ func (c *Claim) finishJob(ctx context.Context, move func(*job.Record, time.Time)
 		})
 		switch {
 		case err == nil && held:
+			c.worker.countEnd(r)
+			c.settleJob(r)
+			return r, nil
+		case err == nil && again && r.Closed(c.worker.id, c.job.run, c.job.attempt): // the write that failed was made
 			c.worker.countEnd(r)
 			c.settleJob(r)
 			return r, nil
@@ -227,10 +232,10 @@ func (c *Claim) answerJob(ctx context.Context, result *inference.Result) error {
 	if err != nil {
 		return err
 	}
-	if r == nil && body.Parts > 0 { // nobody will ever ask for it
+	if body.Parts > 0 && (r == nil || r.Result == nil || r.Result.Series != series) { // nobody will ever ask for it
 		return jobs.erase(context.WithoutCancel(ctx), c.job.id, outputPrefix(c.job.id)+series+".")
 	}
-	if r != nil && (r.Store == job.StoreNone || r.Store == job.StoreOutputs) {
+	if r != nil && r.Input == nil && c.job.input != nil && c.job.input.Parts > 0 {
 		return jobs.erase(context.WithoutCancel(ctx), c.job.id, inputPrefix(c.job.id))
 	}
 	return nil

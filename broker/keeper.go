@@ -45,6 +45,8 @@ type JobLimits struct {
 	MaxStore    int64 // bytes on disk, over all streams
 	MaxRetained int   // records, over all streams
 	Replicas    int   // copies of each stream; 0 counts as 1
+	// Sync says that the server syncs what is asked for, and nothing else before it acknowledges.
+	Sync bool
 }
 
 // KeepJobs sets the limits of the jobs' streams. It must be called before Run.
@@ -159,7 +161,7 @@ func sameLimits(is, should jetstream.StreamConfig) bool {
 	limit := func(n int64) int64 { return max(n, 0) }
 	return slices.Equal(is.Subjects, should.Subjects) && is.MaxAge == should.MaxAge && is.Replicas == should.Replicas &&
 		limit(is.MaxBytes) == limit(should.MaxBytes) && limit(is.MaxMsgs) == limit(should.MaxMsgs) &&
-		limit(int64(is.MaxConsumers)) == limit(int64(should.MaxConsumers))
+		limit(int64(is.MaxConsumers)) == limit(int64(should.MaxConsumers)) && is.Metadata[syncMark] == should.Metadata[syncMark]
 }
 
 func (k *Keeper) syncConfig(stream string, shard int) jetstream.StreamConfig {

@@ -1,10 +1,12 @@
 package broker_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
 	"log/slog"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -49,6 +51,8 @@ func each(t *testing.T, test func(*rig), forms ...form) {
 type rig struct {
 	tb      testing.TB
 	dial    broker.Dial
+	flush   func(*os.File) error // syncs files of the server; nil: as usual
+	store   int64                // bytes for jobs; 0: no limit
 	server  *broker.Server
 	front   *broker.FrontEnd
 	replies *budget.Bytes // what handlers reserve their answers in, if they do
@@ -116,14 +120,18 @@ func bareRig(tb testing.TB) *rig {
 // serveBroker starts the embedded server and sets how to dial it.
 func (r *rig) serveBroker(cfg broker.ServerConfig) {
 	r.tb.Helper()
-	cfg.DataDir, cfg.Durability, cfg.MaxStore, cfg.Grace = r.tb.TempDir(), broker.Process, 1<<30, 5*time.Second
+	cfg.DataDir, cfg.MaxStore, cfg.Grace = r.tb.TempDir(), 1<<30, 5*time.Second
+	cfg.Durability = cmp.Or(cfg.Durability, broker.Process)
 	var err error
 	if r.server, err = broker.NewServer(cfg, r.log); err != nil {
 		r.tb.Fatal(err)
 	}
+	if r.flush != nil {
+		r.server.Flush(r.flush)
+	}
 	background(r.tb, r.server.Run)
 	<-r.server.Ready()
-	r.dial = broker.Dial{Server: r.server}
+	r.dial = broker.Dial{Server: r.server, Syncs: broker.NewSyncs()}
 	if cfg.Listen != "" {
 		r.dial = broker.Dial{URL: "nats://" + r.server.Addr(), User: cfg.User, Password: cfg.Password}
 	}
@@ -134,6 +142,9 @@ func (r *rig) keep() {
 	keeper, err := broker.NewKeeper(r.dial, time.Minute, r.log)
 	if err != nil {
 		r.tb.Fatal(err)
+	}
+	if r.server != nil {
+		keeper.KeepJobs(broker.JobLimits{MaxStore: r.store, Sync: r.server.Syncs()})
 	}
 	background(r.tb, keeper.Run)
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"time"
 
@@ -30,6 +31,8 @@ const (
 // move in pieces.
 const maxPayload = 8 << 20
 
+const syncerName = "headrace syncer"
+
 // ServerConfig configures the embedded NATS server.
 type ServerConfig struct {
 	// Listen is the address other processes connect to; "" opens no port.
@@ -45,11 +48,18 @@ type ServerConfig struct {
 	Grace time.Duration
 }
 
+func (c ServerConfig) power() bool { return c.Durability == Power || c.Durability == "" }
+
+// syncOnRequest: elsewhere the server syncs each write by itself, because a file that somebody holds open cannot be
+// replaced on Windows.
+const syncOnRequest = runtime.GOOS != "windows"
+
 // Server is the embedded NATS server.
 type Server struct {
 	cfg   ServerConfig
 	log   *slog.Logger
 	opts  *server.Options
+	flush func(*os.File) error // syncs a file
 	ready chan struct{}
 	ns    *server.Server // set before ready is closed
 }
@@ -67,7 +77,7 @@ func NewServer(cfg ServerConfig, log *slog.Logger) (*Server, error) {
 		JetStreamMaxMemory: cfg.MaxMemory,
 		JetStreamMaxStore:  cfg.MaxStore,
 		SyncInterval:       time.Second,
-		SyncAlways:         cfg.Durability == Power || cfg.Durability == "",
+		SyncAlways:         cfg.power() && !syncOnRequest,
 		MaxPayload:         maxPayload,
 		MaxPending:         64 << 20,
 		WriteDeadline:      5 * time.Second,
@@ -90,7 +100,7 @@ func NewServer(cfg ServerConfig, log *slog.Logger) (*Server, error) {
 			opts.Port = server.RANDOM_PORT
 		}
 	}
-	return &Server{cfg: cfg, log: log, opts: opts, ready: make(chan struct{})}, nil
+	return &Server{cfg: cfg, log: log, opts: opts, flush: (*os.File).Sync, ready: make(chan struct{})}, nil
 }
 
 // Run serves until ctx ends, then stays until the last foreign client has left or the grace is over. It
@@ -116,6 +126,11 @@ func (s *Server) Run(ctx context.Context) error {
 		return err
 	}
 	s.ns = ns
+	stopSync, err := s.syncing() //nolint:contextcheck // clients are served after ctx has ended
+	if err != nil {
+		return err
+	}
+	defer stopSync()
 	close(s.ready)
 	select {
 	case <-ctx.Done():
@@ -124,6 +139,44 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	s.awaitClients()
 	return nil
+}
+
+// Syncs reports whether writers have to ask for their writes to be synced.
+func (s *Server) Syncs() bool { return s.cfg.power() && syncOnRequest }
+
+// syncing serves writers who ask for a sync, until stop is called: as long as there are clients there may be some.
+func (s *Server) syncing() (stop func(), err error) {
+	if !s.Syncs() {
+		return func() {}, nil
+	}
+	nc, err := nats.Connect("", s.InProcess(), nats.Name(syncerName), nats.UserInfo(s.cfg.User, s.cfg.Password))
+	if err != nil {
+		return nil, fmt.Errorf("connecting to the embedded NATS server: %w", err)
+	}
+	// A single server keeps the streams of its only account here.
+	dir := filepath.Join(s.ns.JetStreamConfig().StoreDir, s.ns.GlobalAccount().GetName(), "streams")
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		sync := &syncer{log: s.log, dir: dir, root: filepath.Clean(s.cfg.DataDir), clock: time.Now, flush: s.flush}
+		if err := sync.run(ctx, nc); err != nil {
+			s.log.Error("jobs cannot be made durable", "error", err)
+		}
+	}()
+	return func() {
+		cancel()
+		<-done
+		nc.Close()
+	}, nil
+}
+
+// clients are the connections of others.
+func (s *Server) clients() int {
+	if s.Syncs() {
+		return s.ns.NumClients() - 1
+	}
+	return s.ns.NumClients()
 }
 
 // awaitReady polls in short steps, because a server that dies while it starts reports only to its logger.
@@ -154,11 +207,11 @@ func (s *Server) awaitClients() {
 	defer tick.Stop()
 	end := time.NewTimer(s.cfg.Grace)
 	defer end.Stop()
-	for s.ns.NumClients() > 0 {
+	for s.clients() > 0 {
 		select {
 		case <-tick.C:
 		case <-end.C:
-			s.log.Warn("stopping with clients still connected", "clients", s.ns.NumClients())
+			s.log.Warn("stopping with clients still connected", "clients", s.clients())
 			return
 		}
 	}

@@ -36,7 +36,7 @@ func (s *Server) Stats() (*ServerStats, error) {
 		return nil, fmt.Errorf("broker: asking JetStream how it fares: %w", err)
 	}
 	stats := &ServerStats{
-		Connections: s.ns.NumClients(), SlowConsumerCuts: s.ns.NumSlowConsumers(), APIErrors: js.API.Errors,
+		Connections: s.clients(), SlowConsumerCuts: s.ns.NumSlowConsumers(), APIErrors: js.API.Errors,
 		Memory: clamped(js.Memory), Store: clamped(js.Store), MaxMemory: js.Config.MaxMemory, MaxStore: js.Config.MaxStore,
 	}
 	for _, account := range js.AccountDetails {

@@ -88,7 +88,7 @@ func (s *Sweeper) Run(ctx context.Context) error {
 		return stopped(ctx, err)
 	}
 	defer l.nc.Close()
-	s.store = newJobStore(l, nil, nil)
+	s.store = newJobStore(l, nil, Dial{Syncs: s.dial.Syncs})
 	var running sync.WaitGroup
 	defer running.Wait()
 	for shard := range jobShards {

@@ -93,7 +93,7 @@ func (w *WorkerEnd) Run(ctx context.Context) error {
 		return stopped(ctx, err)
 	}
 	defer bulk.nc.Close()
-	w.link, w.parcels, w.jobs = l, newParcels(w.id, bulk.nc, w.bodies), newJobStore(l, w.timer, w.dial.Recent)
+	w.link, w.parcels, w.jobs = l, newParcels(w.id, bulk.nc, w.bodies), newJobStore(l, w.timer, w.dial)
 	if err := w.parcels.open(); err != nil {
 		return err
 	}

@@ -138,7 +138,8 @@ func TestMetrics(t *testing.T) {
 	var page string
 	eventually(t, "a job has ended", func() bool {
 		_, page = get(t, "http://"+addr+"/metrics")
-		return strings.Contains(page, `headrace_jobs_finished_total{state="succeeded"} 1`)
+		// The worker counts what it ran in a moment after it has stored the end.
+		return strings.Contains(page, `headrace_jobs_finished_total{state="succeeded"} 1`) && strings.Contains(page, "headrace_job_attempts_total{")
 	})
 	problems, err := promlint.New(strings.NewReader(page)).Lint()
 	if err != nil {

@@ -122,7 +122,10 @@ func (p *process) keeper() ([]stage, error) {
 	if p.cfg.Broker.Durability == "replicated" {
 		replicas = 3
 	}
-	keeper.KeepJobs(broker.JobLimits{MaxStore: p.cfg.Broker.MaxStore, MaxRetained: p.cfg.Jobs.MaxRetained, Replicas: replicas})
+	keeper.KeepJobs(broker.JobLimits{
+		MaxStore: p.cfg.Broker.MaxStore, MaxRetained: p.cfg.Jobs.MaxRetained, Replicas: replicas,
+		Sync: p.server != nil && p.server.Syncs(),
+	})
 	p.reload.apply = append(p.reload.apply, func(next *config.Config) { keeper.SetMaxWait(next.LongestWait()) })
 	sweeper, err := broker.NewSweeper(p.dial, p.log)
 	if err != nil {
@@ -266,7 +269,7 @@ func runUp(ctx context.Context, inv *invocation) error {
 	if err != nil {
 		return err
 	}
-	p.dial.Local, p.dial.Recent = broker.NewLocal(), broker.NewRecentJobs(p.cfg.Jobs.Recent)
+	p.dial.Local, p.dial.Recent, p.dial.Syncs = broker.NewLocal(), broker.NewRecentJobs(p.cfg.Jobs.Recent), broker.NewSyncs()
 	workers, end, err := p.workers(worker.Filter{}) // first, so that a new route has a worker when callers see it
 	if err != nil {
 		return err

@@ -151,6 +151,16 @@ func (r *Record) Held(worker string, run, attempt int) bool {
 	return (r.State == Running || r.State == Cancelling) && r.Owner == worker && r.Run == run && r.Attempt == attempt
 }
 
+// Closed reports whether worker itself has ended the attempt that it started, and nothing was started since.
+func (r *Record) Closed(worker string, run, attempt int) bool {
+	n := len(r.Attempts)
+	if n == 0 {
+		return false
+	}
+	a := r.Attempts[n-1]
+	return a.Worker == worker && a.Run == run && a.N == attempt && a.EndedAt != nil && a.Outcome != "interrupted"
+}
+
 // Succeed ends a running job with a result. A cancel that came too late does not throw a paid result away.
 func (r *Record) Succeed(result *Body, upstream time.Duration, now time.Time) error {
 	if r.State != Running && r.State != Cancelling {
@@ -262,8 +272,14 @@ func (r *Record) end(state State, reason string, now time.Time) {
 	r.FinishedAt = &now
 	until := now.Add(r.ResultTTL)
 	r.ExpiresAt = &until
-	if state == Succeeded && (r.Store == StoreInputs || r.Store == StoreNone) {
+	if state != Succeeded {
+		return
+	}
+	if r.Store == StoreInputs || r.Store == StoreNone {
 		r.Result = nil
+	}
+	if r.Store == StoreOutputs || r.Store == StoreNone {
+		r.Input = nil
 	}
 }
 

@@ -1,0 +1,117 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// Syncs is what one process knows of writes that are on disk, and asks for. It is shared by all who write and read jobs.
+type Syncs struct {
+	mu     sync.Mutex
+	groups map[string]*syncGroup // by stream
+}
+
+// NewSyncs knows nothing yet.
+func NewSyncs() *Syncs { return &Syncs{groups: make(map[string]*syncGroup)} }
+
+// of gives the group of a stream.
+func (s *Syncs) of(stream string) *syncGroup {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.groups[stream] == nil {
+		s.groups[stream] = &syncGroup{stream: stream}
+	}
+	return s.groups[stream]
+}
+
+// syncGroup gathers those of one process who wait until their writes to one stream are on disk. One request is under way
+// at a time; who comes meanwhile goes with the next.
+type syncGroup struct {
+	stream string
+
+	mu      sync.Mutex
+	done    uint64      // everything up to this number is on disk
+	waiting *syncFlight // not asked for yet
+	asking  *syncFlight // asked for, not answered
+	flying  bool        // somebody asks
+}
+
+// syncFlight is one request for all who go with it.
+type syncFlight struct {
+	link *link  // of one of those who go with it
+	upTo uint64 // the largest of their numbers
+	done chan struct{}
+	err  error
+}
+
+// upTo returns when everything up to number, which the stream has acknowledged, is on disk. After an error it may be.
+func (g *syncGroup) upTo(ctx context.Context, l *link, number uint64) error {
+	g.mu.Lock()
+	if number <= g.done {
+		g.mu.Unlock()
+		return nil
+	}
+	if g.waiting == nil {
+		g.waiting = &syncFlight{done: make(chan struct{})}
+	}
+	f := g.waiting
+	f.link, f.upTo = l, max(f.upTo, number)
+	if !g.flying {
+		g.flying = true
+		go g.fly() //nolint:contextcheck // it asks for others, too
+	}
+	g.mu.Unlock()
+	select {
+	case <-f.done:
+		return f.err
+	case <-ctx.Done():
+		return fmt.Errorf("syncing %s: %w", g.stream, context.Cause(ctx))
+	}
+}
+
+// fly asks until nobody waits. Each request is bounded in time.
+func (g *syncGroup) fly() {
+	for {
+		g.mu.Lock()
+		f := g.waiting
+		g.asking, g.waiting = f, nil
+		g.flying = f != nil
+		g.mu.Unlock()
+		if f == nil {
+			return
+		}
+		f.err = g.ask(f.link)
+		g.mu.Lock()
+		if f.err == nil {
+			g.done = max(g.done, f.upTo)
+		}
+		g.mu.Unlock()
+		close(f.done)
+	}
+}
+
+func (g *syncGroup) ask(l *link) error {
+	ctx, cancel := context.WithTimeout(context.Background(), storePatience)
+	defer cancel()
+	for {
+		reply, err := l.nc.RequestWithContext(ctx, subjectSync+g.stream, nil)
+		switch {
+		case err == nil && len(reply.Data) == 0:
+			return nil
+		case err == nil:
+			return fmt.Errorf("syncing %s: the broker says: %s", g.stream, reply.Data)
+		case !errors.Is(err, nats.ErrNoResponders): // which is a broker that has just started
+			return fmt.Errorf("syncing %s: %w", g.stream, err)
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			return fmt.Errorf("syncing %s: no broker role answers: %w", g.stream, context.Cause(ctx))
+		}
+	}
+}

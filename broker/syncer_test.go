@@ -1,0 +1,293 @@
+package broker_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"headrace/broker"
+	"headrace/internal/fault"
+	"headrace/internal/job"
+)
+
+// newPowerRig is a rig whose server syncs files with flush before anybody is told that something is stored.
+func newPowerRig(tb testing.TB, flush func(*os.File) error) *jobRig {
+	tb.Helper()
+	if !broker.SyncOnRequest {
+		tb.Skip("the server syncs each write by itself here")
+	}
+	r := bareRig(tb)
+	r.flush, r.store = flush, 64<<20 // which makes blocks of about 1 MB
+	r.serveBroker(broker.ServerConfig{MaxMemory: 64 << 20, Durability: broker.Power})
+	r.keep()
+	r.front = r.newFront()
+	tb.Cleanup(r.balanced)
+	j := &jobRig{rig: r, route: testRoute("jobs")}
+	sweeper, err := broker.NewSweeper(r.dial, r.log)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	background(tb, sweeper.Run)
+	j.jobs = j.newJobs()
+	return j
+}
+
+// disk remembers what was in files when they were synced.
+type disk struct {
+	mu    sync.Mutex
+	files map[string]*diskFile
+}
+
+type diskFile struct {
+	info os.FileInfo
+	data []byte
+}
+
+func (d *disk) flush(f *os.File) error {
+	if filepath.Ext(f.Name()) == ".blk" {
+		if err := d.read(f); err != nil {
+			return err
+		}
+	}
+	return f.Sync()
+}
+
+// read reads what has been added to a file, or all of it when it is another one of the same name.
+func (d *disk) read(f *os.File) error {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	known := d.files[f.Name()]
+	if known == nil || !os.SameFile(known.info, info) {
+		known = &diskFile{info: info}
+		d.files[f.Name()] = known
+	}
+	more := make([]byte, max(info.Size()-int64(len(known.data)), 0))
+	n, err := f.ReadAt(more, int64(len(known.data)))
+	known.data = append(known.data, more[:n]...)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return err
+}
+
+// holds reports whether text would be there after a loss of power.
+func (d *disk) holds(text string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, file := range d.files {
+		if bytes.Contains(file.data, []byte(text)) {
+			return true
+		}
+	}
+	return false
+}
+
+// What is acknowledged, and each end that somebody has seen, was in a file when that was synced, also while blocks are
+// filled, rewritten and removed.
+func TestPowerSyncsBeforeItTells(t *testing.T) {
+	t.Parallel()
+	d := &disk{files: make(map[string]*diskFile)}
+	r := newPowerRig(t, d.flush)
+	r.serve(8, r.echo, r.route)
+	const clients, each = 8, 10
+	var running sync.WaitGroup
+	for range clients {
+		running.Go(func() {
+			for range each {
+				item := `"` + strings.Repeat("x", 40<<10) + `"`
+				rec, _, err := r.jobs.Accept(t.Context(), r.record(), []byte(item), request(r.route, item))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if !d.holds(`"id":"` + string(rec.ID)) {
+					t.Errorf("job %s was accepted and is not on disk", rec.ID)
+				}
+				end, err := r.jobs.WaitEnd(t.Context(), rec.ID)
+				if err != nil || end.State != job.Succeeded {
+					t.Errorf("got %+v, %v", end, err)
+					return
+				}
+				if !d.holds(`"id":"` + string(rec.ID) + `","run":1,"route":"jobs","provider":"` + rec.Provider + `","type":"` + string(rec.Type) + `","priority":"standard","state":"succeeded"`) {
+					t.Errorf("the end of job %s was told and is not on disk", rec.ID)
+				}
+			}
+		})
+	}
+	running.Wait()
+}
+
+// While one sync is under way those who come wait for the next, all together. What is known to be on disk costs nothing.
+func TestSyncsAreShared(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, inProcess)
+	nc, err := nats.Connect("", r.server.InProcess())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	asked, answers := make(chan *nats.Msg, 100), []string{"", "", "no space", ""}
+	if _, err := nc.ChanSubscribe("hr.sync.S", asked); err != nil {
+		t.Fatal(err)
+	}
+	respond := func() {
+		t.Helper()
+		if err := await(t, asked, "request").Respond([]byte(answers[0])); err != nil {
+			t.Error(err)
+		}
+		answers = answers[1:]
+	}
+	syncs, results := broker.NewSyncs(), make(chan error, 100)
+	want := func(numbers ...uint64) {
+		for _, n := range numbers {
+			go func() { results <- syncs.UpTo(t.Context(), nc, "S", n) }()
+		}
+		for syncs.Gathered("S") < slices.Max(numbers) {
+			runtime.Gosched()
+		}
+	}
+	want(1)
+	first := await(t, asked, "request")
+	var numbers []uint64
+	for n := range uint64(20) {
+		numbers = append(numbers, n+2)
+	}
+	want(numbers...)
+	if err := first.Respond([]byte(answers[0])); err != nil {
+		t.Fatal(err)
+	}
+	answers = answers[1:]
+	respond()
+	for range 21 {
+		if err := await(t, results, "result"); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := syncs.UpTo(t.Context(), nc, "S", 21); err != nil || len(asked) > 0 {
+		t.Errorf("%v; asked %d times more", err, len(asked))
+	}
+	want(22)
+	respond() // with a reason why not
+	if err := await(t, results, "result"); err == nil || !strings.Contains(err.Error(), "no space") {
+		t.Errorf("got %v", err)
+	}
+	want(22)
+	respond()
+	if err := await(t, results, "result"); err != nil {
+		t.Error(err)
+	}
+}
+
+// Large inputs and results are on disk before the record that names them.
+func TestPowerSyncsBodies(t *testing.T) {
+	t.Parallel()
+	d := &disk{files: make(map[string]*diskFile)}
+	r := newPowerRig(t, d.flush)
+	r.serve(1, r.echo, r.route)
+	item := `"` + strings.Repeat("x", 3<<20) + `"`
+	rec := r.accept(r.record(), item)
+	for _, part := range []string{".0", ".1", ".2", ".3"} {
+		if !d.holds(string(rec.ID) + "." + rec.Input.Series + part) {
+			t.Errorf("part %s of an accepted input is not on disk", part)
+		}
+	}
+	end := r.until(rec.ID, job.Succeeded)
+	if !d.holds(string(rec.ID) + "." + end.Result.Series + ".3") {
+		t.Error("the end of a result is not on disk")
+	}
+}
+
+// A disk that cannot be synced refuses jobs, and goes on to do so when it says that all is well again: what it could not
+// write is lost.
+func TestFailedSyncIsNotForgotten(t *testing.T) {
+	t.Parallel()
+	var broken atomic.Bool
+	r := newPowerRig(t, func(f *os.File) error {
+		if broken.Load() {
+			return errors.New("input/output error")
+		}
+		return f.Sync()
+	})
+	rec := r.accept(r.record(), `"a"`)
+	broken.Store(true)
+	other := func() job.ID { // of the same shard
+		for {
+			if id := job.NewID(time.Now()); broker.JobShard(string(id)) == broker.JobShard(string(rec.ID)) {
+				return id
+			}
+		}
+	}
+	first := other()
+	for _, id := range []job.ID{first, first, other()} { // the second one finds what the first one left
+		next := r.record()
+		next.ID = id
+		_, _, err := r.jobs.Accept(t.Context(), next, []byte(`"b"`), request(r.route, `"b"`))
+		if fault.CodeOf(err) != fault.NoWorkers || !strings.Contains(err.Error(), "could not be stored") {
+			t.Errorf("got %v", err)
+		}
+		broken.Store(false)
+	}
+}
+
+// The end of an attempt is stored, but nobody tells the worker: it finds out, and leaves the result as it is.
+func TestEndThatDidHappenIsKept(t *testing.T) {
+	t.Parallel()
+	var slow atomic.Bool
+	stuck, proceed := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	r := newPowerRig(t, func(f *os.File) error {
+		if slow.Load() && strings.Contains(f.Name(), "JOBREC") {
+			once.Do(func() { close(stuck) })
+			<-proceed
+		}
+		return f.Sync()
+	})
+	r.serve(1, func(ctx context.Context, c *broker.Claim) {
+		slow.Store(true)
+		r.echo(ctx, c)
+	}, r.route)
+	item := `"` + strings.Repeat("x", 1<<20) + `"`
+	rec := r.accept(r.record(), item)
+	await(t, stuck, "sync")
+	time.AfterFunc(broker.StorePatience+time.Second, func() { close(proceed) }) // the worker has given its first try up by then
+	await(t, proceed, "end of the sync")
+	rec = r.until(rec.ID, job.Succeeded)
+	if got := r.result(rec); got != item || rec.Attempt != 1 || rec.Interruptions != 0 {
+		t.Errorf("%d bytes came back as %d; %+v", len(item), len(got), rec)
+	}
+}
+
+// A stopping server syncs for clients that are still there, and is not kept by its own syncer.
+func TestServerEndsWithoutClients(t *testing.T) {
+	t.Parallel()
+	r := bareRig(t)
+	cfg := broker.ServerConfig{Listen: "127.0.0.1:0", DataDir: t.TempDir(), MaxMemory: 1 << 20, MaxStore: 1 << 20, Grace: time.Minute}
+	server, err := broker.NewServer(cfg, r.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := background(t, server.Run)
+	await(t, server.Ready(), "server")
+	done := make(chan struct{})
+	go func() {
+		stop()
+		close(done)
+	}()
+	await(t, done, "end of the server")
+}
