@@ -86,8 +86,9 @@ bench: ## Headrace, a bare reverse proxy and direct calls in one run
 	go run ./bench
 
 .PHONY: bench-jobs
-bench-jobs: ## durable jobs: accepted, run and read a second
+bench-jobs: ## durable jobs: accepted, run and read a second; a restart, 10,000 long polls, 1,000,000 waiting jobs
 	go run ./bench -only jobs
+	go run ./bench -only jobscale
 
 .PHONY: clean
 clean: ## drop what was built, not what was downloaded

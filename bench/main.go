@@ -24,10 +24,11 @@ import (
 
 // The scenarios, as -only names them.
 const (
-	onlySpeed  = "speed"
-	onlyMemory = "memory"
-	onlyMLflow = "mlflow"
-	onlyJobs   = "jobs"
+	onlySpeed    = "speed"
+	onlyMemory   = "memory"
+	onlyMLflow   = "mlflow"
+	onlyJobs     = "jobs"
+	onlyJobScale = "jobscale"
 )
 
 // bench is one run.
@@ -86,7 +87,7 @@ func parse(args []string) (options, error) {
 	set.SetOutput(os.Stderr)
 	set.IntVar(&o.rounds, "rounds", 7, "how many `rounds`; a ratio is formed in each")
 	set.DurationVar(&o.window, "window", 2*time.Second, "how long one target is driven at a time")
-	set.StringVar(&o.only, "only", "", "run only this `scenario`: speed, memory, mlflow or jobs; default: speed and memory")
+	set.StringVar(&o.only, "only", "", "run only this `scenario`: speed, memory, mlflow, jobs or jobscale; default: speed and memory")
 	set.StringVar(&o.file, "o", "", "append what is printed to this `file`")
 	set.StringVar(&o.profile, "profile", "", "write processor profiles of headrace to this `directory`, and measure nothing else")
 	set.StringVar(&o.model, "model", "http://127.0.0.1:9020", "the `URL` of a running `mlflow models serve` of MiniLM, for -only mlflow")
@@ -98,8 +99,8 @@ func parse(args []string) (options, error) {
 		return o, fmt.Errorf("unexpected argument %q", set.Arg(0))
 	case o.rounds < 1 || o.window < 10*time.Millisecond:
 		return o, errors.New("-rounds must be at least 1, -window at least 10ms")
-	case o.only != "" && !slices.Contains([]string{onlySpeed, onlyMemory, onlyMLflow, onlyJobs}, o.only):
-		return o, fmt.Errorf("-only %s: it is speed, memory, mlflow or jobs", o.only)
+	case o.only != "" && !slices.Contains([]string{onlySpeed, onlyMemory, onlyMLflow, onlyJobs, onlyJobScale}, o.only):
+		return o, fmt.Errorf("-only %s: it is speed, memory, mlflow, jobs or jobscale", o.only)
 	}
 	return o, nil
 }
@@ -162,6 +163,9 @@ func (b *bench) scenarios(ctx context.Context, o options) error {
 	}
 	if o.only == onlyJobs {
 		run = append(run, b.jobs)
+	}
+	if o.only == onlyJobScale {
+		run = append(run, b.jobScale)
 	}
 	for _, scenario := range run {
 		if err := scenario(ctx); err != nil {
