@@ -27,6 +27,7 @@ const (
 type queuesReport struct {
 	Lanes  []laneReport `json:"lanes"`
 	Paused []string     `json:"paused,omitempty"` // routes
+	Full   string       `json:"full,omitempty"`   // why the disk takes no more jobs
 }
 
 func readQueues(text []byte) (*queuesReport, error) {
@@ -52,6 +53,11 @@ type laneReport struct {
 // tellQueues publishes what waits.
 func (s *Sweeper) tellQueues() {
 	var report queuesReport
+	if server := s.dial.Server; server != nil {
+		if err := server.DiskFull(); err != nil {
+			report.Full = err.Error()
+		}
+	}
 	s.mu.Lock()
 	for subject, n := range s.waiting {
 		lane, ok := parseLane(subject)
@@ -89,6 +95,7 @@ type queues struct {
 	waiting  map[string]map[job.Priority]laneReport
 	paused   map[string]bool
 	accepted map[string]int
+	full     string // why the disk takes no more jobs
 }
 
 func (q *queues) note(msg *nats.Msg) error {
@@ -99,7 +106,7 @@ func (q *queues) note(msg *nats.Msg) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.told, q.waiting, q.accepted = time.Now(), make(map[string]map[job.Priority]laneReport), make(map[string]int)
-	q.paused = make(map[string]bool, len(report.Paused))
+	q.paused, q.full = make(map[string]bool, len(report.Paused)), report.Full
 	for _, route := range report.Paused {
 		q.paused[route] = true
 	}
@@ -127,6 +134,11 @@ func (q *queues) learn(paused map[string]bool) {
 func (q *queues) enter(route string, most int) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if q.full != "" && time.Since(q.told) < queuesStale {
+		f := fault.New(fault.QueueFull, "no job is accepted: %s", q.full)
+		f.RetryAfter = 10 * time.Second
+		return f
+	}
 	waiting := q.accepted[route]
 	if time.Since(q.told) < queuesStale {
 		for _, n := range q.waiting[route] {

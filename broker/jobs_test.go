@@ -29,13 +29,19 @@ type jobRig struct {
 func newJobRig(tb testing.TB, f form) *jobRig {
 	tb.Helper()
 	r := &jobRig{rig: newRig(tb, f), route: testRoute("jobs")}
-	sweeper, err := broker.NewSweeper(r.dial, r.log)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	background(tb, sweeper.Run)
+	r.sweep()
 	r.jobs = r.newJobs()
 	return r
+}
+
+// sweep runs a sweeper.
+func (r *jobRig) sweep() (stop func()) {
+	r.tb.Helper()
+	sweeper, err := broker.NewSweeper(r.dial, r.log)
+	if err != nil {
+		r.tb.Fatal(err)
+	}
+	return background(r.tb, sweeper.Run)
 }
 
 func (r *jobRig) newJobs() *broker.Jobs {

@@ -120,7 +120,13 @@ func bareRig(tb testing.TB) *rig {
 // serveBroker starts the embedded server and sets how to dial it.
 func (r *rig) serveBroker(cfg broker.ServerConfig) {
 	r.tb.Helper()
-	cfg.DataDir, cfg.MaxStore, cfg.Grace = r.tb.TempDir(), 1<<30, 5*time.Second
+	r.serveBrokerIn(r.tb.TempDir(), cfg)
+}
+
+// serveBrokerIn is serveBroker with the files in dir.
+func (r *rig) serveBrokerIn(dir string, cfg broker.ServerConfig) {
+	r.tb.Helper()
+	cfg.DataDir, cfg.MaxStore, cfg.Grace = dir, 1<<30, 5*time.Second
 	cfg.Durability = cmp.Or(cfg.Durability, broker.Process)
 	var err error
 	if r.server, err = broker.NewServer(cfg, r.log); err != nil {

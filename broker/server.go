@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -61,7 +62,10 @@ type Server struct {
 	opts  *server.Options
 	flush func(*os.File) error // syncs a file
 	ready chan struct{}
-	ns    *server.Server // set before ready is closed
+
+	mu      sync.Mutex
+	ns      *server.Server // set before ready is closed; another one after a disk was full
+	trouble time.Time      // since when a stream cannot be written; zero = all can
 }
 
 // NewServer validates cfg. Nothing is opened before Run.
@@ -111,9 +115,20 @@ func (s *Server) Run(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
+	for {
+		again, err := s.serve(ctx)
+		if err != nil || !again {
+			return err
+		}
+	}
+}
+
+// serve is one life of the embedded server. It reports whether there is to be another one: a stream whose disk was
+// full takes nothing any more, even when there is room again, until it is read anew.
+func (s *Server) serve(ctx context.Context) (again bool, err error) {
 	ns, err := server.NewServer(s.opts)
 	if err != nil {
-		return fmt.Errorf("starting the embedded NATS server: %w", err)
+		return false, fmt.Errorf("starting the embedded NATS server: %w", err)
 	}
 	logger := &serverLog{log: s.log, fatal: make(chan string, 1)}
 	ns.SetLoggerV2(logger, false, false, false)
@@ -123,22 +138,60 @@ func (s *Server) Run(ctx context.Context) error {
 		ns.WaitForShutdown()
 	}()
 	if err := awaitReady(ctx, ns, logger); err != nil {
-		return err
+		return false, err
 	}
-	s.ns = ns
+	s.begin(ns)
 	stopSync, err := s.syncing() //nolint:contextcheck // clients are served after ctx has ended
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer stopSync()
-	close(s.ready)
-	select {
-	case <-ctx.Done():
-	case text := <-logger.fatal:
-		return fmt.Errorf("the embedded NATS server failed: %s", text)
+	s.began()
+	tick := time.NewTicker(healthEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			s.awaitClients()
+			return false, nil
+		case text := <-logger.fatal:
+			return false, fmt.Errorf("the embedded NATS server failed: %s", text)
+		case <-tick.C:
+			if s.mended(ns) {
+				s.log.Warn("the disk has room again; reading the streams anew")
+				return true, nil
+			}
+		}
 	}
-	s.awaitClients()
-	return nil
+}
+
+// begin makes ns the server that is asked.
+func (s *Server) begin(ns *server.Server) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	first := s.ns == nil
+	s.ns, s.trouble = ns, time.Time{}
+	if first {
+		if addr, ok := ns.Addr().(*net.TCPAddr); ok {
+			s.opts.Port = addr.Port // also the next time, when any one was asked for
+		}
+	}
+}
+
+// began tells, once, that the server can be used.
+func (s *Server) began() {
+	select {
+	case <-s.ready:
+	default:
+		close(s.ready)
+	}
+}
+
+// server is the one that runs; valid once Ready is closed.
+func (s *Server) server() *server.Server {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ns
 }
 
 // Syncs reports whether writers have to ask for their writes to be synced.
@@ -154,7 +207,7 @@ func (s *Server) syncing() (stop func(), err error) {
 		return nil, fmt.Errorf("connecting to the embedded NATS server: %w", err)
 	}
 	// A single server keeps the streams of its only account here.
-	dir := filepath.Join(s.ns.JetStreamConfig().StoreDir, s.ns.GlobalAccount().GetName(), "streams")
+	dir := filepath.Join(s.server().JetStreamConfig().StoreDir, s.server().GlobalAccount().GetName(), "streams")
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
@@ -174,9 +227,9 @@ func (s *Server) syncing() (stop func(), err error) {
 // clients are the connections of others.
 func (s *Server) clients() int {
 	if s.Syncs() {
-		return s.ns.NumClients() - 1
+		return s.server().NumClients() - 1
 	}
-	return s.ns.NumClients()
+	return s.server().NumClients()
 }
 
 // awaitReady polls in short steps, because a server that dies while it starts reports only to its logger.
@@ -225,11 +278,14 @@ func (s *Server) Addr() string {
 	if s.opts.DontListen {
 		return ""
 	}
-	return s.ns.Addr().String()
+	return s.server().Addr().String()
 }
 
 // InProcess makes a connection option that reaches the server without a port. It is valid once Ready is closed.
-func (s *Server) InProcess() nats.Option { return nats.InProcessServer(s.ns) }
+func (s *Server) InProcess() nats.Option { return nats.InProcessServer(s) }
+
+// InProcessConn connects to the server that runs.
+func (s *Server) InProcessConn() (net.Conn, error) { return s.server().InProcessConn() }
 
 // lockDir makes dir and takes its lock. The server has none of its own, and two servers on one directory
 // lose acknowledged messages without a word.

@@ -31,12 +31,13 @@ func (s *Server) Stats() (*ServerStats, error) {
 	default:
 		return nil, errors.New("broker: the embedded server is not ready")
 	}
-	js, err := s.ns.Jsz(&server.JSzOptions{Streams: true, Accounts: true})
+	ns := s.server()
+	js, err := ns.Jsz(&server.JSzOptions{Streams: true, Accounts: true})
 	if err != nil {
 		return nil, fmt.Errorf("broker: asking JetStream how it fares: %w", err)
 	}
 	stats := &ServerStats{
-		Connections: s.clients(), SlowConsumerCuts: s.ns.NumSlowConsumers(), APIErrors: js.API.Errors,
+		Connections: s.clients(), SlowConsumerCuts: ns.NumSlowConsumers(), APIErrors: js.API.Errors,
 		Memory: clamped(js.Memory), Store: clamped(js.Store), MaxMemory: js.Config.MaxMemory, MaxStore: js.Config.MaxStore,
 	}
 	for _, account := range js.AccountDetails {
