@@ -50,6 +50,7 @@ type Delivery struct {
 	route    string
 	arrived  time.Time // monotonic
 	left     func()    // job: gives the intake's place back; nil once called
+	alone    bool      // job: no other one runs in this process
 }
 
 // Route is the name of the request's route.

@@ -422,3 +422,76 @@ func (s *Syncs) Gathered(stream string) uint64 {
 	}
 	return most
 }
+
+// ShortLease makes the leases of this worker's jobs last for ack without a heartbeat. It must be called before Run.
+func (w *WorkerEnd) ShortLease(ack time.Duration) { w.lease = leaseTimes{ack: ack, beat: ack / 3} }
+
+// JobStore writes the state in which a crash leaves a job.
+type JobStore struct{ s *jobStore }
+
+// StoreOf is the store that jobs uses; jobs must have run.
+func StoreOf(jobs *Jobs) JobStore {
+	<-jobs.ready
+	return JobStore{jobs.store}
+}
+
+// Prepare stores a job's input as Accept does, and puts the record into its first state without writing it.
+func (s JobStore) Prepare(ctx context.Context, r *job.Record, body []byte, req *inference.Request) error {
+	var w writer
+	w.bytes(body)
+	writeRequest(&w, req)
+	segments, _ := w.finish()
+	var err error
+	r.Input, err = s.s.putBody(ctx, r.ID, inputPrefix(r.ID), "prepared", joined(nil, segments), time.Hour)
+	r.Accept(time.Now().UTC())
+	return err
+}
+
+// Put writes a record.
+func (s JobStore) Put(ctx context.Context, r *job.Record) error {
+	return s.s.put(ctx, r, time.Now().UTC())
+}
+
+// PutText writes something as a job's record that may be none.
+func (s JobStore) PutText(ctx context.Context, r *job.Record, text string) error {
+	msg := nats.NewMsg(recordSubject(r.ID))
+	msg.Data = []byte(text)
+	msg.Header.Set(headerState, string(job.Queued))
+	msg.Header.Set(headerLane, queueSubject(r))
+	_, err := s.s.publish(ctx, recordStream+jobShard(string(r.ID)), msg)
+	return err
+}
+
+// PutPart replaces one part of a job's stored input or result.
+func (s JobStore) PutPart(ctx context.Context, id job.ID, b *job.Body, output bool, n int, data []byte) error {
+	prefix := inputPrefix(id)
+	if output {
+		prefix = outputPrefix(id)
+	}
+	msg := nats.NewMsg(partSubject(prefix, b.Series, n))
+	msg.Data = data
+	_, err := s.s.publish(ctx, dataStream+jobShard(string(id)), msg)
+	return err
+}
+
+// DropBodies removes what is stored of a job beside its record.
+func (s JobStore) DropBodies(ctx context.Context, id job.ID) error {
+	return s.s.erase(ctx, id, inputPrefix(id), outputPrefix(id))
+}
+
+// Change makes a move on a record and writes it.
+func (s JobStore) Change(ctx context.Context, id job.ID, move func(*job.Record, time.Time) error) error {
+	_, err := s.s.change(ctx, id, func(r *job.Record, now time.Time) (bool, error) { return false, move(r, now) })
+	return err
+}
+
+// Enqueue gives a job its place in the queue.
+func (s JobStore) Enqueue(ctx context.Context, r *job.Record) error { return s.s.enqueue(ctx, r) }
+
+// Unqueue takes it away.
+func (s JobStore) Unqueue(ctx context.Context, r *job.Record) error { return s.s.unqueue(ctx, r) }
+
+// Queued reports whether a job has a place in the queue.
+func (s JobStore) Queued(ctx context.Context, r *job.Record) (bool, error) {
+	return s.s.isQueued(ctx, r)
+}

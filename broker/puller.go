@@ -201,7 +201,7 @@ func (p *puller) consumer() jetstream.ConsumerConfig {
 		InactiveThreshold: dormantAfter,
 	}
 	if p.jobs {
-		c.AckWait, c.MaxDeliver, c.MemoryStorage, c.InactiveThreshold = jobAckWait, -1, false, jobLaneLife
+		c.AckWait, c.MaxDeliver, c.MemoryStorage, c.InactiveThreshold = p.intake.worker.lease.ack, -1, false, jobLaneLife
 	}
 	return c
 }

@@ -22,6 +22,9 @@ const (
 	// verifyAfter is the age at which a queued job's place in the work queue is checked: whoever accepted it has
 	// long put it there, or is gone.
 	verifyAfter = 10 * time.Second
+	// verifyRunning is how often it is checked that a running job's message is still in the work queue: without it
+	// nobody would get the job if its worker died.
+	verifyRunning = 2 * jobAckWait
 	// sweepAgain is the pause after something could not be done.
 	sweepAgain = time.Second
 	// sweepHands is how many jobs are seen to at a time.
@@ -57,15 +60,16 @@ type JobLane struct {
 	Priority job.Priority
 }
 
-// pendingJob is a job that waits. verify: its place in the queue is to be checked first.
+// pendingJob is a job that has not ended.
 type pendingJob struct {
-	id     job.ID
-	due    time.Time
-	then   time.Time // due after the check
-	verify bool
-	busy   bool // a hand has it
-	lane   string
-	index  int // in the heap; -1 while a hand has it
+	id      job.ID
+	due     time.Time
+	then    time.Time // due after the check
+	lane    string
+	index   int  // in the heap; -1 while a hand has it
+	verify  bool // its place in the queue is to be checked first
+	busy    bool // a hand has it
+	waiting bool // it is counted as waiting
 }
 
 // NewSweeper validates dial.
@@ -178,8 +182,8 @@ func (s *Sweeper) learn(msg jetstream.Msg, now time.Time) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !state.Waiting() {
-		if meta, err := msg.Metadata(); err == nil && state.Terminal() && state != job.Erased && meta.Timestamp.After(s.began) {
+	if state.Terminal() {
+		if meta, err := msg.Metadata(); err == nil && state != job.Erased && meta.Timestamp.After(s.began) {
 			s.finished[state]++
 		}
 		s.drop(id)
@@ -190,17 +194,35 @@ func (s *Sweeper) learn(msg jetstream.Msg, now time.Time) {
 		lane, _, _ := strings.Cut(msg.Headers().Get(headerLane), "."+string(id))
 		p = &pendingJob{id: id, index: -1, lane: lane}
 		s.pending[id] = p
-		s.waiting[lane]++
 	}
+	s.count(p, state)
 	p.verify = state == job.Queued
 	p.due, p.then = due, due
-	if p.verify {
+	switch {
+	case !p.waiting:
+		p.due = now.Add(verifyRunning)
+	case p.verify:
 		p.due = now.Add(verifyAfter)
 		if !due.IsZero() && due.Before(p.due) {
 			p.due = due
 		}
 	}
 	s.place(p)
+}
+
+// count sees to it that a job of this state is counted as waiting, or not. It must be called with mu held.
+func (s *Sweeper) count(p *pendingJob, state job.State) {
+	if p.waiting == state.Waiting() {
+		return
+	}
+	p.waiting = !p.waiting
+	if p.waiting {
+		s.waiting[p.lane]++
+		return
+	}
+	if s.waiting[p.lane]--; s.waiting[p.lane] == 0 {
+		delete(s.waiting, p.lane)
+	}
 }
 
 // Waiting is how many jobs wait, by route and priority.
@@ -245,9 +267,7 @@ func (s *Sweeper) drop(id job.ID) {
 		return
 	}
 	delete(s.pending, id)
-	if s.waiting[p.lane]--; s.waiting[p.lane] == 0 {
-		delete(s.waiting, p.lane)
-	}
+	s.count(p, job.Erased)
 	if p.index >= 0 {
 		heap.Remove(&s.heap, p.index)
 	}
@@ -320,6 +340,8 @@ func (s *Sweeper) settled(id job.ID, err error) {
 	case err != nil:
 		p.due = time.Now().Add(sweepAgain)
 	case p.due.After(time.Now()): // it was written meanwhile, and learned of
+	case !p.waiting:
+		p.due = time.Now().Add(verifyRunning)
 	case p.verify && p.then.After(time.Now()):
 		p.verify, p.due = false, p.then
 	default:
@@ -347,12 +369,12 @@ func (s *Sweeper) see(ctx context.Context, id job.ID) error {
 			return unlessConflict(err)
 		}
 		return s.store.unqueue(ctx, r)
-	case r.State == job.Queued:
+	case !r.State.Terminal() && !r.State.Waiting(), r.State == job.Queued:
 		queued, err := s.store.isQueued(ctx, r)
 		if err != nil || queued {
 			return err
 		}
-		s.log.Info("queueing a job that was accepted and not queued", "job", id)
+		s.log.Info("queueing a job that is not in its queue", "job", id, "state", r.State)
 		return s.store.enqueue(ctx, r)
 	case r.State.Waiting() && r.Ripe(now):
 		// In this order a crash in between leaves a job that a worker can start; the other way round it would wait

@@ -33,6 +33,8 @@ type WorkerEnd struct {
 	jobs    *jobStore
 	paused  pauses
 	timer   StoreTimer
+	lease   leaseTimes
+	solo    *solo
 
 	attempts, interruptions, leasesLost jobCounts // of jobs
 
@@ -47,8 +49,9 @@ type WorkerEnd struct {
 	claimed     uint64                      // number of the last claim
 	running     map[callKey]*Claim          // claimed and not yet handed over
 	runningJobs map[job.ID]*Claim
-	epoch       int           // grows with every reconnect
-	announce    chan struct{} // capacity 1: announce now
+	starting    map[job.ID]int // starts that are about to be written
+	epoch       int            // grows with every reconnect
+	announce    chan struct{}  // capacity 1: announce now
 }
 
 // callKey names a call among all front ends.
@@ -72,8 +75,8 @@ func NewWorkerEnd(dial Dial, bodies *budget.Bytes, log *slog.Logger) (*WorkerEnd
 	return &WorkerEnd{
 		dial: dial, log: log, bodies: bodies, id: rand.Text()[:16], ready: make(chan struct{}),
 		others: newRoster(), routes: make(map[string]int), intakes: make(map[*Intake]struct{}),
-		claims: make(map[uint64]chan claimAnswer), running: make(map[callKey]*Claim), runningJobs: make(map[job.ID]*Claim),
-		announce: make(chan struct{}, 1),
+		claims: make(map[uint64]chan claimAnswer), running: make(map[callKey]*Claim), runningJobs: make(map[job.ID]*Claim), starting: make(map[job.ID]int),
+		announce: make(chan struct{}, 1), lease: leaseTimes{jobAckWait, jobHeartbeat}, solo: newSolo(),
 	}, nil
 }
 
@@ -102,6 +105,7 @@ func (w *WorkerEnd) Run(ctx context.Context) error {
 		prefixWorker + w.id + ".g.*": w.receiveAnswer,
 		subjectPresence:              w.notePresence,
 		subjectCancel:                w.receiveCancel,
+		subjectHeld(w.id):            w.receiveHeld,
 		subjectQueues:                w.noteQueues,
 		subjectPresenceAsk:           func(*nats.Msg) { w.announceSoon() },
 	} {
@@ -158,6 +162,9 @@ func (w *WorkerEnd) Serve(routes map[string]int) {
 	w.routes = maps.Clone(routes)
 	w.leaving = len(routes) == 0
 	w.mu.Unlock()
+	if len(routes) == 0 {
+		w.solo.giveUp()
+	}
 	w.announceSoon()
 }
 

@@ -180,6 +180,9 @@ type Record struct {
 	Retry     Retry         `json:"retry"`
 	Store     Store         `json:"store"`
 
+	// Starts counts how often a worker has begun with the job. It tells one start from all others, also from an
+	// earlier one of the same worker.
+	Starts             int       `json:"starts,omitempty"`
 	Attempt            int       `json:"attempt"` // of this run; failed ones and the one that runs
 	Interruptions      int       `json:"interruptions,omitempty"`
 	AloneInterruptions int       `json:"alone_interruptions,omitempty"`

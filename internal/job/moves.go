@@ -90,6 +90,12 @@ func (r *Record) Lapse(now time.Time) bool {
 // Alone reports whether the job must not share a call or a batch with others: it was interrupted too often.
 func (r *Record) Alone() bool { return r.Interruptions >= aloneAfter }
 
+// StartsAlone reports whether the next start is one of a job that runs alone. Of a running job that is the one after
+// its worker was lost.
+func (r *Record) StartsAlone() bool {
+	return r.Alone() || r.State == Running && r.Interruptions+1 >= aloneAfter
+}
+
 // Start gives a ripe job to a worker, or takes a running one over whose worker was lost, which counts as an
 // interruption. A job that has become poison or too late ends instead; then its state is terminal.
 func (r *Record) Start(worker string, now time.Time) error {
@@ -121,6 +127,7 @@ func (r *Record) Start(worker string, now time.Time) error {
 		r.StartedAt = &now
 	}
 	r.Attempt++
+	r.Starts++
 	r.Attempts = append(r.Attempts, Attempt{N: r.Attempt, Run: r.Run, Worker: worker, StartedAt: now, Outcome: "running"})
 	if len(r.Attempts) > MaxAttemptsKept {
 		r.Attempts = r.Attempts[len(r.Attempts)-MaxAttemptsKept:]
@@ -146,19 +153,19 @@ func (r *Record) close(outcome string, problem *Problem, now time.Time) {
 	}
 }
 
-// Held reports whether worker still runs the attempt that it started.
-func (r *Record) Held(worker string, run, attempt int) bool {
-	return (r.State == Running || r.State == Cancelling) && r.Owner == worker && r.Run == run && r.Attempt == attempt
+// Held reports whether worker still has the job that it has begun with.
+func (r *Record) Held(worker string, start int) bool {
+	return (r.State == Running || r.State == Cancelling) && r.Owner == worker && r.Starts == start
 }
 
-// Closed reports whether worker itself has ended the attempt that it started, and nothing was started since.
-func (r *Record) Closed(worker string, run, attempt int) bool {
+// Closed reports whether worker itself has ended what it began with, and nothing was started since.
+func (r *Record) Closed(worker string, start int) bool {
 	n := len(r.Attempts)
-	if n == 0 {
+	if n == 0 || r.Starts != start {
 		return false
 	}
 	a := r.Attempts[n-1]
-	return a.Worker == worker && a.Run == run && a.N == attempt && a.EndedAt != nil && a.Outcome != "interrupted"
+	return a.Worker == worker && a.EndedAt != nil && a.Outcome != "interrupted"
 }
 
 // Succeed ends a running job with a result. A cancel that came too late does not throw a paid result away.

@@ -9,6 +9,8 @@ import (
 
 const (
 	firstPause = time.Second
+	// leastPause is enough for a worker to have given its lease back, so that the next one is a new one.
+	leastPause = 50 * time.Millisecond
 	// MaxPause is the longest pause before another attempt, unless the model server asks for more.
 	MaxPause = 10 * time.Minute
 )
@@ -35,5 +37,5 @@ func Pause(attempt int) time.Duration {
 	if attempt < 10 {
 		bound = min(firstPause<<max(attempt, 0), MaxPause)
 	}
-	return rand.N(bound) + time.Millisecond
+	return max(rand.N(bound), leastPause)
 }
