@@ -63,17 +63,7 @@ func (s *Server) placeEnvelope(ctx context.Context, raw json.RawMessage, request
 	if err != nil {
 		return nil, false, err
 	}
-	o.path, o.asked.request.ID = "/v1/jobs", requestID
-	if o.options.key, err = idempotencyKey(http.Header{headerKey: {e.Key}}); err != nil {
-		return nil, false, err
-	}
-	if e.ID != "" {
-		id, ok := job.ParseID(e.ID)
-		if !ok {
-			return nil, false, fault.New(fault.Invalid, "an id has up to 128 letters, digits, - and _")
-		}
-		o.id = id
-	}
+	o.asked.request.ID = requestID
 	return s.place(ctx, o)
 }
 

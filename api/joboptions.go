@@ -10,18 +10,22 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"headrace/internal/fault"
+	"headrace/internal/inference"
 	"headrace/internal/job"
 )
 
 const (
 	headerPrefer = "Prefer"
 	headerKey    = "Idempotency-Key"
+	// headerApplied says which preferences were followed.
+	headerApplied = "Preference-Applied"
 	// headerReplayed says that the job was there already.
 	headerReplayed = "Idempotency-Replayed"
 
@@ -54,7 +58,8 @@ func (p preference) applied() string {
 	return strings.Join(all, ", ")
 }
 
-// preference reads Prefer. Preferences that are not ours are ignored, as the RFC wants.
+// preference reads Prefer. Preferences that are not ours are ignored, and of one that is given twice the first one
+// counts, as the RFC wants.
 func (s *Server) preference(r *http.Request) (preference, error) {
 	var p preference
 	for _, line := range r.Header.Values(headerPrefer) {
@@ -65,9 +70,14 @@ func (s *Server) preference(r *http.Request) (preference, error) {
 			case "respond-async":
 				p.async = true
 			case "wait":
+				if p.asked {
+					continue
+				}
 				n, err := strconv.Atoi(strings.Trim(strings.TrimSpace(value), `"`))
 				if err != nil || n < 0 {
-					return p, fault.New(fault.Invalid, "Prefer: wait takes a whole number of seconds, as in wait=10")
+					f := fault.New(fault.Invalid, "Prefer: wait takes a whole number of seconds, as in wait=10")
+					f.Param = headerPrefer
+					return p, f
 				}
 				p.asked, p.wait = true, min(time.Duration(min(n, 1<<30))*time.Second, s.cfg.Jobs.MaxWait)
 			}
@@ -90,60 +100,103 @@ type jobOptions struct {
 	Tags      []string
 
 	key string
+	// awaited: somebody waits for the job, which makes it interactive unless it says otherwise. Whether one asks for a
+	// job with or without waiting does not make it another one.
+	awaited bool
 }
 
-// span is a duration: a number of seconds, or a string such as "90s" or "1h30m".
-type span time.Duration
+// priority is the one that the job has.
+func (o *jobOptions) priority() job.Priority {
+	if o.Priority != "" {
+		return o.Priority
+	}
+	if o.awaited {
+		return job.Interactive
+	}
+	return job.Standard
+}
 
-// UnmarshalJSON reads both forms.
+// span is a duration: a number of seconds, or a string such as "90s" or "1h30m". wrong says why it is none, so that
+// whoever reads it can name the field.
+type span struct {
+	d     time.Duration
+	wrong string
+}
+
+// UnmarshalJSON reads both forms. It never fails: see wrong.
 func (s *span) UnmarshalJSON(text []byte) error {
-	var seconds float64
-	if err := json.Unmarshal(text, &seconds); err == nil {
-		if seconds < 0 || seconds > 1e9 {
-			return fmt.Errorf("%s seconds are out of range", text)
-		}
-		*s = span(seconds * float64(time.Second))
+	var words string
+	if string(text) == "null" {
 		return nil
 	}
-	var words string
-	if err := json.Unmarshal(text, &words); err != nil {
-		return errors.New("a duration is a number of seconds or a string such as \"90s\"")
+	if json.Unmarshal(text, &words) != nil {
+		words = string(text)
 	}
-	return s.parse(words)
+	s.parse(words)
+	return nil
 }
 
-func (s *span) parse(words string) error {
+func (s *span) parse(words string) {
 	d, err := time.ParseDuration(words)
 	if err != nil {
 		seconds, numErr := strconv.ParseFloat(words, 64)
-		if numErr != nil || seconds > 1e9 {
-			return fmt.Errorf("%q is no duration; write seconds, or \"90s\", \"1h30m\"", words)
+		if numErr != nil || !(seconds < 1e9) {
+			s.wrong = fmt.Sprintf("is %.40q; it must be a number of seconds, or a duration such as \"90s\" or \"1h30m\"", words)
+			return
 		}
-		d = time.Duration(seconds * float64(time.Second))
+		d = time.Duration(max(seconds, -1) * float64(time.Second))
 	}
 	if d < 0 {
-		return fmt.Errorf("%q is negative", words)
+		s.wrong = fmt.Sprintf("is %.40q; it must not be negative", words)
+		return
 	}
-	*s = span(d)
+	s.d = d
+}
+
+// instant is a time as RFC 3339 has it; wrong as for span.
+type instant struct {
+	at    *time.Time
+	wrong string
+}
+
+// UnmarshalJSON never fails: see wrong.
+func (i *instant) UnmarshalJSON(text []byte) error {
+	var words string
+	if string(text) == "null" {
+		return nil
+	}
+	if json.Unmarshal(text, &words) != nil {
+		words = string(text)
+	}
+	i.parse(words)
 	return nil
+}
+
+func (i *instant) parse(words string) {
+	at, err := time.Parse(time.RFC3339, words)
+	if err != nil {
+		i.wrong = fmt.Sprintf("is %.40q; it must be a time such as \"2026-01-31T12:00:00Z\"", words)
+		return
+	}
+	i.at = &at
 }
 
 // envelope is the body of POST /v1/jobs.
 type envelope struct {
 	Route    string          `json:"route"`
 	Input    json.RawMessage `json:"input"`
-	ID       string          `json:"id"` // in a batch
+	ID       string          `json:"id"`
 	Key      string          `json:"idempotency_key"`
 	Priority string          `json:"priority"`
-	RunAt    *time.Time      `json:"run_at"`
+	RunAt    instant         `json:"run_at"`
 	Timeouts struct {
 		Queue   span `json:"queue"`
 		Attempt span `json:"attempt"`
 		Total   span `json:"total"`
 	} `json:"timeouts"`
-	Deadline *time.Time `json:"deadline"`
+	Deadline instant `json:"deadline"`
 	Retry    struct {
-		MaxAttempts int  `json:"max_attempts"`
+		MaxAttempts *int `json:"max_attempts"`
 		MaxElapsed  span `json:"max_elapsed"`
 	} `json:"retry"`
 	ResultTTL span              `json:"result_ttl"`
@@ -165,42 +218,54 @@ func readEnvelope(body []byte) (*envelope, error) {
 			err = errors.New("something follows the object")
 		}
 	}
+	if typed, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		return nil, wrongType(typed)
+	}
 	if err != nil {
-		f := fault.New(fault.Invalid, "the body is not a job: %s", strings.TrimPrefix(err.Error(), "json: "))
-		if typed, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-			f.Param = typed.Field
-		}
-		return nil, f
+		return nil, fault.New(fault.Invalid, "the body is not a job: %s", strings.TrimPrefix(err.Error(), "json: "))
 	}
 	return e, nil
+}
+
+// wrongType names the field and what it takes, without Go's words for it.
+func wrongType(err *json.UnmarshalTypeError) error {
+	want := "an object"
+	switch err.Type.Kind() { //nolint:exhaustive // these are the kinds that an envelope has
+	case reflect.String:
+		want = "a string"
+	case reflect.Int:
+		want = "a whole number"
+	case reflect.Slice:
+		want = "a list of strings"
+	}
+	if err.Field == "" {
+		return fault.New(fault.Invalid, `a job is %s, not a JSON %s; write {"route": "...", "input": {...}}`, want, err.Value)
+	}
+	return badOption(err.Field, "takes %s, not a JSON %s", want, err.Value)
 }
 
 // headerOptions reads the options of a job whose body is the route's own.
 func headerOptions(h http.Header) (*envelope, error) {
 	e := &envelope{Priority: h.Get("Job-Priority"), Store: h.Get("Job-Store")}
-	for name, into := range map[string]**time.Time{"Job-Run-At": &e.RunAt, "Job-Deadline": &e.Deadline} {
+	for name, into := range map[string]*instant{"Job-Run-At": &e.RunAt, "Job-Deadline": &e.Deadline} {
 		if text := h.Get(name); text != "" {
-			t, err := time.Parse(time.RFC3339, text)
-			if err != nil {
-				return nil, badHeader(name, `a time such as "2026-01-31T12:00:00Z"`)
-			}
-			*into = &t
+			into.parse(text)
 		}
 	}
 	for name, into := range map[string]*span{
 		"Job-Queue-Timeout": &e.Timeouts.Queue, "Job-Attempt-Timeout": &e.Timeouts.Attempt,
 		"Job-Total-Timeout": &e.Timeouts.Total, "Job-Result-Ttl": &e.ResultTTL, "Job-Max-Elapsed": &e.Retry.MaxElapsed,
 	} {
-		if text := h.Get(name); text != "" && into.parse(text) != nil {
-			return nil, badHeader(name, "a number of seconds, or a duration such as 90s")
+		if text := h.Get(name); text != "" {
+			into.parse(text)
 		}
 	}
 	if text := h.Get("Job-Max-Attempts"); text != "" {
 		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 {
+		if err != nil {
 			return nil, badHeader("Job-Max-Attempts", "a whole number of at least 1")
 		}
-		e.Retry.MaxAttempts = n
+		e.Retry.MaxAttempts = &n
 	}
 	for tag := range strings.SplitSeq(h.Get("Job-Tags"), ",") {
 		if tag = strings.TrimSpace(tag); tag != "" {
@@ -210,14 +275,31 @@ func headerOptions(h http.Header) (*envelope, error) {
 	return e, nil
 }
 
+// inHeaders gives an error about an option the name of the header that the option came in.
+func inHeaders(err error) error {
+	f, ok := errors.AsType[*fault.Error](err)
+	if !ok {
+		return err
+	}
+	name := map[string]string{
+		"priority": "Job-Priority", "store": "Job-Store", "run_at": "Job-Run-At", "deadline": "Job-Deadline",
+		"timeouts.queue": "Job-Queue-Timeout", "timeouts.attempt": "Job-Attempt-Timeout", "timeouts.total": "Job-Total-Timeout",
+		"result_ttl": "Job-Result-TTL", "retry.max_attempts": "Job-Max-Attempts", "retry.max_elapsed": "Job-Max-Elapsed",
+		"tags": "Job-Tags",
+	}[f.Param]
+	if name == "" {
+		return err
+	}
+	return badOption(name, "%s", strings.TrimPrefix(f.Message, f.Param+" "))
+}
+
 func badHeader(name, want string) error {
 	f := fault.New(fault.Invalid, "the header %s must be %s", name, want)
 	f.Param = name
 	return f
 }
 
-func idempotencyKey(h http.Header) (string, error) {
-	key := h.Get(headerKey)
+func idempotencyKey(key string) (string, error) {
 	if len(key) > maxKey {
 		return "", badHeader(headerKey, fmt.Sprintf("at most %d characters long", maxKey))
 	}
@@ -227,25 +309,32 @@ func idempotencyKey(h http.Header) (string, error) {
 	return key, nil
 }
 
-// options checks what was asked for and fills in the rest.
-func (e *envelope) options(cfg JobsConfig, now time.Time) (jobOptions, error) {
+// options checks what was asked for and fills in the rest. route is the one to ask.
+func (e *envelope) options(cfg JobsConfig, route *inference.Route, now time.Time) (jobOptions, error) {
 	o := jobOptions{
-		Priority: job.Priority(cmp.Or(e.Priority, string(job.Standard))), Store: job.Store(cmp.Or(e.Store, string(job.StoreBoth))),
-		RunAt: e.RunAt, Queue: time.Duration(e.Timeouts.Queue), Attempt: time.Duration(e.Timeouts.Attempt),
-		ResultTTL: cmp.Or(time.Duration(e.ResultTTL), cfg.ResultTTL),
-		Retry:     job.Retry{MaxAttempts: cmp.Or(e.Retry.MaxAttempts, cfg.MaxAttempts), MaxElapsed: time.Duration(e.Retry.MaxElapsed)},
-		Metadata:  e.Metadata, Tags: e.Tags, key: e.Key,
+		Priority: job.Priority(e.Priority), Store: job.Store(cmp.Or(e.Store, string(job.StoreBoth))),
+		RunAt: e.RunAt.at, Queue: e.Timeouts.Queue.d, Attempt: e.Timeouts.Attempt.d, ResultTTL: cmp.Or(e.ResultTTL.d, cfg.ResultTTL),
+		Retry:    job.Retry{MaxAttempts: cfg.MaxAttempts, MaxElapsed: e.Retry.MaxElapsed.d},
+		Metadata: e.Metadata, Tags: e.Tags, key: e.Key,
+	}
+	if e.Retry.MaxAttempts != nil {
+		o.Retry.MaxAttempts = *e.Retry.MaxAttempts
+	}
+	if err := e.readable(); err != nil {
+		return o, err
 	}
 	stores := []job.Store{job.StoreBoth, job.StoreInputs, job.StoreOutputs, job.StoreNone}
 	switch {
-	case !slices.Contains(job.Priorities(), o.Priority):
-		return o, badOption("priority", "is %q; it must be interactive, standard or batch", e.Priority)
+	case o.Priority != "" && !slices.Contains(job.Priorities(), o.Priority):
+		return o, badOption("priority", "is %.40q; it must be interactive, standard or batch", e.Priority)
 	case !slices.Contains(stores, o.Store):
-		return o, badOption("store", "is %q; it must be both, inputs, outputs or none", e.Store)
+		return o, badOption("store", "is %.40q; it must be both, inputs, outputs or none", e.Store)
 	case o.ResultTTL < minTTL || o.ResultTTL > cfg.MaxTTL:
 		return o, badOption("result_ttl", "must be between %s and %s", minTTL, cfg.MaxTTL)
 	case o.Retry.MaxAttempts < 1 || o.Retry.MaxAttempts > cfg.MaxAttempts:
 		return o, badOption("retry.max_attempts", "must be between 1 and %d", cfg.MaxAttempts)
+	case route.Timeout > 0 && o.Attempt > route.Timeout:
+		return o, badOption("timeouts.attempt", "is over the limit of %s of route %q", route.Timeout, route.Name)
 	}
 	if err := o.label(); err != nil {
 		return o, err
@@ -253,6 +342,24 @@ func (e *envelope) options(cfg JobsConfig, now time.Time) (jobOptions, error) {
 	var err error
 	o.Total, err = e.total(cfg, now)
 	return o, err
+}
+
+// readable names the first field whose text is no duration or no time.
+func (e *envelope) readable() error {
+	for _, field := range []struct{ name, wrong string }{
+		{"run_at", e.RunAt.wrong},
+		{"deadline", e.Deadline.wrong},
+		{"timeouts.queue", e.Timeouts.Queue.wrong},
+		{"timeouts.attempt", e.Timeouts.Attempt.wrong},
+		{"timeouts.total", e.Timeouts.Total.wrong},
+		{"retry.max_elapsed", e.Retry.MaxElapsed.wrong},
+		{"result_ttl", e.ResultTTL.wrong},
+	} {
+		if field.wrong != "" {
+			return badOption(field.name, "%s", field.wrong)
+		}
+	}
+	return nil
 }
 
 func badOption(field, format string, args ...any) error {
@@ -264,20 +371,27 @@ func badOption(field, format string, args ...any) error {
 // total is the time from now to the job's deadline. One that is given as a duration begins at the earliest start.
 func (e *envelope) total(cfg JobsConfig, now time.Time) (time.Duration, error) {
 	start := now
-	if e.RunAt != nil && e.RunAt.After(now) {
-		start = *e.RunAt
+	if e.RunAt.at != nil && e.RunAt.at.After(now) {
+		start = *e.RunAt.at
 	}
 	if start.Sub(now) > furthest {
 		return 0, badOption("run_at", "is more than a year away")
 	}
-	total := start.Sub(now) + cmp.Or(time.Duration(e.Timeouts.Total), cfg.Deadline)
-	if e.Deadline != nil {
-		if total = e.Deadline.Sub(now); !e.Deadline.After(start) {
+	total := start.Sub(now) + cmp.Or(e.Timeouts.Total.d, cfg.Deadline)
+	if e.Deadline.at != nil && e.Timeouts.Total.d > 0 {
+		return 0, badOption("deadline", "and timeouts.total say the same; give one of them")
+	}
+	if e.Deadline.at != nil {
+		if total = e.Deadline.at.Sub(now); !e.Deadline.at.After(start) {
 			return 0, badOption("deadline", "is not after the earliest start")
 		}
 	}
 	if total-start.Sub(now) > cfg.MaxDeadline {
-		return 0, badOption("timeouts.total", "is over the limit of %s", cfg.MaxDeadline)
+		field := "timeouts.total"
+		if e.Deadline.at != nil {
+			field = "deadline"
+		}
+		return 0, badOption(field, "is over the limit of %s from the earliest start", cfg.MaxDeadline)
 	}
 	return total, nil
 }

@@ -98,7 +98,7 @@ func (s *Server) getJob(w *replyWriter, r *http.Request, name string) error {
 	if err != nil {
 		return err
 	}
-	wait, err := s.waitOf(r)
+	wait, err := s.waitOf(w, r)
 	if err != nil {
 		return err
 	}
@@ -120,25 +120,25 @@ func (s *Server) getJob(w *replyWriter, r *http.Request, name string) error {
 	}
 	header := w.Header()
 	header.Set("ETag", etag(rec))
-	header.Set("Cache-Control", "no-store")
 	if !rec.State.Terminal() {
-		header.Set("Retry-After", pollHint)
+		header.Set("Retry-After", s.pollHint(rec))
 	}
 	if seen != "" && matches(seen, etag(rec)) {
 		w.WriteHeader(http.StatusNotModified)
 		return nil
 	}
-	view := s.viewJob(rec)
-	view.Queue = s.standingOf(r.Context(), rec)
-	writeJSON(w, http.StatusOK, "application/json", view)
+	s.writeJob(r.Context(), w, rec)
 	return nil
 }
 
 // waitOf is how long a caller wants to be held: ?wait=, or Prefer: wait.
-func (s *Server) waitOf(r *http.Request) (time.Duration, error) {
+func (s *Server) waitOf(w http.ResponseWriter, r *http.Request) (time.Duration, error) {
 	text := r.URL.Query().Get("wait")
 	if text == "" {
 		p, err := s.preference(r)
+		if err == nil && p.asked {
+			w.Header().Set(headerApplied, preference{asked: true, wait: p.wait}.applied())
+		}
 		return p.wait, err
 	}
 	seconds, err := strconv.ParseFloat(strings.TrimSuffix(text, "s"), 64)
@@ -162,7 +162,7 @@ func matches(list, tag string) bool {
 
 // jobResult answers GET /v1/jobs/{id}/result.
 func (s *Server) jobResult(w *replyWriter, r *http.Request, name string) error {
-	wait, err := s.waitOf(r)
+	wait, err := s.waitOf(w, r)
 	if err != nil {
 		return err
 	}
@@ -212,8 +212,8 @@ func (s *Server) jobAttempts(w *replyWriter, r *http.Request, name string) error
 	}
 	writeJSON(w, http.StatusOK, "application/json", struct {
 		Object string        `json:"object"`
-		Data   []job.Attempt `json:"data"`
-	}{"list", append([]job.Attempt{}, rec.Attempts...)})
+		Data   []attemptView `json:"data"`
+	}{"list", viewAttempts(rec)})
 	return nil
 }
 
@@ -229,8 +229,7 @@ func (s *Server) cancelJob(w *replyWriter, r *http.Request, name string) error {
 	if !rec.State.Terminal() {
 		return s.accepted(w, rec)
 	}
-	w.Header().Set("ETag", etag(rec))
-	writeJSON(w, http.StatusOK, "application/json", s.viewJob(rec))
+	s.writeJob(r.Context(), w, rec)
 	return nil
 }
 
@@ -276,9 +275,12 @@ func (s *Server) jobLimits(w *replyWriter, _ *http.Request, _ string) error {
 	writeJSON(w, http.StatusOK, "application/json", map[string]any{
 		"max_body_bytes": s.cfg.MaxBody, "sync_timeout_seconds": seconds(s.cfg.SyncTimeout),
 		"max_wait_seconds": seconds(c.MaxWait), "deadline_seconds": seconds(c.Deadline), "max_deadline_seconds": seconds(c.MaxDeadline),
+		"max_run_at_seconds": seconds(furthest), "max_waiting": c.MaxWaiting,
 		"result_ttl_seconds": seconds(c.ResultTTL), "max_result_ttl_seconds": seconds(c.MaxTTL),
-		"idempotency_key_seconds": seconds(c.KeyLife), "max_attempts": c.MaxAttempts, "max_batch": maxBatch,
-		"durability": c.Durability,
+		"idempotency_key_seconds": seconds(c.KeyLife), "max_idempotency_key_chars": maxKey, "max_attempts": c.MaxAttempts,
+		"max_batch": maxBatch, "max_page": maxPage, "max_redrive": maxRedrive, "max_inline_result_bytes": inlineResult,
+		"max_metadata": maxMetadata, "max_tags": maxTags, "max_tag_bytes": maxTag, "max_metadata_key_bytes": maxTag,
+		"max_metadata_value_bytes": 4 * maxTag, "priorities": job.Priorities(), "durability": c.Durability,
 	})
 	return nil
 }

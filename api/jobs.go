@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/http"
 	"strconv"
 	"time"
@@ -92,8 +93,27 @@ func (c JobsConfig) withDefaults() JobsConfig {
 	return c
 }
 
-// pollHint is what Retry-After says to those who poll.
-const pollHint = "1"
+const (
+	// inlineResult is the largest result that a job shows itself.
+	inlineResult = 64 << 10
+	// longestPoll is the most that Retry-After says to those who poll.
+	longestPoll = time.Minute
+)
+
+// pollHint is what Retry-After says to those who poll a job: about when there is news.
+func (s *Server) pollHint(rec *job.Record) string {
+	wait := time.Second
+	switch rec.State {
+	case job.Scheduled, job.Retrying:
+		wait = time.Until(rec.Due())
+	case job.Queued:
+		if lane := s.jobs.Queue(rec.Route)[rec.Priority]; lane.Rate > 0 {
+			wait = time.Duration(float64(lane.Waiting) / lane.Rate * float64(time.Second))
+		}
+	case job.Running, job.Cancelling, job.Succeeded, job.Failed, job.Cancelled, job.Expired, job.Erased:
+	}
+	return strconv.Itoa(int(math.Ceil(min(max(wait, time.Second), longestPoll).Seconds())))
+}
 
 // order is a job that a caller wants.
 type order struct {
@@ -118,14 +138,12 @@ func (s *Server) orderOfCall(c *call, a *asked, speaks dialect, body []byte) (*o
 	if err != nil {
 		return nil, p, err
 	}
-	if e.Priority == "" && p.asked {
-		e.Priority = string(job.Interactive) // somebody waits for it
-	}
 	o := &order{asked: a, dialect: speaks, body: body, path: c.r.URL.Path}
-	if o.options, err = e.options(s.cfg.Jobs, time.Now()); err != nil {
-		return nil, p, err
+	if o.options, err = e.options(s.cfg.Jobs, a.route, time.Now()); err != nil {
+		return nil, p, inHeaders(err)
 	}
-	o.options.key, err = idempotencyKey(c.r.Header)
+	o.options.awaited = p.asked
+	o.options.key, err = idempotencyKey(c.r.Header.Get(headerKey))
 	return o, p, err
 }
 
@@ -138,7 +156,7 @@ func (s *Server) record(o *order) (*job.Record, error) {
 	p := o.options
 	rec := &job.Record{
 		ID: o.id, Route: o.asked.route.Name, Provider: o.asked.route.Provider, Type: o.asked.route.Type,
-		Priority: p.Priority, RunAt: p.RunAt, Total: p.Total, QueueTime: p.Queue, Timeout: p.Attempt,
+		Priority: p.priority(), RunAt: p.RunAt, Total: p.Total, QueueTime: p.Queue, Timeout: p.Attempt,
 		ResultTTL: p.ResultTTL, Retry: p.Retry, Store: p.Store, Metadata: p.Metadata, Tags: p.Tags,
 		IdempotencyKey: p.key, Durability: s.cfg.Jobs.Durability, RequestID: o.asked.request.ID, Form: form,
 	}
@@ -170,7 +188,11 @@ func (s *Server) place(ctx context.Context, o *order) (rec *job.Record, fresh bo
 		}
 		wanted.ID = id // whoever was first: accepting the same job twice makes one
 	}
-	return s.jobs.Accept(ctx, wanted, o.body, o.asked.request)
+	rec, fresh, err = s.jobs.Accept(ctx, wanted, o.body, o.asked.request)
+	if err == nil && !fresh {
+		err = s.left(rec) // to ask for it again does not bring it back
+	}
+	return rec, fresh, err
 }
 
 // submit is the end of a call that asks for a job: it places it, waits as long as the caller prefers, and writes the
@@ -202,14 +224,14 @@ func (s *Server) announceJob(w http.ResponseWriter, rec *job.Record, p preferenc
 	header.Set("Content-Location", at)
 	header.Set("Job-Id", string(rec.ID))
 	if applied := p.applied(); applied != "" {
-		header.Set("Preference-Applied", applied)
+		header.Set(headerApplied, applied)
 	}
 }
 
 // accepted writes 202 and the job.
 func (s *Server) accepted(w *replyWriter, rec *job.Record) error {
 	header := w.Header()
-	header.Set("Retry-After", pollHint)
+	header.Set("Retry-After", s.pollHint(rec))
 	header.Set("ETag", etag(rec))
 	writeJSON(w, http.StatusAccepted, "application/json", s.viewJob(rec))
 	return nil
@@ -246,28 +268,37 @@ func (s *Server) deliver(ctx context.Context, w *replyWriter, rec *job.Record) e
 	case job.Erased, job.Scheduled, job.Queued, job.Running, job.Retrying, job.Cancelling:
 		return fault.New(fault.Gone, "job %s is %s", rec.ID, rec.State)
 	}
+	speaks, a, res, release, err := s.resultOf(ctx, rec)
+	if err != nil {
+		return err
+	}
+	defer release()
+	return s.respond(ctx, w, speaks, a, res)
+}
+
+// resultOf reads the result of a job that succeeded, and how it is written. release gives its bytes back.
+func (s *Server) resultOf(ctx context.Context, rec *job.Record) (speaks dialect, a *asked, res *inference.Result, release func(), err error) {
 	var f jobForm
 	if err := json.Unmarshal(rec.Form, &f); err != nil {
-		return fmt.Errorf("reading the form of job %s: %w", rec.ID, err)
+		return nil, nil, nil, nil, fmt.Errorf("reading the form of job %s: %w", rec.ID, err)
 	}
-	speaks, a := f.restore(s.dialects, rec)
 	if rec.Result == nil {
-		return fault.New(fault.Gone, "the result of job %s is not stored: its option store is %q", rec.ID, rec.Store)
+		return nil, nil, nil, nil, fault.New(fault.Gone, "the result of job %s is not stored: its option store is %q", rec.ID, rec.Store)
 	}
 	size := rec.Result.Bytes
 	if err := s.budget.Reserve(ctx, size); err != nil {
-		return fault.Wrap(fault.QueueFull, err, "no room for the result in api.max_inflight_bytes; try again")
+		return nil, nil, nil, nil, fault.Wrap(fault.QueueFull, err, "no room for the result in api.max_inflight_bytes; try again")
 	}
-	defer s.budget.Release(size)
-	res, err := s.jobs.Result(ctx, rec)
-	if err != nil {
-		return err
+	if res, err = s.jobs.Result(ctx, rec); err != nil {
+		s.budget.Release(size)
+		return nil, nil, nil, nil, err
 	}
 	res.Upstream = rec.Upstream
 	if rec.StartedAt != nil && rec.QueuedAt != nil {
 		res.Queue = max(rec.StartedAt.Sub(rec.CreatedAt), 0)
 	}
-	return s.respond(ctx, w, speaks, a, res)
+	speaks, a = f.restore(s.dialects, rec)
+	return speaks, a, res, func() { s.budget.Release(size) }, nil
 }
 
 // failure is what a failed job failed of, as a synchronous call would tell it.
@@ -276,7 +307,7 @@ func failure(rec *job.Record) error {
 		return fault.New(fault.JobFailed, "job %s has failed%s", rec.ID, because(rec))
 	}
 	f := fault.New(fault.Code(rec.Error.Code), "%s", rec.Error.Message)
-	f.Status = rec.Error.Status
+	f.Status, f.Detail = rec.Error.Status, rec.Error.Detail
 	known := false
 	for _, code := range fault.Codes() {
 		known = known || code == f.Code
@@ -316,21 +347,18 @@ func (s *Server) placeJob(w *replyWriter, r *http.Request, name string) error {
 	if err != nil {
 		return err
 	}
-	o, err := s.orderOf(r, body.bytes)
+	e, err := readEnvelope(body.bytes)
 	if err != nil {
 		return err
 	}
-	o.asked.request.ID = w.id
-	if r.Method == http.MethodPut {
-		id, ok := job.ParseID(name)
-		if !ok {
-			return fault.New(fault.Invalid, "an id has up to 128 letters, digits, - and _")
-		}
-		o.id = id
-		if o.options.key != "" {
-			return fault.New(fault.Invalid, "an id of your own makes a job repeatable already; leave the Idempotency-Key out")
-		}
+	if err := e.identify(r.Header.Get(headerKey), name); err != nil {
+		return err
 	}
+	o, err := s.orderFrom(e)
+	if err != nil {
+		return err
+	}
+	o.options.awaited, o.asked.request.ID = prefers.asked, w.id
 	rec, fresh, err := s.place(r.Context(), o)
 	if err != nil {
 		return err
@@ -343,31 +371,25 @@ func (s *Server) placeJob(w *replyWriter, r *http.Request, name string) error {
 		return err
 	}
 	if rec.State.Terminal() && prefers.wait > 0 || r.Method == http.MethodPut && !fresh {
-		w.Header().Set("ETag", etag(rec))
-		writeJSON(w, http.StatusOK, "application/json", s.viewJob(rec))
+		s.writeJob(r.Context(), w, rec)
 		return nil
 	}
 	return s.accepted(w, rec)
 }
 
-// orderOf reads an envelope: the route, its input, and options.
-func (s *Server) orderOf(r *http.Request, body []byte) (*order, error) {
-	e, err := readEnvelope(body)
-	if err != nil {
-		return nil, err
+// identify takes the idempotency key of a header and the id of a path, which the envelope may name as well.
+func (e *envelope) identify(key, id string) error {
+	if key != "" && e.Key != "" && key != e.Key {
+		return badOption("idempotency_key", "is another one than that of the header %s; give one of them", headerKey)
 	}
-	o, err := s.orderFrom(e)
-	if err != nil {
-		return nil, err
+	if id != "" && e.ID != "" && id != e.ID {
+		return badOption("id", "is another one than that of the path; leave it out")
 	}
-	o.path = r.URL.Path
-	if r.Method == http.MethodPut {
-		o.path = "/v1/jobs"
-	}
-	o.options.key, err = idempotencyKey(r.Header)
-	return o, err
+	e.Key, e.ID = cmp.Or(key, e.Key), cmp.Or(id, e.ID)
+	return nil
 }
 
+// orderFrom reads an envelope: the route, its input, and options.
 func (s *Server) orderFrom(e *envelope) (*order, error) {
 	if e.Route == "" {
 		return nil, missing("route", "names the route to ask; GET /v1/routes lists them")
@@ -383,12 +405,25 @@ func (s *Server) orderFrom(e *envelope) (*order, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &order{dialect: s.dialects.endpoints, body: e.Input}
+	o := &order{dialect: s.dialects.endpoints, body: e.Input, path: "/v1/jobs"}
 	if o.asked, err = o.dialect.read(route, text); err != nil {
 		return nil, err
 	}
-	o.options, err = e.options(s.cfg.Jobs, time.Now())
-	return o, err
+	if o.options, err = e.options(s.cfg.Jobs, route, time.Now()); err != nil {
+		return nil, err
+	}
+	if o.options.key, err = idempotencyKey(e.Key); err != nil || e.ID == "" {
+		return o, err
+	}
+	if o.options.key != "" {
+		return nil, badOption("idempotency_key", "is not needed: an id of your own makes a job repeatable already; leave it out")
+	}
+	id, ok := job.ParseID(e.ID)
+	if !ok {
+		return nil, badOption("id", "has up to 128 letters, digits, - and _")
+	}
+	o.id = id
+	return o, nil
 }
 
 func missing(field, what string) error {

@@ -1,8 +1,14 @@
 package api
 
 import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
 	"time"
 
+	"headrace/internal/fault"
 	"headrace/internal/inference"
 	"headrace/internal/job"
 )
@@ -58,6 +64,7 @@ type jobView struct {
 	Run               int               `json:"run"`
 	Route             string            `json:"route"`
 	Provider          string            `json:"provider"`
+	Model             *string           `json:"model"`
 	Priority          job.Priority      `json:"priority"`
 	Tags              []string          `json:"tags"`
 	Metadata          map[string]string `json:"metadata"`
@@ -77,12 +84,15 @@ type jobView struct {
 	QueueExpiresAt    *time.Time        `json:"queue_expires_at"`
 	ResultExpiresAt   *time.Time        `json:"result_expires_at"`
 	Timings           *timings          `json:"timings"`
+	Attempts          []attemptView     `json:"attempts,omitempty"` // of a job that is shown alone
+	Result            json.RawMessage   `json:"result"`             // likewise, and when it is small
 	ResultInfo        *resultInfo       `json:"result_info"`
-	Error             *job.Problem      `json:"error"`
+	Error             *problemView      `json:"error"`
 	IdempotencyKey    *string           `json:"idempotency_key"`
 	Store             job.Store         `json:"store"`
 	Durability        string            `json:"durability"`
 	Queue             *standing         `json:"queue"` // where it waits; null when that is not known
+	RequestID         string            `json:"request_id"`
 	Revision          uint64            `json:"revision"`
 	URLs              map[string]string `json:"urls"`
 }
@@ -94,9 +104,98 @@ type timings struct {
 	Total    *int64 `json:"total_ms"`
 }
 
+// resultInfo is about what is stored: neutral bytes, from which the answer in the caller's dialect is made.
 type resultInfo struct {
-	Bytes  int64  `json:"bytes"`
-	SHA256 string `json:"sha256"`
+	ContentType string     `json:"content_type"`
+	Bytes       int64      `json:"bytes"`
+	SHA256      string     `json:"sha256"`
+	URL         string     `json:"url"`
+	ExpiresAt   *time.Time `json:"url_expires_at"`
+	Inline      bool       `json:"inline"`
+}
+
+// attemptView is one call to a model server.
+type attemptView struct {
+	N         int          `json:"n"`
+	Run       int          `json:"run"`
+	Worker    string       `json:"worker"`
+	Provider  string       `json:"provider"`
+	StartedAt time.Time    `json:"started_at"`
+	EndedAt   *time.Time   `json:"ended_at"`
+	Outcome   string       `json:"outcome"`
+	Error     *problemView `json:"error"`
+}
+
+func viewAttempts(r *job.Record) []attemptView {
+	views := []attemptView{}
+	for _, a := range r.Attempts {
+		views = append(views, attemptView{a.N, a.Run, a.Worker, r.Provider, a.StartedAt, a.EndedAt, a.Outcome, viewProblem(a.Error)})
+	}
+	return views
+}
+
+// problemView is why an attempt or a job failed, in the form of RFC 9457.
+type problemView struct {
+	Type      string        `json:"type"`
+	Title     string        `json:"title"`
+	Status    int           `json:"status"`
+	Detail    string        `json:"detail"`
+	Code      string        `json:"code"`
+	Retryable bool          `json:"retryable"`
+	Upstream  *upstreamView `json:"upstream"`
+}
+
+// upstreamView is what a model server said.
+type upstreamView struct {
+	Status int             `json:"status"`
+	Detail json.RawMessage `json:"detail,omitempty"`
+}
+
+func viewProblem(p *job.Problem) *problemView {
+	if p == nil {
+		return nil
+	}
+	status := meaningOf(fault.From(failure(&job.Record{Error: p}))).status
+	v := &problemView{
+		Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: p.Message, Code: p.Code, Retryable: p.Retryable,
+	}
+	if p.Status != 0 {
+		v.Upstream = &upstreamView{p.Status, p.Detail}
+	}
+	return v
+}
+
+// writeJob writes a job that is shown alone: with where it waits, its attempts, and its result when that is small.
+func (s *Server) writeJob(ctx context.Context, w http.ResponseWriter, rec *job.Record) {
+	v := s.viewJob(rec)
+	v.Queue, v.Attempts = s.standingOf(ctx, rec), viewAttempts(rec)
+	if rec.Result != nil && rec.Result.Bytes <= inlineResult {
+		// What cannot be read now is left to /result, which says why.
+		if text, err := s.resultText(ctx, rec); err == nil {
+			v.Result, v.ResultInfo.Inline = text, true
+		}
+	}
+	w.Header().Set("ETag", etag(rec))
+	w.Header().Set("Cache-Control", "no-store")
+	writeJSON(w, http.StatusOK, "application/json", v)
+}
+
+// resultText is a job's result as /result writes it.
+func (s *Server) resultText(ctx context.Context, rec *job.Record) (json.RawMessage, error) {
+	speaks, a, res, release, err := s.resultOf(ctx, rec)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	var out output
+	if err := speaks.answer(&out, a, res); err != nil {
+		return nil, err
+	}
+	var text bytes.Buffer
+	if err := out.writeTo(&text); err != nil {
+		return nil, fmt.Errorf("writing the result of job %s: %w", rec.ID, err)
+	}
+	return text.Bytes(), nil
 }
 
 func (s *Server) viewJob(r *job.Record) jobView {
@@ -107,8 +206,8 @@ func (s *Server) viewJob(r *job.Record) jobView {
 		CancelRequestedAt: r.CancelAskedAt, Attempt: r.Attempt, MaxAttempts: r.Retry.MaxAttempts,
 		Interruptions: r.Interruptions, CreatedAt: r.CreatedAt, RunAt: r.RunAt, QueuedAt: r.QueuedAt,
 		StartedAt: r.StartedAt, FinishedAt: r.FinishedAt, NextAttemptAt: r.NextAttemptAt, Deadline: r.Deadline,
-		QueueExpiresAt: r.QueueExpiresAt, ResultExpiresAt: r.ExpiresAt, Timings: timingsOf(r), Error: r.Error,
-		Store: r.Store, Durability: r.Durability, Revision: r.Revision,
+		QueueExpiresAt: r.QueueExpiresAt, ResultExpiresAt: r.ExpiresAt, Timings: timingsOf(r), Error: viewProblem(r.Error),
+		Store: r.Store, Durability: r.Durability, RequestID: r.RequestID, Revision: r.Revision,
 		URLs: map[string]string{
 			"self": self, "result": self + "/result", "input": self + "/input", "events": self + "/events",
 			"attempts": self + "/attempts", "cancel": self + "/cancel", "retry": self + "/retry",
@@ -120,11 +219,17 @@ func (s *Server) viewJob(r *job.Record) jobView {
 	if r.Reason != "" {
 		v.StatusReason = new(r.Reason)
 	}
+	var form jobForm
+	if json.Unmarshal(r.Form, &form) == nil && form.Model != "" { // a tombstone has none
+		v.Model = &form.Model
+	}
 	if r.IdempotencyKey != "" {
 		v.IdempotencyKey = new(r.IdempotencyKey)
 	}
 	if r.Result != nil {
-		v.ResultInfo = &resultInfo{Bytes: r.Result.Bytes, SHA256: r.Result.SHA256}
+		v.ResultInfo = &resultInfo{
+			ContentType: "application/json", Bytes: r.Result.Bytes, SHA256: r.Result.SHA256, URL: self + "/result", ExpiresAt: r.ExpiresAt,
+		}
 	}
 	return v
 }

@@ -233,11 +233,12 @@ func headraceBody(e *fault.Error, m meaning, message, id string) any {
 		Detail    string      `json:"detail"`
 		Code      fault.Code  `json:"code"`
 		Retryable bool        `json:"retryable"`
+		Param     string      `json:"param,omitempty"` // field, parameter or header that the error is about
 		RequestID string      `json:"request_id"`
 		Errors    []issueBody `json:"errors,omitempty"`
 	}{
 		Type: "about:blank", Title: http.StatusText(m.status), Status: m.status, Detail: message,
-		Code: e.Code, Retryable: m.again, RequestID: id, Errors: issueBodies(e.Issues),
+		Code: e.Code, Retryable: m.again, Param: e.Param, RequestID: id, Errors: issueBodies(e.Issues),
 	}
 }
 

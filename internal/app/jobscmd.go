@@ -104,7 +104,7 @@ type shown struct {
 	Tries  int     `json:"attempt"`
 	Most   int     `json:"max_attempts"`
 	Error  *struct {
-		Message string `json:"message"`
+		Detail string `json:"detail"`
 	} `json:"error"`
 	CreatedAt  time.Time  `json:"created_at"`
 	FinishedAt *time.Time `json:"finished_at"`
@@ -146,7 +146,7 @@ func (s *shown) line() string {
 		text += "  after " + s.FinishedAt.Sub(s.CreatedAt).Round(time.Millisecond).String()
 	}
 	if s.Error != nil {
-		text += "  " + s.Error.Message
+		text += "  " + s.Error.Detail
 	}
 	return text
 }

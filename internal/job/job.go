@@ -142,12 +142,27 @@ type Problem struct {
 	Message   string `json:"message"`
 	Status    int    `json:"status,omitempty"` // of the model server
 	Retryable bool   `json:"retryable"`
+	// Detail is what the model server said, as JSON; only a job's own problem has it.
+	Detail json.RawMessage `json:"detail,omitempty"`
 }
 
 // ProblemOf makes a problem of an error.
 func ProblemOf(err error) *Problem {
 	f := fault.From(err)
 	return &Problem{Code: string(f.Code), Message: f.Message, Status: f.Status, Retryable: Retryable(f)}
+}
+
+// maxDetail bounds what a record keeps of a model server's words.
+const maxDetail = 4 << 10
+
+// withDetail is the problem with what the model server said, as far as that is short.
+func (p *Problem) withDetail(f *fault.Error) *Problem {
+	if len(f.Detail) == 0 || len(f.Detail) > maxDetail || !json.Valid(f.Detail) {
+		return p
+	}
+	full := *p
+	full.Detail = f.Detail
+	return &full
 }
 
 // Record is everything that is known of a job but its input and a large result. Its JSON is what is stored; what

@@ -187,7 +187,7 @@ func (r *Record) Fail(f *fault.Error, pause time.Duration, now time.Time) error 
 	}
 	problem := ProblemOf(f)
 	r.close("failed", problem, now)
-	r.Error = problem
+	r.Error = problem.withDetail(f)
 	if r.State == Cancelling {
 		r.end(Cancelled, "", now)
 		return nil
