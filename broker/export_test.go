@@ -495,3 +495,6 @@ func (s JobStore) Unqueue(ctx context.Context, r *job.Record) error { return s.s
 func (s JobStore) Queued(ctx context.Context, r *job.Record) (bool, error) {
 	return s.s.isQueued(ctx, r)
 }
+
+// RecordFields are the names of a record's members, in its JSON.
+func RecordFields() []string { return recordFields() }

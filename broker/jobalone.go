@@ -20,7 +20,8 @@ const (
 	// fatePatience is how long a worker has to say whether it still runs a job.
 	fatePatience = time.Second
 
-	nakLong = `-NAK {"delay": 5000000000}` // for five seconds nobody gets it
+	nakLong   = `-NAK {"delay": 5000000000}`  // for five seconds nobody gets it
+	nakMinute = `-NAK {"delay": 60000000000}` // for a minute
 )
 
 var (

@@ -140,9 +140,7 @@ func (j *Jobs) Accept(ctx context.Context, r *job.Record, body []byte, req *infe
 // existing is the job that was there first.
 func (j *Jobs) existing(ctx context.Context, r *job.Record) (*job.Record, bool, error) {
 	if r.Input.Parts > 0 { // ours is nobody's
-		if err := j.store.erase(ctx, r.ID, inputPrefix(r.ID)+r.Input.Series+"."); err != nil {
-			j.log.Warn("an unused input stays until it expires", "job", r.ID, "error", err)
-		}
+		j.dropUnused(ctx, r.ID, r.Input)
 	}
 	was, err := j.Get(ctx, r.ID)
 	if err != nil {
@@ -257,7 +255,7 @@ func (j *Jobs) unread(id job.ID, err error) error {
 func (j *Jobs) Input(ctx context.Context, r *job.Record) ([]byte, error) {
 	data, err := j.store.body(ctx, r.ID, inputPrefix(r.ID), r.Input)
 	if err != nil {
-		return nil, j.lost(err)
+		return nil, j.lost(r.ID, err)
 	}
 	reader := reader{rest: data}
 	body := reader.bytes()
@@ -268,7 +266,7 @@ func (j *Jobs) Input(ctx context.Context, r *job.Record) ([]byte, error) {
 func (j *Jobs) Result(ctx context.Context, r *job.Record) (*inference.Result, error) {
 	data, err := j.store.body(ctx, r.ID, outputPrefix(r.ID), r.Result)
 	if err != nil {
-		return nil, j.lost(err)
+		return nil, j.lost(r.ID, err)
 	}
 	result, err := readResult(data)
 	if err != nil {
@@ -277,11 +275,16 @@ func (j *Jobs) Result(ctx context.Context, r *job.Record) (*inference.Result, er
 	return result, nil
 }
 
-func (j *Jobs) lost(err error) error {
-	if errors.Is(err, ErrNoBody) {
+// lost is the caller's error for an input or a result that could not be read.
+func (j *Jobs) lost(id job.ID, err error) error {
+	switch {
+	case errors.Is(err, ErrNoBody):
 		return fault.Wrap(fault.Gone, err, "it was stored once and is not any more")
+	case errors.Is(err, errDamaged):
+		j.log.Error("what is stored of a job is damaged", "job", id, "error", err)
+		return fault.Wrap(fault.Gone, err, "it was stored once and is damaged")
 	}
-	return fault.Wrap(fault.Internal, err, "internal error")
+	return j.unread(id, err)
 }
 
 // Cancel ends a waiting job, and asks for the end of a running one. It may be called again.
@@ -311,24 +314,11 @@ func (j *Jobs) Cancel(ctx context.Context, id job.ID) (*job.Record, error) {
 	return r, nil
 }
 
-// Retry starts a new run of a job that failed, was cancelled or has expired; a fault of code Conflict when it has not.
-func (j *Jobs) Retry(ctx context.Context, id job.ID) (*job.Record, error) {
-	if err := j.await(ctx); err != nil {
-		return nil, err
+// dropUnused drops parts of an input that nobody needs.
+func (j *Jobs) dropUnused(ctx context.Context, id job.ID, input *job.Body) {
+	if err := j.store.erase(ctx, id, inputPrefix(id)+input.Series+"."); err != nil {
+		j.log.Warn("an unused input stays until it expires", "job", id, "error", err)
 	}
-	r, err := j.store.change(ctx, id, func(r *job.Record, now time.Time) (bool, error) {
-		if r.Gone(now) || r.Input == nil {
-			return false, fault.Wrap(fault.Gone, ErrNoBody, "the job's input is not stored any more")
-		}
-		return false, r.Again(now)
-	})
-	if err != nil {
-		return nil, j.unread(id, err)
-	}
-	if err := j.store.enqueue(ctx, r); err != nil {
-		j.log.Warn("a retried job is queued by the sweeper", "job", id, "error", err)
-	}
-	return r, nil
 }
 
 // Erase drops input and result of a job that has ended and leaves a tombstone. A job that runs is cancelled

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -58,6 +57,10 @@ var (
 	ErrNoJob = errors.New("there is no such job")
 	// ErrNoBody says that an input or a result is not stored any more.
 	ErrNoBody = errors.New("it is not stored any more")
+	// errUnreadable says that what is stored as a record is none that this version can read.
+	errUnreadable = errors.New("the record cannot be read by this version")
+	// errDamaged says that stored bytes are not those that were stored.
+	errDamaged = errors.New("the stored bytes do not have the digest they were stored with")
 	// errConflict says that somebody else has written the record meanwhile.
 	errConflict = errors.New("the record has changed")
 )
@@ -211,7 +214,7 @@ func (s *jobStore) shown(ctx context.Context, r *job.Record) error {
 // writeRecord makes what is stored of a record: a line of JSON, and behind it the input and the result, as far as the
 // record holds them, as they are.
 func writeRecord(r *job.Record) ([]byte, error) {
-	text, err := json.Marshal(r)
+	text, err := encodeRecord(r)
 	if err != nil {
 		return nil, err
 	}
@@ -226,21 +229,21 @@ func writeRecord(r *job.Record) ([]byte, error) {
 
 func readRecord(data []byte, revision uint64) (*job.Record, error) {
 	text, rest, _ := bytes.Cut(data, []byte{'\n'})
-	r := new(job.Record)
-	if err := json.Unmarshal(text, r); err != nil {
-		return nil, fmt.Errorf("reading a record: %w", err)
+	r, err := decodeRecord(text)
+	if err != nil {
+		return nil, err
 	}
 	for _, body := range []*job.Body{r.Input, r.Result} {
 		if body == nil || body.Parts > 0 {
 			continue
 		}
 		if body.Bytes < 0 || body.Bytes > int64(len(rest)) {
-			return nil, fmt.Errorf("reading a record: it has %d bytes behind it, and should have %d", len(rest), body.Bytes)
+			return nil, fmt.Errorf("%w: it has %d bytes behind it, and should have %d", errUnreadable, len(rest), body.Bytes)
 		}
 		body.Inline, rest = rest[:body.Bytes:body.Bytes], rest[body.Bytes:]
 	}
 	if len(rest) > 0 {
-		return nil, fmt.Errorf("reading a record: %d bytes behind it are nobody's", len(rest))
+		return nil, fmt.Errorf("%w: %d bytes behind it are nobody's", errUnreadable, len(rest))
 	}
 	r.Revision = revision
 	return r, nil
@@ -439,7 +442,7 @@ func (s *jobStore) body(ctx context.Context, id job.ID, prefix string, b *job.Bo
 		}
 	}
 	if sum := sha256.Sum256(data); hex.EncodeToString(sum[:]) != b.SHA256 {
-		return nil, fmt.Errorf("job %s: %d stored bytes do not have the digest they were stored with", id, len(data))
+		return nil, fmt.Errorf("job %s, %d bytes: %w", id, len(data), errDamaged)
 	}
 	return data, nil
 }

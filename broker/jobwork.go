@@ -132,6 +132,11 @@ func (d *Delivery) notStarted(err error) error {
 		d.settle(ack) // it has ended, or the sweeper queues it again when its time comes
 		return ErrGone
 	}
+	if errors.Is(err, errUnreadable) {
+		d.worker.log.Error("the record of a job cannot be read; its message comes again in a minute", "job", d.job, "error", err)
+		d.settle(nakMinute)
+		return ErrReturned
+	}
 	d.worker.log.Warn("a job could not be claimed", "job", d.job, "error", err)
 	d.settle(nakLater)
 	return ErrReturned
@@ -140,7 +145,7 @@ func (d *Delivery) notStarted(err error) error {
 // openJob reads the job's input.
 func (w *WorkerEnd) openJob(ctx context.Context, r *job.Record, c *Claim) *fault.Error {
 	if r.Input == nil {
-		return fault.New(fault.NotFound, "the job's input is not stored any more")
+		return fault.New(fault.Gone, "the job's input is not stored any more")
 	}
 	size := r.Input.Bytes
 	if err := w.bodies.Reserve(ctx, size); err != nil {
@@ -148,8 +153,12 @@ func (w *WorkerEnd) openJob(ctx context.Context, r *job.Record, c *Claim) *fault
 	}
 	c.releaseBody = func() { w.bodies.Release(size) }
 	data, err := w.jobs.body(ctx, r.ID, inputPrefix(r.ID), r.Input)
-	if errors.Is(err, ErrNoBody) {
-		return fault.Wrap(fault.NotFound, err, "the job's input is not stored any more")
+	switch {
+	case errors.Is(err, ErrNoBody):
+		return fault.Wrap(fault.Gone, err, "the job's input is not stored any more")
+	case errors.Is(err, errDamaged):
+		w.log.Error("the input of a job is damaged", "job", r.ID, "error", err)
+		return fault.Wrap(fault.Gone, err, "the job's stored input is damaged")
 	}
 	if err != nil {
 		return fault.Wrap(fault.UpstreamUnavailable, err, "the job's input could not be read")

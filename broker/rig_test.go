@@ -15,6 +15,7 @@ import (
 
 	"headrace/broker"
 	"headrace/internal/budget"
+	"headrace/internal/fault"
 	"headrace/internal/inference"
 )
 
@@ -273,7 +274,7 @@ func (r *rig) lease(ctx context.Context, in *broker.Intake, n int, handle func(c
 				callCtx, claim, err := d.Claim(context.WithoutCancel(ctx))
 				if err == nil {
 					handle(callCtx, claim)
-				} else if !errors.Is(err, broker.ErrGone) && !errors.Is(err, broker.ErrReturned) {
+				} else if !errors.Is(err, broker.ErrGone) && !errors.Is(err, broker.ErrReturned) && fault.CodeOf(err) != fault.Gone {
 					r.tb.Errorf("claim: %v", err)
 				}
 			})

@@ -165,6 +165,13 @@ func (p *Problem) withDetail(f *fault.Error) *Problem {
 	return &full
 }
 
+// Schema is raised when older versions would misunderstand a record, and Edition when a member is added that they may
+// ignore: then they keep it.
+const (
+	Schema  = 0
+	Edition = 0
+)
+
 // Record is everything that is known of a job but its input and a large result. Its JSON is what is stored; what
 // callers see is made of it elsewhere.
 type Record struct {
@@ -219,6 +226,11 @@ type Record struct {
 	// Form is the front end's: how the result is written for the caller.
 	Form json.RawMessage `json:"form,omitempty"`
 
+	// Schema and Edition are the highest of the versions that have written the record.
+	Schema  int `json:"schema,omitempty"`
+	Edition int `json:"edition,omitempty"`
+	// Unknown are members that a newer version has added; they are kept.
+	Unknown map[string]json.RawMessage `json:"-"`
 	// Revision is the record's number in its stream; it grows with every write and is not part of the JSON.
 	Revision uint64 `json:"-"`
 }

@@ -1,0 +1,72 @@
+package broker
+
+import (
+	"context"
+	"crypto/rand"
+	"time"
+
+	"headrace/internal/fault"
+	"headrace/internal/job"
+)
+
+// Retry starts a new run of a job that failed, was cancelled or has expired; a fault of code Conflict when it has not.
+func (j *Jobs) Retry(ctx context.Context, id job.ID) (*job.Record, error) {
+	if err := j.await(ctx); err != nil {
+		return nil, err
+	}
+	input, err := j.inputAgain(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	var old *job.Body
+	r, err := j.store.change(ctx, id, func(r *job.Record, now time.Time) (bool, error) {
+		if r.Gone(now) || r.Input == nil {
+			return false, errInputGone()
+		}
+		if err := r.Again(now); err != nil {
+			return false, err
+		}
+		if input != nil {
+			old, r.Input = r.Input, input
+		}
+		return false, nil
+	})
+	if err != nil {
+		if input != nil {
+			j.dropUnused(ctx, id, input)
+		}
+		return nil, j.unread(id, err)
+	}
+	if old != nil {
+		j.dropUnused(ctx, id, old)
+	}
+	if err := j.store.enqueue(ctx, r); err != nil {
+		j.log.Warn("a retried job is queued by the sweeper", "job", id, "error", err)
+	}
+	return r, nil
+}
+
+func errInputGone() error {
+	return fault.Wrap(fault.Gone, ErrNoBody, "the job's input is not stored any more")
+}
+
+// inputAgain stores the input of a job that is to run again once more, when it is stored apart from the record: it was
+// to be kept for the life of the earlier run. nil: the record holds it, or no new run is possible.
+func (j *Jobs) inputAgain(ctx context.Context, id job.ID) (*job.Body, error) {
+	r, err := j.store.get(ctx, id)
+	if err != nil {
+		return nil, j.unread(id, err)
+	}
+	if r.Input == nil || r.Input.Parts == 0 || !r.State.Terminal() || r.Gone(time.Now()) {
+		return nil, nil //nolint:nilnil // see above
+	}
+	data, err := j.store.body(ctx, id, inputPrefix(id), r.Input)
+	if err != nil {
+		return nil, j.lost(id, err)
+	}
+	again, err := j.store.putBody(ctx, id, inputPrefix(id), rand.Text()[:8], data, r.Total+r.ResultTTL+bodyMargin)
+	if err != nil {
+		return nil, j.unstored(err)
+	}
+	return again, nil
+}
