@@ -24,8 +24,12 @@ const (
 
 func pauseSubject(route string) string { return prefixPause + pauseShard + "." + token(route) }
 
+// pausePatience is how long Pause waits for the sweeper to have told everybody.
+const pausePatience = 2 * time.Second
+
 // Pause keeps the jobs of a route from being started, or lets them start again. Calls and jobs that run are not
-// touched; jobs are accepted as before. It is kept until it is changed, and may be repeated.
+// touched; jobs are accepted as before. It is kept until it is changed, and may be repeated. When it returns the
+// workers have been told, unless the sweeper is away.
 func (j *Jobs) Pause(ctx context.Context, route string, paused bool) error {
 	if err := j.await(ctx); err != nil {
 		return err
@@ -37,8 +41,33 @@ func (j *Jobs) Pause(ctx context.Context, route string, paused bool) error {
 	if _, err := j.store.publish(ctx, recordStream+pauseShard, msg); err != nil {
 		return j.unstored(err)
 	}
+	ctx, over := context.WithTimeout(ctx, pausePatience)
+	defer over()
+	for !j.queues.told(ctx, route, paused) {
+		if ctx.Err() != nil {
+			break // it is stored: whoever comes back learns of it
+		}
+	}
 	j.queues.learn(map[string]bool{route: paused})
 	return nil
+}
+
+// told waits for the sweeper's next word and reports whether it says of a route that it is paused, or that it is not.
+func (q *queues) told(ctx context.Context, route string, paused bool) bool {
+	q.mu.Lock()
+	if q.news == nil {
+		q.news = make(chan struct{})
+	}
+	news := q.news
+	q.mu.Unlock()
+	select {
+	case <-news:
+	case <-ctx.Done():
+		return false
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.paused[route] == paused
 }
 
 // Paused reports whether the jobs of a route are kept from being started.

@@ -91,11 +91,12 @@ func (s *Sweeper) tellQueues() {
 // queues is what one front end knows of waiting jobs: the sweeper's latest word, and what was accepted here since.
 type queues struct {
 	mu       sync.Mutex
-	told     time.Time
+	at       time.Time // of the sweeper's latest word
 	waiting  map[string]map[job.Priority]laneReport
 	paused   map[string]bool
 	accepted map[string]int
-	full     string // why the disk takes no more jobs
+	full     string        // why the disk takes no more jobs
+	news     chan struct{} // closed at the next word; nil while nobody waits for it
 }
 
 func (q *queues) note(msg *nats.Msg) error {
@@ -105,7 +106,11 @@ func (q *queues) note(msg *nats.Msg) error {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.told, q.waiting, q.accepted = time.Now(), make(map[string]map[job.Priority]laneReport), make(map[string]int)
+	if q.news != nil {
+		close(q.news)
+		q.news = nil
+	}
+	q.at, q.waiting, q.accepted = time.Now(), make(map[string]map[job.Priority]laneReport), make(map[string]int)
 	q.paused, q.full = make(map[string]bool, len(report.Paused)), report.Full
 	for _, route := range report.Paused {
 		q.paused[route] = true
@@ -134,13 +139,13 @@ func (q *queues) learn(paused map[string]bool) {
 func (q *queues) enter(route string, most int) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.full != "" && time.Since(q.told) < queuesStale {
+	if q.full != "" && time.Since(q.at) < queuesStale {
 		f := fault.New(fault.QueueFull, "no job is accepted: %s", q.full)
 		f.RetryAfter = 10 * time.Second
 		return f
 	}
 	waiting := q.accepted[route]
-	if time.Since(q.told) < queuesStale {
+	if time.Since(q.at) < queuesStale {
 		for _, n := range q.waiting[route] {
 			waiting += n.Waiting
 		}
@@ -162,7 +167,7 @@ func (q *queues) lane(route string, priority job.Priority) (lane laneReport, ok 
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	lane, ok = q.waiting[route][priority]
-	return lane, ok && time.Since(q.told) < queuesStale
+	return lane, ok && time.Since(q.at) < queuesStale
 }
 
 // Queue is what waits of a route's jobs, by priority, a moment ago.
