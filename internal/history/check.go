@@ -1,0 +1,98 @@
+package history
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"headrace/internal/job"
+)
+
+// Open lists the accepted jobs of which no end was seen.
+func (h *History) Open() []int {
+	return h.list(func(e *entry) bool { return e.accepted > 0 && !e.state.job().Terminal() })
+}
+
+// Known lists the accepted jobs.
+func (h *History) Known() []int { return h.list(func(e *entry) bool { return e.accepted > 0 }) }
+
+// Unexplained lists the jobs that ran more often than their latest view accounts for. Their histories may explain it:
+// attempts that were handed back, and earlier runs.
+func (h *History) Unexplained() []int {
+	return h.list(func(e *entry) bool { return e.accepted > 0 && e.ran > uint32(e.attempts) })
+}
+
+func (h *History) list(which func(*entry) bool) []int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var all []int
+	for n := range h.jobs {
+		if which(&h.jobs[n]) {
+			all = append(all, n)
+		}
+	}
+	return all
+}
+
+// Report is what a history comes to.
+type Report struct {
+	Asked      int
+	Accepted   int
+	States     map[job.State]int
+	Executions int // of accepted jobs
+	Repeated   int // executions beyond the first of each
+	Unknown    int // jobs that were asked for and never accepted
+	Slowest    time.Duration
+	Broken     map[Invariant]int // how often, where it was
+	Violations []Violation       // the first ones
+}
+
+// Check judges what was seen, once every open job was looked at for the last time. It does not change the history.
+func (h *History) Check() Report {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	was, kept := maps.Clone(h.broken), slices.Clone(h.kept)
+	defer func() { h.broken, h.kept = was, kept }()
+	r := Report{Asked: len(h.jobs), States: make(map[job.State]int), Slowest: h.slow}
+	for n := range h.jobs {
+		e := &h.jobs[n]
+		if e.accepted == 0 {
+			r.Unknown++
+			continue
+		}
+		r.Accepted++
+		r.States[e.state.job()]++
+		r.Executions += int(e.ran)
+		r.Repeated += max(int(e.ran)-1, 0)
+		if !e.state.job().Terminal() {
+			h.violate(Ends, n, "it is %s and does not end", e.state.job())
+		}
+		if explained := max(uint32(e.attempts), e.recorded); e.ran > explained {
+			h.violate(Recorded, n, "a model server ran it %d times, and its record explains %d", e.ran, explained)
+		}
+		if e.state.job() == job.Succeeded && e.ran == 0 {
+			h.violate(Recorded, n, "it succeeded, and no model server ran it")
+		}
+	}
+	r.Broken, r.Violations = h.broken, h.kept
+	return r
+}
+
+// String is for people.
+func (r Report) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d jobs asked for, %d accepted (%d with unknown outcome or refused):", r.Asked, r.Accepted, r.Unknown)
+	for _, s := range slices.Sorted(maps.Keys(r.States)) {
+		fmt.Fprintf(&b, " %d %s", r.States[s], s)
+	}
+	fmt.Fprintf(&b, "; %d executions, %d of them repeated; longest recovery %s; violations:", r.Executions, r.Repeated, r.Slowest.Round(time.Millisecond))
+	for _, i := range []Invariant{Ends, Final, Same, Recorded, One, Idle, Recovery} {
+		fmt.Fprintf(&b, " %s %d", i, r.Broken[i])
+	}
+	for _, v := range r.Violations {
+		fmt.Fprintf(&b, "\n  %s", v)
+	}
+	return b.String()
+}

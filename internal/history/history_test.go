@@ -1,0 +1,208 @@
+package history_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"headrace/internal/history"
+	"headrace/internal/job"
+)
+
+// life is a history of one job that was accepted and has succeeded, the ordinary way.
+func life() (h *history.History, n int) {
+	h = history.New()
+	n = h.Ask()
+	h.Accepted(n, view(job.Queued, 1, 1), h.Now())
+	h.Ran(n)
+	h.Saw(n, view(job.Running, 1, 2), h.Now())
+	h.Saw(n, view(job.Succeeded, 1, 3), h.Now())
+	h.Read(n, 1, 42)
+	return h, n
+}
+
+// view is a job after one attempt, once it has begun.
+func view(s job.State, run int, revision uint64) history.View {
+	v := history.View{ID: "a", State: s, Run: run, Revision: revision}
+	if s != job.Queued {
+		v.Attempt = 1
+	}
+	return v
+}
+
+func TestCheckFinds(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		broken history.Invariant // "" = none
+		text   string
+		do     func(h *history.History, n int)
+	}{
+		"nothing":            {do: func(*history.History, int) {}},
+		"a job that is lost": {history.Ends, "is lost", func(h *history.History, n int) { h.Missing(n, h.Now()) }},
+		"a job that does not end": {history.Ends, "does not end", func(h *history.History, _ int) {
+			h.Accepted(h.Ask(), view(job.Running, 1, 9), h.Now())
+		}},
+		"a job that is in no state": {history.Ends, "no state", func(h *history.History, n int) { h.Saw(n, view("lost", 1, 9), h.Now()) }},
+		"a job that was erased":     {history.Ends, "erased", func(h *history.History, n int) { h.Saw(n, view(job.Erased, 1, 9), h.Now()) }},
+		"a job that nobody cancelled": {history.Ends, "nobody asked", func(h *history.History, _ int) {
+			n := h.Ask()
+			h.Accepted(n, view(job.Cancelled, 1, 9), h.Now())
+			h.AskCancel(n)
+			h.Saw(n, view(job.Cancelled, 1, 9), h.Now())
+		}},
+		"an end that changes": {history.Final, "and then failed", func(h *history.History, n int) { h.Saw(n, view(job.Failed, 1, 4), h.Now()) }},
+		"an end that is taken back": {history.Final, "and then queued", func(h *history.History, n int) {
+			h.Saw(n, view(job.Queued, 1, 4), h.Now())
+		}},
+		"an end that is forgotten for a while": {history.Final, "and then running", func(h *history.History, n int) {
+			h.Saw(n, view(job.Running, 1, 2), h.Now())
+		}},
+		"an end that came before something else": {history.Final, "and running at revision 8", func(h *history.History, _ int) {
+			n, asked := h.Ask(), h.Now()
+			h.Accepted(n, view(job.Running, 1, 8), asked)
+			h.Saw(n, view(job.Failed, 1, 7), asked)
+			h.Saw(n, view(job.Failed, 1, 9), asked)
+		}},
+		"a revision in two states": {history.Final, "revision 3", func(h *history.History, n int) { h.Saw(n, view(job.Expired, 1, 3), 0) }},
+		"a run that nobody asked for": {history.Final, "run 2", func(h *history.History, n int) {
+			h.Saw(n, view(job.Succeeded, 2, 9), h.Now())
+		}},
+		"a run that comes back": {history.Final, "run 1 was seen after run 2", func(h *history.History, n int) {
+			h.AskRun(n)
+			h.Saw(n, view(job.Succeeded, 2, 9), h.Now())
+			h.Saw(n, view(job.Succeeded, 1, 3), h.Now())
+		}},
+		"a result that changes":   {history.Same, "has changed", func(h *history.History, n int) { h.Read(n, 1, 43) }},
+		"a result of another job": {history.Same, "not its own", func(h *history.History, n int) { h.Wrong(n, "it is job 7's") }},
+		"an execution too many":   {history.Recorded, "2 times", func(h *history.History, n int) { h.Ran(n) }},
+		"an execution of nobody":  {history.Recorded, "nobody asked", func(h *history.History, _ int) { h.Ran(17) }},
+		"a history that is too short": {history.Recorded, "3 times", func(h *history.History, n int) {
+			h.Ran(n)
+			h.Ran(n)
+			h.Attempted(n, 2)
+		}},
+		"a result out of nothing": {history.Recorded, "no model server", func(h *history.History, _ int) {
+			h.Accepted(h.Ask(), view(job.Succeeded, 1, 9), h.Now())
+		}},
+		"one key, two jobs": {history.One, "job b too", func(h *history.History, n int) {
+			h.Accepted(n, history.View{ID: "b", State: job.Queued, Run: 1, Revision: 9}, h.Now())
+		}},
+		"a slot that is held": {history.Idle, "headrace_slots_busy is 1", func(h *history.History, _ int) { h.AtRest("headrace_slots_busy", 1) }},
+		"a slow recovery": {history.Recovery, "36s", func(h *history.History, _ int) {
+			h.Recovered("a killed worker's job", 36*time.Second, 35*time.Second)
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h, n := life()
+			c.do(h, n)
+			r := h.Check()
+			if c.broken == "" {
+				if len(r.Broken) > 0 {
+					t.Fatalf("violations where there are none: %s", r)
+				}
+				return
+			}
+			if len(r.Broken) != 1 || r.Broken[c.broken] == 0 || !strings.Contains(r.String(), c.text) {
+				t.Errorf("want a violation of %s with %q, got %s", c.broken, c.text, r)
+			}
+		})
+	}
+}
+
+// What looks odd and is allowed.
+func TestCheckAllows(t *testing.T) {
+	t.Parallel()
+	for name, do := range map[string]func(h *history.History, n int){
+		"a slow answer that shows an earlier state": func(h *history.History, _ int) {
+			n, early := h.Ask(), h.Now()
+			h.Accepted(n, view(job.Queued, 1, 5), h.Now())
+			h.Ran(n)
+			h.Saw(n, view(job.Succeeded, 1, 7), h.Now())
+			h.Saw(n, view(job.Running, 1, 6), early)
+		},
+		"a job that is missing before it was accepted": func(h *history.History, _ int) {
+			n, early := h.Ask(), h.Now()
+			h.Accepted(n, view(job.Succeeded, 1, 5), h.Now())
+			h.Ran(n)
+			h.Missing(n, early)
+		},
+		"executions that an interruption explains": func(h *history.History, _ int) {
+			n := h.Ask()
+			h.Accepted(n, view(job.Queued, 1, 5), h.Now())
+			h.Ran(n)
+			h.Ran(n)
+			h.Saw(n, history.View{ID: "a", State: job.Succeeded, Run: 1, Attempt: 1, Interruptions: 1, Revision: 8}, h.Now())
+		},
+		"executions that attempts handed back explain": func(h *history.History, n int) {
+			h.Ran(n)
+			h.Attempted(n, 2)
+		},
+		"another run that was asked for": func(h *history.History, _ int) {
+			n := h.Ask()
+			h.Accepted(n, view(job.Queued, 1, 5), h.Now())
+			h.AskCancel(n)
+			h.Saw(n, view(job.Cancelled, 1, 6), h.Now())
+			h.AskRun(n)
+			h.Saw(n, view(job.Queued, 2, 7), h.Now())
+			h.Ran(n)
+			h.Saw(n, view(job.Succeeded, 2, 9), h.Now())
+			h.Read(n, 2, 1)
+		},
+		"a result read of an earlier run": func(h *history.History, n int) { h.Read(n, 0, 7) },
+		"a gauge at zero":                 func(h *history.History, _ int) { h.AtRest("headrace_body_bytes", 0) },
+		"a recovery in time":              func(h *history.History, _ int) { h.Recovered("all", time.Second, time.Minute) },
+		"a job that was never accepted":   func(h *history.History, _ int) { h.Ran(h.Ask()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h, n := life()
+			do(h, n)
+			if r := h.Check(); len(r.Broken) > 0 {
+				t.Errorf("%s", r)
+			}
+		})
+	}
+}
+
+// Whoever drives a run asks what is left to look at.
+func TestLists(t *testing.T) {
+	t.Parallel()
+	h, done := life()
+	open, never := h.Ask(), h.Ask()
+	h.Accepted(open, view(job.Running, 1, 5), h.Now())
+	h.Ran(done)
+	if got := h.Open(); len(got) != 1 || got[0] != open {
+		t.Errorf("open: %v", got)
+	}
+	if got := h.Known(); len(got) != 2 {
+		t.Errorf("known: %v", got)
+	}
+	if got := h.Unexplained(); len(got) != 1 || got[0] != done {
+		t.Errorf("unexplained: %v", got)
+	}
+	if h.ID(done) != "a" || h.ID(never) != "" || h.Len() != 3 {
+		t.Errorf("ids %q and %q of %d", h.ID(done), h.ID(never), h.Len())
+	}
+	r := h.Check()
+	if again := h.Check(); again.String() != r.String() {
+		t.Errorf("checking twice gives %s and %s", r, again)
+	}
+	if r.Accepted != 2 || r.Unknown != 1 || r.Executions != 2 || r.States[job.Succeeded] != 1 {
+		t.Errorf("%+v", r)
+	}
+}
+
+// Hundreds of thousands of jobs fit into little memory, also when all of them are broken.
+func TestManyJobs(t *testing.T) {
+	t.Parallel()
+	h := history.New()
+	for range 100_000 {
+		n := h.Ask()
+		h.Accepted(n, view(job.Queued, 1, 1), h.Now())
+	}
+	r := h.Check()
+	if r.Broken[history.Ends] != 100_000 || len(r.Violations) > 200 {
+		t.Errorf("%d violations, %d of them kept", r.Broken[history.Ends], len(r.Violations))
+	}
+}
