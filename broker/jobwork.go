@@ -66,7 +66,7 @@ func (d *Delivery) claimJob(ctx context.Context) (context.Context, *Claim, error
 		w.leaveJob(d)
 		return nil, nil, d.notStarted(err)
 	}
-	c := &Claim{worker: w, Request: &inference.Request{ID: string(r.ID), Route: r.Route, Type: r.Type}}
+	c := &Claim{worker: w, Request: &inference.Request{ID: string(r.ID), Route: r.Route, Type: r.Type, Once: true}}
 	c.job = &jobRun{
 		id: r.ID, start: r.Starts, record: r, input: r.Input, life: r.ResultTTL + bodyMargin, msg: d.msg,
 		done: func() { w.leaveJob(d) }, finished: make(chan struct{}),

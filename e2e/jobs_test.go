@@ -143,6 +143,37 @@ func TestJobsSurviveKills(t *testing.T) {
 	}
 }
 
+// A model server that dies of a job, on a connection that was used before, is asked again in another attempt, and not
+// behind the record's back.
+func TestEveryExecutionIsAnAttempt(t *testing.T) {
+	t.Parallel()
+	model := mlflowtest.New(t)
+	var crashed atomic.Bool
+	model.Handle(func(r mlflowtest.Request) mlflowtest.Reply {
+		if strings.Contains(string(r.Body), "poison") && crashed.CompareAndSwap(false, true) {
+			return mlflowtest.Reply{Fault: mlflowtest.Closed}
+		}
+		return mlflowtest.Embeddings(4)(r)
+	})
+	c, client := config{api: freeAddr(t), broker: freeAddr(t), routes: route("endpoint", "emb", "llm/v1/embeddings", model.URL)}, newClient(t)
+	start(t, "up", "up", "--config", c.write(t))
+	ready(t, client, c.api)
+	works(t, client, c.api, "emb")
+	put(t, client, c.api, "poisoned", "poison")
+	if s := ended(t, client, c.api, "poisoned", 30*time.Second); s.Status != "succeeded" || s.Attempt != 2 {
+		t.Errorf("got %+v, want a success in the second attempt", s)
+	}
+	asked := 0
+	for _, r := range model.Requests() {
+		if strings.Contains(string(r.Body), "poison") {
+			asked++
+		}
+	}
+	if asked != 2 {
+		t.Errorf("the model server was asked %d times", asked)
+	}
+}
+
 // A worker that dies with a job: another one runs it within 35 seconds, and that counts as an interruption.
 func TestJobOutlivesItsWorker(t *testing.T) {
 	t.Parallel()

@@ -162,6 +162,7 @@ func (p *pool) attempt(ctx context.Context, t *target, req *inference.Request) (
 	if err != nil {
 		return nil, err
 	}
+	call.Once = req.Once
 	ctx, cancel := context.WithTimeout(ctx, t.route.Timeout)
 	defer cancel()
 	reply, release, err := t.upstream.Do(ctx, call, t.route.MaxReply)

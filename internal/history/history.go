@@ -173,12 +173,21 @@ func (h *History) Ran(n int) int {
 	return int(h.jobs[n].ran)
 }
 
-// Accepted notes that a server took the responsibility for a job. Its answer shows v; asked is when it was asked for.
+// Accepted notes that a server took the responsibility for a job. Its answer shows v, or no more than its id; asked is
+// when it was asked for.
 func (h *History) Accepted(n int, v View, asked Moment) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.see(n, v, asked)
-	if e := &h.jobs[n]; e.accepted == 0 {
+	e := &h.jobs[n]
+	switch {
+	case v.State != "":
+		h.see(n, v, asked)
+	case e.id == "":
+		e.id = v.ID
+	case e.id != v.ID:
+		h.violate(One, n, "it is job %s too", v.ID)
+	}
+	if e.accepted == 0 {
 		e.accepted = h.Now()
 	}
 }

@@ -87,6 +87,7 @@ func TestCheckFinds(t *testing.T) {
 		"one key, two jobs": {history.One, "job b too", func(h *history.History, n int) {
 			h.Accepted(n, history.View{ID: "b", State: job.Queued, Run: 1, Revision: 9}, h.Now())
 		}},
+		"one key, another id": {history.One, "job c too", func(h *history.History, n int) { h.Accepted(n, history.View{ID: "c"}, h.Now()) }},
 		"a slot that is held": {history.Idle, "headrace_slots_busy is 1", func(h *history.History, _ int) { h.AtRest("headrace_slots_busy", 1) }},
 		"a slow recovery": {history.Recovery, "36s", func(h *history.History, _ int) {
 			h.Recovered("a killed worker's job", 36*time.Second, 35*time.Second)
@@ -149,10 +150,11 @@ func TestCheckAllows(t *testing.T) {
 			h.Saw(n, view(job.Succeeded, 2, 9), h.Now())
 			h.Read(n, 2, 1)
 		},
-		"a result read of an earlier run": func(h *history.History, n int) { h.Read(n, 0, 7) },
-		"a gauge at zero":                 func(h *history.History, _ int) { h.AtRest("headrace_body_bytes", 0) },
-		"a recovery in time":              func(h *history.History, _ int) { h.Recovered("all", time.Second, time.Minute) },
-		"a job that was never accepted":   func(h *history.History, _ int) { h.Ran(h.Ask()) },
+		"a result read of an earlier run":      func(h *history.History, n int) { h.Read(n, 0, 7) },
+		"a gauge at zero":                      func(h *history.History, _ int) { h.AtRest("headrace_body_bytes", 0) },
+		"a recovery in time":                   func(h *history.History, _ int) { h.Recovered("all", time.Second, time.Minute) },
+		"an acceptance that tells only the id": func(h *history.History, n int) { h.Accepted(n, history.View{ID: "a"}, h.Now()) },
+		"a job that was never accepted":        func(h *history.History, _ int) { h.Ran(h.Ask()) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -43,6 +43,8 @@ type Request struct {
 	Params []byte
 	// Body is, on a Raw route, the caller's body as it came. nil elsewhere.
 	Body []byte
+	// Once says that every run of it is recorded: nothing on the way to the model server repeats it silently.
+	Once bool
 }
 
 // Size is the number of bytes the request holds, as limits count them.

@@ -16,6 +16,9 @@ type Call struct {
 	Path        string // joined to the base URL with exactly one slash
 	ContentType string
 	Body        []byte
+	// Once forbids to send it again once the model server may have read it. Others are, when a kept connection breaks
+	// before a byte comes back, because then the server has most likely closed it for being idle.
+	Once bool
 }
 
 // Reply is what the model server answered, with any Content-Encoding already undone.

@@ -193,8 +193,9 @@ func (c *Client) Do(ctx context.Context, call provider.Call, maxReply int64) (pr
 	}
 }
 
-// request makes the request for one replica. It is marked as one that may be repeated, by a header that is
-// not sent, so that net/http itself replaces a kept connection that turns out to be closed.
+// request makes the request for one replica. Unless it is to be sent once it is marked as one that may be repeated, by a
+// header that is not sent, so that net/http itself replaces a kept connection that turns out to be closed; else it does
+// so only while nothing was written.
 func (c *Client) request(ctx context.Context, r *replica, call provider.Call) *http.Request {
 	body := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(call.Body)), nil }
 	first, _ := body()
@@ -206,7 +207,9 @@ func (c *Client) request(ctx context.Context, r *replica, call provider.Call) *h
 		req.Body, req.GetBody = http.NoBody, nil
 	}
 	req.Header["Content-Type"] = []string{call.ContentType}
-	req.Header["Idempotency-Key"] = nil
+	if !call.Once {
+		req.Header["Idempotency-Key"] = nil
+	}
 	req.Host = req.Header.Get("Host")
 	return req.WithContext(ctx)
 }

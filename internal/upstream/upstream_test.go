@@ -317,6 +317,38 @@ func TestReusedConnectionDiesBeforeFirstByte(t *testing.T) {
 	}
 }
 
+// A call that is to be sent once is not repeated where the server may have read it, though the connection was reused; one
+// of which nothing was sent is.
+func TestOnce(t *testing.T) {
+	t.Parallel()
+	s := mlflowtest.New(t)
+	s.Handle(func(r mlflowtest.Request) mlflowtest.Reply {
+		if string(r.Body) == "second" {
+			return mlflowtest.Reply{Fault: mlflowtest.Closed}
+		}
+		return mlflowtest.JSON("{}")
+	})
+	c := newClient(t, at(s.URL))
+	once := func(body string) error {
+		one := call(body)
+		one.Once = true
+		_, _, err := c.Do(t.Context(), one, plenty)
+		return err
+	}
+	if err := once("first"); err != nil {
+		t.Fatal(err)
+	}
+	if err := once("second"); fault.CodeOf(err) != fault.UpstreamUnavailable {
+		t.Errorf("a call that was read and not answered: %v", err)
+	}
+	if err := once("third"); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.Requests(); len(got) != 3 {
+		t.Errorf("the server was asked %d times, want 3", len(got))
+	}
+}
+
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("{}")) }))
