@@ -3,6 +3,8 @@ package broker
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -16,8 +18,9 @@ const (
 	// finished; on a small disk one part in smallDisk of it.
 	spareDisk = 256 << 20
 	smallDisk = 20
-	// blindPause is how long to wait before the streams are read anew where the room on the disk is not known.
-	blindPause = 30 * time.Second
+	// diskProbe is how much must be written in one piece before the streams of a disk that was full are read anew. Most
+	// of a small disk would not do.
+	diskProbe = 1 << 20
 )
 
 // DiskFull says why the disk of data_dir takes no more jobs; nil as long as it does.
@@ -40,18 +43,37 @@ func (s *Server) disk() (free, spare uint64, known bool) {
 	return free, min(spareDisk, all/smallDisk), known
 }
 
-// mended reports whether a stream could not be written and the disk has room again, or may have.
+// mended reports whether a stream could not be written and the disk can be written again.
 func (s *Server) mended(ns *server.Server) bool {
 	health := ns.Healthz(nil)
 	if !strings.Contains(health.Error, "write error") { // it has no other name for it
 		return false
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.trouble.IsZero() {
 		s.trouble = time.Now()
 		s.log.Error("a stream cannot be written; no job is accepted until the disk has room", "error", health.Error)
 	}
-	free, spare, known := s.disk()
-	return known && free >= spare || !known && time.Since(s.trouble) > blindPause
+	s.mu.Unlock()
+	if free, spare, known := s.disk(); known && free < spare {
+		return false
+	}
+	if err := probeDisk(s.cfg.DataDir); err != nil {
+		s.log.Debug("the disk still cannot be written", "error", err)
+		return false
+	}
+	return true
+}
+
+// probeDisk writes as much in one piece as would be used up only after a while.
+func probeDisk(dir string) (err error) {
+	file, err := os.Create(filepath.Join(dir, "headrace.probe")) //nolint:gosec // the configuration names the directory
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, file.Close(), os.Remove(file.Name())) }()
+	if _, err := file.Write(make([]byte, diskProbe)); err != nil {
+		return err
+	}
+	return file.Sync()
 }

@@ -498,3 +498,9 @@ func (s JobStore) Queued(ctx context.Context, r *job.Record) (bool, error) {
 
 // RecordFields are the names of a record's members, in its JSON.
 func RecordFields() []string { return recordFields() }
+
+// QueueOf names the work queue of one route and priority: its stream, the subjects in it, its consumer.
+func QueueOf(route *inference.Route, priority job.Priority) (stream, subject, consumer string) {
+	l := jobLaneOf(route, priority)
+	return l.stream, l.subject, l.consumer
+}

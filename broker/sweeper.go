@@ -105,6 +105,7 @@ func (s *Sweeper) Run(ctx context.Context) error {
 		running.Go(func() { s.hand(ctx) })
 	}
 	running.Go(func() { s.measure(ctx) })
+	running.Go(func() { s.clear(ctx) })
 	running.Go(func() {
 		tick := time.NewTicker(queuesEvery)
 		defer tick.Stop()
