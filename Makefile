@@ -81,6 +81,10 @@ e2e: ## the built binary with real MLflow servers and real clients
 soak: ## everything bad at once for SOAK (10m), with figures
 	SOAK=$${SOAK:-10m} go test -count=1 -timeout 60m -v -run '^TestSoak$$' ./e2e
 
+.PHONY: chaos
+chaos: ## kills, stops, cuts and a full disk under durable jobs, for CHAOS (5m) with SEED (random), KILLS, JOBS
+	CHAOS=$${CHAOS:-5m} go test -count=1 -timeout 3h -v -run '^TestChaos$$' ./e2e
+
 .PHONY: bench
 bench: ## Headrace, a bare reverse proxy and direct calls in one run
 	go run ./bench

@@ -21,8 +21,16 @@ func (h *History) Known() []int { return h.list(func(e *entry) bool { return e.a
 // Unexplained lists the jobs that ran more often than their latest view accounts for. Their histories may explain it:
 // attempts that were handed back, and earlier runs.
 func (h *History) Unexplained() []int {
-	return h.list(func(e *entry) bool { return e.accepted > 0 && e.ran > uint32(e.attempts) })
+	return h.list(func(e *entry) bool { return e.accepted > 0 && e.ran > e.explained() })
 }
+
+// Interrupted lists the jobs that were interrupted in their latest run.
+func (h *History) Interrupted() []int {
+	return h.list(func(e *entry) bool { return e.accepted > 0 && e.stopped > 0 })
+}
+
+// explained is how many executions of a job its latest view accounts for.
+func (e *entry) explained() uint32 { return uint32(e.attempts) + uint32(e.stopped) }
 
 func (h *History) list(which func(*entry) bool) []int {
 	h.mu.Lock()
@@ -38,15 +46,17 @@ func (h *History) list(which func(*entry) bool) []int {
 
 // Report is what a history comes to.
 type Report struct {
-	Asked      int
-	Accepted   int
-	States     map[job.State]int
-	Executions int // of accepted jobs
-	Repeated   int // executions beyond the first of each
-	Unknown    int // jobs that were asked for and never accepted
-	Slowest    time.Duration
-	Broken     map[Invariant]int // how often, where it was
-	Violations []Violation       // the first ones
+	Asked         int
+	Accepted      int
+	Unknown       int // jobs that were asked for and never accepted
+	States        map[job.State]int
+	Executions    int // of accepted jobs
+	Repeated      int // executions beyond the first of each
+	Retries       int // attempts beyond the first of each, in the latest runs
+	Interruptions int // in the latest runs
+	Slowest       time.Duration
+	Broken        map[Invariant]int // how often, where it was
+	Violations    []Violation       // the first ones
 }
 
 // Check judges what was seen, once every open job was looked at for the last time. It does not change the history.
@@ -66,10 +76,12 @@ func (h *History) Check() Report {
 		r.States[e.state.job()]++
 		r.Executions += int(e.ran)
 		r.Repeated += max(int(e.ran)-1, 0)
+		r.Retries += max(int(e.attempts)-1, 0)
+		r.Interruptions += int(e.stopped)
 		if !e.state.job().Terminal() {
 			h.violate(Ends, n, "it is %s and does not end", e.state.job())
 		}
-		if explained := max(uint32(e.attempts), e.recorded); e.ran > explained {
+		if explained := max(e.explained(), e.recorded); e.ran > explained {
 			h.violate(Recorded, n, "a model server ran it %d times, and its record explains %d", e.ran, explained)
 		}
 		if e.state.job() == job.Succeeded && e.ran == 0 {
@@ -87,7 +99,8 @@ func (r Report) String() string {
 	for _, s := range slices.Sorted(maps.Keys(r.States)) {
 		fmt.Fprintf(&b, " %d %s", r.States[s], s)
 	}
-	fmt.Fprintf(&b, "; %d executions, %d of them repeated; longest recovery %s; violations:", r.Executions, r.Repeated, r.Slowest.Round(time.Millisecond))
+	fmt.Fprintf(&b, "; %d executions, %d of them repeated; %d retries, %d interruptions; longest recovery %s; violations:",
+		r.Executions, r.Repeated, r.Retries, r.Interruptions, r.Slowest.Round(time.Millisecond))
 	for _, i := range []Invariant{Ends, Final, Same, Recorded, One, Idle, Recovery} {
 		fmt.Fprintf(&b, " %s %d", i, r.Broken[i])
 	}

@@ -78,7 +78,8 @@ type entry struct {
 	sum      uint64 // of the result's bytes in this run
 	ran      uint32
 	recorded uint32 // attempts in the history of all runs, where it was read
-	attempts uint16 // and interruptions, of the latest view
+	attempts uint16 // of the latest view
+	stopped  uint16 // interruptions, of the latest view
 	runs     uint16 // the run of the latest view
 	allowed  uint16 // runs that somebody asked for
 	state    state
@@ -242,7 +243,7 @@ func (h *History) see(n int, v View, asked Moment) {
 		return
 	}
 	if v.Revision >= e.revision {
-		e.revision, e.state, e.attempts = v.Revision, s, uint16(v.Attempt+v.Interruptions)
+		e.revision, e.state, e.attempts, e.stopped = v.Revision, s, uint16(v.Attempt), uint16(v.Interruptions)
 	}
 	if v.State.Terminal() && e.ended == 0 {
 		e.ended = now

@@ -180,6 +180,13 @@ func TestLists(t *testing.T) {
 	if got := h.Known(); len(got) != 2 {
 		t.Errorf("known: %v", got)
 	}
+	if got := h.Interrupted(); len(got) != 0 {
+		t.Errorf("interrupted: %v", got)
+	}
+	h.Saw(open, history.View{ID: "a", State: job.Running, Run: 1, Attempt: 2, Interruptions: 3, Revision: 6}, h.Now())
+	if got := h.Interrupted(); len(got) != 1 || got[0] != open {
+		t.Errorf("interrupted: %v", got)
+	}
 	if got := h.Unexplained(); len(got) != 1 || got[0] != done {
 		t.Errorf("unexplained: %v", got)
 	}
@@ -190,7 +197,7 @@ func TestLists(t *testing.T) {
 	if again := h.Check(); again.String() != r.String() {
 		t.Errorf("checking twice gives %s and %s", r, again)
 	}
-	if r.Accepted != 2 || r.Unknown != 1 || r.Executions != 2 || r.States[job.Succeeded] != 1 {
+	if r.Accepted != 2 || r.Retries != 1 || r.Interruptions != 3 || r.Unknown != 1 || r.Executions != 2 || r.States[job.Succeeded] != 1 {
 		t.Errorf("%+v", r)
 	}
 }
