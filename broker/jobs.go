@@ -123,6 +123,9 @@ func (j *Jobs) Accept(ctx context.Context, r *job.Record, body []byte, req *infe
 	r.Accept(at)
 	err = j.store.put(ctx, r, at)
 	if errors.Is(err, errConflict) {
+		err = j.replaceWithdrawn(ctx, r, at)
+	}
+	if errors.Is(err, errConflict) {
 		return j.existing(ctx, r)
 	}
 	if err != nil {
@@ -154,21 +157,6 @@ func (j *Jobs) existing(ctx context.Context, r *job.Record) (*job.Record, bool, 
 		return nil, false, j.unstored(err)
 	}
 	return was, false, nil
-}
-
-// withdraw gives up a job whose place in the queue was refused: its record must not stay behind as queued. When
-// even that fails the sweeper queues it, so the caller may see it run; repeating the call does no harm.
-func (j *Jobs) withdraw(ctx context.Context, r *job.Record, cause error) error {
-	if full(cause) {
-		_, err := j.store.change(context.WithoutCancel(ctx), r.ID, func(r *job.Record, now time.Time) (bool, error) {
-			r.Cancel(now)
-			return false, r.Erase(now)
-		})
-		if err != nil {
-			j.log.Warn("a refused job could not be withdrawn", "job", r.ID, "error", err)
-		}
-	}
-	return j.unstored(cause)
 }
 
 // unstored is the caller's error for a write that failed.

@@ -24,6 +24,8 @@ const (
 	ReasonPoison       = "poison"
 	ReasonDeadline     = "deadline"
 	ReasonQueueTimeout = "queue_timeout"
+	// ReasonWithdrawn is that of a tombstone in whose place a job may be accepted: its caller was refused.
+	ReasonWithdrawn = "withdrawn"
 )
 
 // ErrMove says that a job is not in a state from which it can go where it was sent.
@@ -273,6 +275,19 @@ func (r *Record) Erase(now time.Time) error {
 	}
 	return nil
 }
+
+// Withdraw makes a tombstone of a job that waits and whose acceptance failed after all.
+func (r *Record) Withdraw(now time.Time) error {
+	r.Cancel(now)
+	if err := r.Erase(now); err != nil {
+		return err
+	}
+	r.Reason = ReasonWithdrawn
+	return nil
+}
+
+// Withdrawn reports whether nobody was ever told that the job was accepted.
+func (r *Record) Withdrawn() bool { return r.State == Erased && r.Reason == ReasonWithdrawn }
 
 func (r *Record) end(state State, reason string, now time.Time) {
 	r.State, r.Reason, r.Owner, r.NextAttemptAt = state, reason, "", nil

@@ -1,0 +1,36 @@
+package broker
+
+import (
+	"context"
+	"time"
+
+	"headrace/internal/job"
+)
+
+// withdraw gives up a job whose place in the queue was refused: its record must not stay behind as queued. When
+// even that fails the sweeper queues it, so the caller may see it run; repeating the call does no harm.
+func (j *Jobs) withdraw(ctx context.Context, r *job.Record, cause error) error {
+	if full(cause) {
+		_, err := j.store.change(context.WithoutCancel(ctx), r.ID, func(r *job.Record, now time.Time) (bool, error) {
+			return false, r.Withdraw(now)
+		})
+		if err != nil {
+			j.log.Warn("a refused job could not be withdrawn", "job", r.ID, "error", err)
+		}
+	}
+	return j.unstored(cause)
+}
+
+// replaceWithdrawn writes a job in the place of one of the same id that was withdrawn: its caller was refused and told to
+// come again. errConflict: there is another one.
+func (j *Jobs) replaceWithdrawn(ctx context.Context, r *job.Record, at time.Time) error {
+	was, err := j.store.get(ctx, r.ID)
+	if err != nil {
+		return err
+	}
+	if !was.Withdrawn() {
+		return errConflict
+	}
+	r.Revision = was.Revision
+	return j.store.put(ctx, r, at)
+}
