@@ -1,6 +1,11 @@
 package api
 
-import "headrace/internal/inference"
+import (
+	"time"
+
+	"headrace/internal/inference"
+	"headrace/internal/job"
+)
 
 // The parsers, for fuzzing.
 
@@ -38,3 +43,16 @@ func ReadBody(dialect string, t inference.Type, body []byte) (*inference.Request
 
 // Paths lists the templates of every path that the router knows.
 func (s *Server) Paths() []string { return paths(s.router(s.operations())) }
+
+// Fingerprint is that of a job whose envelope was read at now.
+func Fingerprint(envelope string, now time.Time) (string, error) {
+	e, err := readEnvelope([]byte(envelope))
+	if err != nil {
+		return "", err
+	}
+	o, err := e.options(JobsConfig{}.withDefaults(), &inference.Route{Name: e.Route}, now)
+	if err != nil {
+		return "", err
+	}
+	return fingerprint(&job.Record{Route: e.Route, Form: []byte("{}")}, o, e.Input)
+}

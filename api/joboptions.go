@@ -99,6 +99,10 @@ type jobOptions struct {
 	Metadata  map[string]string
 	Tags      []string
 
+	// Deadline and Timeout are what was asked for; Total is made of them and of the time of asking.
+	Deadline *time.Time
+	Timeout  time.Duration
+
 	key string
 	// awaited: somebody waits for the job, which makes it interactive unless it says otherwise. Whether one asks for a
 	// job with or without waiting does not make it another one.
@@ -315,7 +319,7 @@ func (e *envelope) options(cfg JobsConfig, route *inference.Route, now time.Time
 		Priority: job.Priority(e.Priority), Store: job.Store(cmp.Or(e.Store, string(job.StoreBoth))),
 		RunAt: e.RunAt.at, Queue: e.Timeouts.Queue.d, Attempt: e.Timeouts.Attempt.d, ResultTTL: cmp.Or(e.ResultTTL.d, cfg.ResultTTL),
 		Retry:    job.Retry{MaxAttempts: cfg.MaxAttempts, MaxElapsed: e.Retry.MaxElapsed.d},
-		Metadata: e.Metadata, Tags: e.Tags, key: e.Key,
+		Metadata: e.Metadata, Tags: e.Tags, Deadline: e.Deadline.at, Timeout: e.Timeouts.Total.d, key: e.Key,
 	}
 	if e.Retry.MaxAttempts != nil {
 		o.Retry.MaxAttempts = *e.Retry.MaxAttempts
@@ -417,15 +421,15 @@ func (o *jobOptions) label() error {
 	return nil
 }
 
-// fingerprint tells one request for a job from another: route, form, body and options. The times that options are
-// relative to do not count.
+// fingerprint tells one request for a job from another: route, form, body and options as they were asked for. When it was
+// asked does not count.
 func fingerprint(rec *job.Record, o jobOptions, body []byte) (string, error) {
 	var f jobForm
 	if err := json.Unmarshal(rec.Form, &f); err != nil {
 		return "", fmt.Errorf("reading a form: %w", err)
 	}
 	f.Created = time.Time{}
-	o.Total = o.Total.Round(time.Minute) // of a deadline, which is absolute, a little has passed
+	o.Total = 0
 	text, err := json.Marshal([]any{rec.Route, f, o})
 	if err != nil {
 		return "", fmt.Errorf("writing a fingerprint: %w", err)
