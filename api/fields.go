@@ -2,6 +2,7 @@ package api
 
 import (
 	"math"
+	"slices"
 
 	"headrace/api/schema"
 	"headrace/internal/splice"
@@ -77,7 +78,7 @@ func tools() schema.Rule {
 			schema.Branch{Name: "list[literal['string','number','integer','object','array','boolean','null']]", Rule: schema.List(kind, 0)},
 		)),
 		optional("description", schema.String),
-		optional("enum", schema.List(scalar, 0)),
+		optional("enum", schema.List(scalar(), 0)),
 		optional("items", property.Rule()),
 	}
 	parameters := object(
@@ -99,15 +100,23 @@ func tools() schema.Rule {
 	), 0)
 }
 
-// scalar accepts a string, a number or a boolean.
-func scalar(c *schema.Check, raw []byte) []byte {
-	switch splice.KindOf(raw) {
-	case splice.String, splice.Number, splice.Bool:
-		return raw
-	case splice.Invalid, splice.Null, splice.NonFinite, splice.Array, splice.Object:
+// scalar accepts a string, a number or a boolean, as it is.
+func scalar() schema.Rule {
+	kept := func(kind, msg string, kinds ...splice.Kind) schema.Rule {
+		return func(c *schema.Check, raw []byte) []byte {
+			if slices.Contains(kinds, splice.KindOf(raw)) {
+				return schema.Clean(raw)
+			}
+			c.Fail(raw, kind, msg)
+			return nil
+		}
 	}
-	c.Fail(raw, "string_type", "Input should be a valid string")
-	return nil
+	return schema.Union(
+		schema.Branch{Name: "str", Rule: kept("string_type", "Input should be a valid string", splice.String)},
+		schema.Branch{Name: "int", Rule: kept("int_type", "Input should be a valid integer", splice.Number)},
+		schema.Branch{Name: "float", Rule: kept("float_type", "Input should be a valid number", splice.NonFinite)},
+		schema.Branch{Name: "bool", Rule: kept("bool_type", "Input should be a valid boolean", splice.Bool)},
+	)
 }
 
 func toolChoice() schema.Rule {
@@ -125,19 +134,21 @@ const contentParts = "list[tagged-union[TextContentPart,ImageContentPart,AudioCo
 
 // content accepts a message's content, a string or a list of parts.
 func content() schema.Rule {
+	summary := object(required("type", schema.OneOf("summary_text")), required("text", schema.String))
 	reasoning := &schema.Object{Open: true, Fields: []schema.Field{
 		required("type", schema.OneOf("reasoning")),
+		{Name: "summary", Rule: schema.List(summary, 0), Default: "[]"},
 	}}
-	part := schema.Tagged("type", map[string]schema.Rule{
-		"text": object(required("type", schema.String), required("text", schema.String)),
-		"image_url": object(required("type", schema.String), required("image_url", object(
+	part := schema.Tagged("type",
+		schema.Branch{Name: "text", Rule: object(required("type", schema.String), required("text", schema.String))},
+		schema.Branch{Name: "image_url", Rule: object(required("type", schema.String), required("image_url", object(
 			required("url", schema.String), optional("detail", schema.OneOf("auto", "low", "high")),
-		))),
-		"input_audio": object(required("type", schema.String), required("input_audio", object(
+		)))},
+		schema.Branch{Name: "input_audio", Rule: object(required("type", schema.String), required("input_audio", object(
 			required("data", schema.String), required("format", schema.OneOf("wav", "mp3")),
-		))),
-		"reasoning": reasoning.Rule(),
-	})
+		)))},
+		schema.Branch{Name: "reasoning", Rule: reasoning.Rule()},
+	)
 	return schema.Union(
 		schema.Branch{Name: "str", Rule: schema.String},
 		schema.Branch{Name: contentParts, Rule: schema.List(part, 0)},
@@ -150,6 +161,7 @@ func message() *schema.Object {
 		required("id", schema.String),
 		schema.Field{Name: "type", Rule: schema.String, Default: `"function"`},
 		required("function", object(optional("name", schema.String), optional("arguments", schema.String))),
+		optional("thought_signature", schema.String),
 	)
 	return &schema.Object{Fields: []schema.Field{
 		required("role", schema.String),

@@ -211,15 +211,16 @@ func (s *Server) Run(ctx context.Context) error {
 	calls, cancelCalls := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancelCalls(nil)
 	server := &http.Server{
-		Handler:           s.handler,
-		BaseContext:       func(net.Listener) context.Context { return calls },
-		ConnContext:       withWire,
-		ReadHeaderTimeout: headerPatience,
-		ReadTimeout:       bodyPatience,
-		WriteTimeout:      writePatience, // begins anew with the reply, see replyWriter
-		IdleTimeout:       idlePatience,
-		MaxHeaderBytes:    maxHeader,
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		Handler:                      s.handler,
+		BaseContext:                  func(net.Listener) context.Context { return calls },
+		ConnContext:                  withWire,
+		ReadHeaderTimeout:            headerPatience,
+		ReadTimeout:                  bodyPatience,
+		WriteTimeout:                 writePatience, // begins anew with the reply, see replyWriter
+		IdleTimeout:                  idlePatience,
+		MaxHeaderBytes:               maxHeader,
+		DisableGeneralOptionsHandler: true, // OPTIONS * is a path that does not exist, as any other
+		ErrorLog:                     slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 	failed := make(chan error, 1)
 	var serving sync.WaitGroup

@@ -188,8 +188,9 @@ func (p *parser) str(begin int) int {
 	return p.fail(begin, "Unterminated string starting at")
 }
 
+// hex4 tells four digits that something follows, if only the end of the string.
 func hex4(b []byte) bool {
-	if len(b) < 4 {
+	if len(b) < 5 {
 		return false
 	}
 	for _, c := range b[:4] {

@@ -172,8 +172,8 @@ func parseInt(text string) (string, bool) {
 	case strings.HasPrefix(text, "+"):
 		text = text[1:]
 	}
-	whole, fraction, _ := strings.Cut(text, ".")
-	if whole == "" || strings.Trim(whole, "0123456789") != "" || strings.Trim(fraction, "0") != "" {
+	whole, fraction, point := strings.Cut(text, ".")
+	if whole == "" || strings.Trim(whole, "0123456789") != "" || strings.Trim(fraction, "0") != "" || point && fraction == "" {
 		return "", false
 	}
 	whole = strings.TrimLeft(whole, "0")
@@ -191,10 +191,10 @@ func Bool(c *Check, raw []byte) []byte {
 		return raw
 	case splice.Number:
 		value, _ := strconv.ParseFloat(string(raw), 64)
-		if value != math.Trunc(value) {
+		if value != math.Trunc(value) || math.Abs(value) >= 1<<63 {
 			break
 		}
-		word = strconv.FormatFloat(value, 'f', -1, 64)
+		word = strconv.FormatInt(int64(value), 10)
 		fallthrough
 	case splice.String:
 		if word == "" {
@@ -203,7 +203,7 @@ func Bool(c *Check, raw []byte) []byte {
 		switch strings.ToLower(word) {
 		case "1", "on", "t", "true", "y", "yes":
 			return []byte("true")
-		case "0", "-0", "off", "f", "false", "n", "no":
+		case "0", "off", "f", "false", "n", "no":
 			return []byte("false")
 		}
 		c.Fail(raw, "bool_parsing", "Input should be a valid boolean, unable to interpret input")

@@ -65,6 +65,7 @@ func TestScalars(t *testing.T) {
 		{"int of text with underscore", integer, `"1_0"`, `10`},
 		{"int of text with two underscores", integer, `"1__0"`, `!int_parsing`},
 		{"int of fraction text", integer, `"1.5"`, `!int_parsing`},
+		{"int of a text that ends in its point", integer, `"1."`, `!int_parsing`},
 		{"int of exponent text", integer, `"1e0"`, `!int_parsing`},
 		{"int of fraction", integer, `1.5`, `!int_from_float`},
 		{"int of a float too large", integer, `1e300`, `!int_parsing_size`},
@@ -75,6 +76,9 @@ func TestScalars(t *testing.T) {
 		{"bool of 0", schema.Bool, `0`, `false`},
 		{"bool of 1.0", schema.Bool, `1.0`, `true`},
 		{"bool of 2", schema.Bool, `2`, `!bool_parsing`},
+		{"bool of -0.0", schema.Bool, `-0.0`, `false`},
+		{"bool of -0 as text", schema.Bool, `"-0"`, `!bool_parsing`},
+		{"bool of more than 64 bits", schema.Bool, `9223372036854775808`, `!bool_type`},
 		{"bool of 1.5", schema.Bool, `1.5`, `!bool_type`},
 		{"bool of YES", schema.Bool, `"YES"`, `true`},
 		{"bool of maybe", schema.Bool, `"maybe"`, `!bool_parsing`},
@@ -104,7 +108,7 @@ func TestContainers(t *testing.T) {
 		schema.Branch{Name: "list[str]", Rule: schema.List(schema.String, 0)},
 		schema.Branch{Name: "list[int]", Rule: schema.List(schema.Integer, 0)},
 	)
-	tagged := schema.Tagged("type", map[string]schema.Rule{"n": closed})
+	tagged := schema.Tagged("type", schema.Branch{Name: "n", Rule: closed})
 	for _, c := range []struct {
 		name  string
 		rule  schema.Rule
@@ -144,11 +148,14 @@ func TestContainers(t *testing.T) {
 
 func TestClean(t *testing.T) {
 	t.Parallel()
+	long := strings.Repeat("9", 400)
 	for value, want := range map[string]string{
 		`null`: ``, `NaN`: ``, `1e400`: ``, `"NaN null"`: `"NaN null"`, `1E2`: `1E2`, `[ 1 ]`: `[ 1 ]`,
 		`[null, NaN, -Infinity, 1e400]`:                 `[null,null,null,null]`,
 		`{"a":null,"b":{"c":null,"d":1e-7},"e":[{}]}`:   `{"b":{"d":1e-7},"e":[{}]}`,
 		`{"a":1,"a":null}`:                              `{}`,
+		`{"a":1e400,"b":` + long + `,"c":null}`:         `{"b":` + long + `}`,
+		long:                                            long,
 		`{"_sa_x":1,"\u005fsay":2,"sa":[{"_sa":null}]}`: `{"sa":[{}]}`,
 	} {
 		if got := string(schema.Clean([]byte(value))); got != want {
@@ -193,6 +200,7 @@ func TestExplain(t *testing.T) {
 		{`{"a": "\u12"}`, 8, "Invalid \\uXXXX escape"},
 		{`{"a": "\u"`, 8, "Invalid \\uXXXX escape"},
 		{`"\u123`, 2, "Invalid \\uXXXX escape"},
+		{`"\u1234`, 2, "Invalid \\uXXXX escape"},
 		{`"\u12345`, 0, "Unterminated string starting at"},
 		{`{"a":"b\`, 5, "Unterminated string starting at"},
 		{`[1,]`, 3, "Expecting value"},
@@ -303,7 +311,9 @@ func FuzzClean(f *testing.F) {
 			return
 		}
 		var v any
-		if err := json.Unmarshal(out, &v); err != nil {
+		d := json.NewDecoder(bytes.NewReader(out))
+		d.UseNumber() // integers may be longer than float64 has room for
+		if err := d.Decode(&v); err != nil {
 			t.Fatalf("%q becomes %q: %v", text, out, err)
 		}
 		if at := nullMember(v); at != "" {

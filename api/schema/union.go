@@ -2,9 +2,13 @@ package schema
 
 import (
 	"slices"
+	"strings"
 
 	"headrace/internal/splice"
 )
+
+// maxTag is how much of a tag that is no string an issue repeats.
+const maxTag = 100
 
 // Branch is one way a Union may be met. Its name is the step that its issues are located by.
 type Branch struct {
@@ -32,13 +36,14 @@ func Union(branches ...Branch) Rule {
 	}
 }
 
-// Tagged accepts objects of several forms, told apart by the string in their member tag.
-func Tagged(tag string, forms map[string]Rule) Rule {
+// Tagged accepts objects of several forms, told apart by the string in their member tag, which is the name of the
+// form's branch.
+func Tagged(tag string, forms ...Branch) Rule {
 	names := make([]string, 0, len(forms))
-	for name := range forms {
-		names = append(names, name)
+	for _, form := range forms {
+		names = append(names, "'"+form.Name+"'")
 	}
-	slices.Sort(names)
+	expected := strings.Join(names, ", ")
 	return func(c *Check, raw []byte) []byte {
 		if splice.KindOf(raw) != splice.Object {
 			c.Fail(raw, "model_attributes_type", "Input should be a valid dictionary or object to extract fields from")
@@ -55,15 +60,18 @@ func Tagged(tag string, forms map[string]Rule) Rule {
 			return nil
 		}
 		name, err := splice.Unquote(members[at].Value)
-		form, known := forms[name]
-		if err != nil || !known {
+		chosen := slices.IndexFunc(forms, func(form Branch) bool { return err == nil && form.Name == name })
+		if chosen < 0 {
+			if err != nil { // it is no string
+				name = string(members[at].Value[:min(len(members[at].Value), maxTag)])
+			}
 			c.FailBound(raw, "union_tag_invalid",
-				"Input tag '"+name+"' found using '"+tag+"' does not match any of the expected tags: "+quotedWords(names),
-				map[string]any{"discriminator": "'" + tag + "'", "tag": name, "expected_tags": quotedWords(names)})
+				"Input tag '"+name+"' found using '"+tag+"' does not match any of the expected tags: "+expected,
+				map[string]any{"discriminator": "'" + tag + "'", "tag": name, "expected_tags": expected})
 			return nil
 		}
 		var out []byte
-		c.Within(name, func() { out = form(c, raw) })
+		c.Within(name, func() { out = forms[chosen].Rule(c, raw) })
 		return out
 	}
 }

@@ -244,3 +244,17 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// The address of a model server may have a path and a query, as in MLflow.
+func TestServerAddresses(t *testing.T) {
+	t.Parallel()
+	for address, problem := range map[string]string{
+		"http://127.0.0.1:9020": "", "https://models.example/team/m": "", "http://[::1]:9020/": "", "http://h/base?key=1&x=%20": "",
+		"http://h/#part": "fragment", "ftp://h": "http://", "127.0.0.1:9020": "URL", "http://u:p@h": "password", "http://h:0": "port",
+		"http://h:99999": "port", "http://": "no host", "": "http://",
+	} {
+		if got := config.CheckURL(address); (got == "") != (problem == "") || !strings.Contains(got, problem) {
+			t.Errorf("%q %s", address, got)
+		}
+	}
+}

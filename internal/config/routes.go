@@ -152,7 +152,7 @@ func readServers(t *table) []string {
 		t.wrongType(key, v, "must be an address or a list of them", example)
 	}
 	for i, u := range urls {
-		if problem := checkURL(u); problem != "" {
+		if problem := CheckURL(u); problem != "" {
 			t.complain(key, "for example "+example, "%q %s", u, problem)
 		}
 		if slices.Contains(urls[:i], u) {
@@ -162,7 +162,8 @@ func readServers(t *table) []string {
 	return urls
 }
 
-func checkURL(s string) string {
+// CheckURL says why s cannot be the address of a model server, to be read after it; "" when it can.
+func CheckURL(s string) string {
 	u, err := url.Parse(s)
 	switch {
 	case err != nil:
@@ -173,8 +174,8 @@ func checkURL(s string) string {
 		return "names no host"
 	case u.User != nil:
 		return "must not hold a password; use model.config.headers"
-	case u.RawQuery != "" || u.Fragment != "":
-		return "must not have a query or a fragment"
+	case u.Fragment != "":
+		return "must not have a fragment"
 	}
 	if p := u.Port(); p != "" {
 		if n, err := strconv.ParseUint(p, 10, 16); err != nil || n == 0 {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/url"
 	"regexp"
 	"slices"
@@ -120,7 +121,7 @@ func (t *translator) entry(root, key string, n *node) {
 		return
 	}
 	user := server.User
-	server.User = nil
+	server.User, server.Fragment, server.RawFragment = nil, "", "" // a fragment is never sent
 	if t.names[name] {
 		t.leave(n, key+".name", "%q is the name of an earlier entry", name)
 		return
@@ -233,6 +234,12 @@ func (t *translator) server(model *node, key string) (*url.URL, bool) {
 		t.leave(at, key+".model_server_url", "%q is not an address that begins with http:// or https://; every call would fail, in MLflow as well", at.text)
 		return nil, false
 	}
+	plain := *u
+	plain.User, plain.Fragment = nil, ""
+	if problem := config.CheckURL(plain.String()); problem != "" {
+		t.leave(at, key+".model_server_url", "%q %s; every call would fail, in MLflow as well", at.text, problem)
+		return nil, false
+	}
 	for _, k := range settings.keys {
 		if k != "model_server_url" {
 			t.ignore(settings.at[k], key+"."+k)
@@ -247,19 +254,16 @@ func (t *translator) limit(table *strings.Builder, n *node, key, family string) 
 	if n == nil || n.kind == aNull {
 		return
 	}
-	calls, period := n.get("calls"), n.get("renewal_period")
-	count := -1
-	if calls != nil && (calls.kind == aNumber || calls.kind == aText) {
-		if c, err := strconv.Atoi(strings.TrimSpace(calls.text)); err == nil {
-			count = c
-		}
-	}
+	calls, period, per := n.get("calls"), n.get("renewal_period"), n.get("key")
+	count := countOf(calls)
 	wrong := ""
 	switch {
-	case count < 0:
-		wrong = "calls must be a whole number of 0 or more"
+	case count < 0 || count > math.MaxInt32:
+		wrong = "calls must be a whole number from 0 to 2147483647"
 	case period == nil || period.kind != aText:
 		wrong = `renewal_period must be text, as in "minute"`
+	case per != nil && per.kind != aNull && per.kind != aText:
+		wrong = "key must be text"
 	default:
 		if _, err := config.ParsePeriod(period.text); err != nil {
 			wrong = err.Error()
@@ -274,11 +278,31 @@ func (t *translator) limit(table *strings.Builder, n *node, key, family string) 
 		return
 	}
 	line := fmt.Sprintf("limit = {calls = %d, renewal_period = %s}\n", count, quote(period.text))
+	if per != nil && per.kind == aText {
+		line = fmt.Sprintf("limit = {calls = %d, renewal_period = %s, key = %s}\n", count, quote(period.text), quote(per.text))
+	}
 	if family == string(inference.Routes) {
 		fmt.Fprintf(table, "# MLflow 2.8 ignored this limit; later versions keep it, and so does Headrace:\n# %s", line)
 		return
 	}
 	table.WriteString(line)
+}
+
+// countOf is a number of calls, in the spellings that MLflow takes: 5, "5", 5.0 and true; -1 when it is none.
+func countOf(n *node) int {
+	switch {
+	case n == nil:
+	case n.kind == aBool && slices.Contains(strings.Fields("true yes on"), strings.ToLower(n.text)):
+		return 1
+	case n.kind == aBool:
+		return 0
+	case n.kind == aNumber || n.kind == aText:
+		whole, fraction, _ := strings.Cut(strings.ReplaceAll(strings.TrimSpace(n.text), "_", ""), ".")
+		if count, err := strconv.Atoi(whole); err == nil && strings.Trim(fraction, "0") == "" {
+			return count
+		}
+	}
+	return -1
 }
 
 func (t *translator) text() string {

@@ -3,26 +3,65 @@ package mlflowyaml_test
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
 
 	"headrace/internal/config"
 	"headrace/internal/config/mlflowyaml"
+	"headrace/internal/inference"
 )
 
 // recorded is one configuration and what the loader of one MLflow version made of it.
 type recorded struct {
-	ID     string  `json:"id"`
-	Era    string  `json:"era"`
-	Loader string  `json:"loader"`
-	YAML   *string `json:"yaml"`
-	OK     bool    `json:"ok"`
-	Loaded []struct {
-		Name     string `json:"name"`
-		Type     string `json:"type"`
-		Provider string `json:"provider"`
-	} `json:"loaded"`
+	ID     string   `json:"id"`
+	Era    string   `json:"era"`
+	Loader string   `json:"loader"`
+	YAML   *string  `json:"yaml"`
+	OK     bool     `json:"ok"`
+	Loaded []loaded `json:"loaded"`
+}
+
+// loaded is one entry as MLflow keeps it.
+type loaded struct {
+	Name     string  `json:"name"`
+	Type     string  `json:"type"`
+	Model    *string `json:"model_name"`
+	Provider string  `json:"provider"`
+	Config   struct {
+		Server string `json:"model_server_url"`
+	} `json:"config"`
+	Limit *struct {
+		Calls  int     `json:"calls"`
+		Key    *string `json:"key"`
+		Period string  `json:"renewal_period"`
+	} `json:"limit"`
+}
+
+// differs says where a route is not what MLflow loaded; "" when it is the same.
+func (l loaded) differs(route *inference.Route) string {
+	text := func(s *string) string {
+		if s == nil {
+			return ""
+		}
+		return *s
+	}
+	switch {
+	case route == nil:
+		return "it is not there"
+	case string(route.Type) != l.Type:
+		return "its type is " + string(route.Type)
+	case route.Model != text(l.Model):
+		return "its model is " + route.Model
+	case len(route.Servers) != 1 || route.Servers[0] != strings.TrimSpace(l.Config.Server) && route.Headers == nil:
+		return fmt.Sprintf("its servers are %q", route.Servers)
+	case (route.Limit == nil) != (l.Limit == nil):
+		return fmt.Sprintf("its limit is %+v", route.Limit)
+	case l.Limit != nil && (route.Limit.Calls != l.Limit.Calls || route.Limit.Period != l.Limit.Period || route.Limit.Key != text(l.Limit.Key)):
+		return fmt.Sprintf("its limit is %+v", *route.Limit)
+	}
+	return ""
 }
 
 // stricter are configurations that MLflow loads and that we do not translate completely, each with the reason.
@@ -131,9 +170,8 @@ func TestRecordedConfigurations(t *testing.T) {
 				}
 				continue
 			}
-			route := cfg.Table.Route(want.Name)
-			if route == nil || string(route.Type) != want.Type {
-				t.Errorf("%s: route %q is %v\n%s\n%v", where, want.Name, route, got.TOML, got.Left)
+			if why := want.differs(cfg.Table.Route(want.Name)); why != "" {
+				t.Errorf("%s: route %q: %s\n%s\n%v", where, want.Name, why, got.TOML, got.Left)
 			}
 		}
 		passed++
@@ -173,11 +211,11 @@ func TestLeft(t *testing.T) {
   - name: emb
     endpoint_type: llm/v1/embeddings
     comment: ours
-    limit: {calls: 10, renewal_period: minute}
+    limit: {calls: 10, renewal_period: minute, key: user}
     model:
       provider: MLflow_Model_Serving
       name: minilm
-      config: {model_server_url: "http://127.0.0.1:9020"}
+      config: {model_server_url: "http://127.0.0.1:9020/m?key=1#part"}
 `))
 	if err != nil {
 		t.Fatal(err)
@@ -195,8 +233,66 @@ func TestLeft(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r := cfg.Table.Route("emb"); r == nil || r.Limit == nil || r.Limit.Calls != 10 || r.Model != "minilm" {
+	if r := cfg.Table.Route("emb"); r == nil || r.Limit == nil || r.Limit.Calls != 10 || r.Limit.Key != "user" || r.Model != "minilm" ||
+		r.Servers[0] != "http://127.0.0.1:9020/m?key=1" {
 		t.Errorf("%+v", r)
+	}
+}
+
+// One entry with one spelling in it, and what is left out because of it; "" = nothing, and the limit is as given.
+func TestSpellings(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, server, calls string
+		limit               int
+		left                string
+	}{
+		{"a", "http://h:1", "5", 5, ""},
+		{"!!str 5", "http://h:1", `!!int "5"`, 5, ""},
+		{"a", "!!str http://h:1", "5.0", 5, ""},
+		{`"12:30"`, "http://h:1", "1_0", 10, "endpoints[0].name"}, // a colon is no character of a name
+		{`"2024-01-01"`, "http://h:1", `" 7 "`, 7, ""},
+		{"2024-01-01", "http://h:1", "5", 0, "endpoints[0].name: it is a date"},
+		{"12:30", "http://h:1", "5", 0, "endpoints[0].name: it is a number"},
+		{"off", "http://h:1", "5", 0, "endpoints[0].name: it is true or false"},
+		{"a", "http://h:1", "yes", 1, ""},
+		{"a", "http://h:1", "false", 0, ""},
+		{"a", "http://h:1", "5.5", 0, "endpoints[0].limit: calls"},
+		{"a", "http://h:1", "99999999999", 0, "endpoints[0].limit: calls"},
+		{"a", "http://h:1", "[5]", 0, "endpoints[0].limit: calls"},
+		{"a", "http://h:99999", "5", 0, "endpoints[0].model.config.model_server_url"},
+		{"a", "http://h:0/x?y=1", "5", 0, "endpoints[0].model.config.model_server_url"},
+	} {
+		got, err := mlflowyaml.Translate(fmt.Appendf(nil, "endpoints:\n- name: %s\n  endpoint_type: llm/v1/chat\n  model:\n    provider: mlflow-model-serving\n"+
+			"    config:\n      model_server_url: %s\n  limit: {calls: %s, renewal_period: day}\n", c.name, c.server, c.calls))
+		if err != nil {
+			t.Errorf("%+v: %v", c, err)
+			continue
+		}
+		cfg, err := config.Parse("gateway.toml", []byte(got.TOML))
+		if err != nil {
+			t.Errorf("%+v: %v\n%s", c, err, got.TOML)
+			continue
+		}
+		if c.left != "" {
+			if len(got.Left) != 1 || got.Left[0].Line == 0 || !strings.Contains(got.Left[0].String(), c.left) {
+				t.Errorf("%+v: left %v", c, got.Left)
+			}
+			continue
+		}
+		for route := range cfg.Table.All() {
+			if len(got.Left) > 0 || route.Limit == nil || route.Limit.Calls != c.limit {
+				t.Errorf("%+v: left %v, limit %+v", c, got.Left, route.Limit)
+			}
+		}
+		if cfg.Table.Len() != 1 {
+			t.Errorf("%+v: %d routes", c, cfg.Table.Len())
+		}
+	}
+	for _, text := range []string{"endpoints: !!seq {a: 1}", "endpoints: !!int [1]", "endpoints: !!map 5", "endpoints: !!binary aGk="} {
+		if got, err := mlflowyaml.Translate([]byte(text)); err == nil {
+			t.Errorf("%s: %+v", text, got)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package mlflowyaml
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -19,6 +20,7 @@ const (
 	aText    kind = "a string"
 	aNumber  kind = "a number"
 	aBool    kind = "true or false"
+	aDate    kind = "a date"
 	aList    kind = "a list"
 	aMapping kind = "a mapping"
 )
@@ -110,14 +112,20 @@ func (b *builder) build(n ast.Node, depth int) (*node, error) {
 		}
 		return b.anchors[name], nil
 	case *ast.TagNode:
-		if tag := n.Start.Value; !strings.HasPrefix(tag, "!!str") {
+		tag := n.Start.Value
+		is, known := tagged(tag)
+		if !known {
 			return nil, fmt.Errorf("line %d: the tag %s is not understood", out.line, tag)
 		}
 		inner, err := b.build(n.Value, depth+1)
-		if err == nil {
-			inner.kind = aText
+		if err != nil {
+			return nil, err
 		}
-		return inner, err
+		if (is == aList || is == aMapping || inner.kind == aList || inner.kind == aMapping) && inner.kind != is {
+			return nil, fmt.Errorf("line %d: what the tag %s stands before is %s", out.line, tag, inner.kind)
+		}
+		inner.kind = is
+		return inner, nil
 	default:
 		return nil, fmt.Errorf("line %d: a %s is not understood", out.line, n.Type())
 	}
@@ -139,8 +147,8 @@ func (b *builder) scalar(out *node, n ast.Node) bool {
 		}
 	case *ast.StringNode:
 		out.kind, out.text = aText, n.Value
-		if n.GetToken().Type == token.StringType && slices.Contains(strings.Fields("yes no on off"), strings.ToLower(n.Value)) {
-			out.kind = aBool
+		if n.GetToken().Type == token.StringType { // without quotes
+			out.kind = plainKind(n.Value)
 		}
 	case *ast.LiteralNode:
 		out.kind, out.text = aText, n.Value.Value
@@ -148,6 +156,27 @@ func (b *builder) scalar(out *node, n ast.Node) bool {
 		return false
 	}
 	return true
+}
+
+// plainKind is what YAML 1.1 makes of some words that YAML 1.2 takes for text: yes and no, dates, and 12:30, which
+// is a number to the base of 60.
+func plainKind(text string) kind {
+	switch {
+	case slices.Contains(strings.Fields("yes no on off"), strings.ToLower(text)):
+		return aBool
+	case regexp.MustCompile(`^[-+]?[1-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?$`).MatchString(text):
+		return aNumber
+	case regexp.MustCompile(`^\d{4}-\d\d?-\d\d?([Tt ].*)?$`).MatchString(text):
+		return aDate
+	}
+	return aText
+}
+
+// tagged are the kinds of YAML's own tags.
+func tagged(tag string) (kind, bool) {
+	kinds := map[string]kind{"!!str": aText, "!!int": aNumber, "!!float": aNumber, "!!bool": aBool, "!!null": aNull, "!!seq": aList, "!!map": aMapping}
+	k, ok := kinds[tag]
+	return k, ok
 }
 
 func (b *builder) list(out *node, n *ast.SequenceNode, depth int) error {

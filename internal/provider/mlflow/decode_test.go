@@ -1,11 +1,13 @@
 package mlflow_test
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf16"
 
 	"headrace/internal/fault"
 	"headrace/internal/inference"
@@ -207,6 +209,7 @@ func TestBrokenAnswers(t *testing.T) {
 		"no type":        {provider.Reply{Status: 200, Body: []byte(`{"predictions": ["a"]}`)}, "None", unsupported + "None"},
 		"no type, 204":   {provider.Reply{Status: 204}, "204", unsupported + "None"},
 		"CSV":            {provider.Reply{Status: 200, ContentType: "text/csv", Body: []byte("a,b")}, "text/csv", unsupported + "text/csv"},
+		"capitals":       {provider.Reply{Status: 200, ContentType: "Application/JSON", Body: []byte(`{}`)}, "Application/JSON", unsupported + "Application/JSON"},
 		"problem":        {provider.Reply{Status: 400, ContentType: "application/problem+json", Body: []byte(`{}`)}, "400", unsupported + "application/problem+json"},
 		"text":           {provider.Reply{Status: 200, ContentType: "text/plain; charset=utf-8", Body: []byte("héllo")}, "plain text", "1 validation error for ServingTextResponse"},
 		"redirect":       {provider.Reply{Status: 307, ContentType: "application/json", Body: []byte(`{"r": 1}`)}, "redirects are not followed", "Field required"},
@@ -228,10 +231,45 @@ func TestAnswersBelow400(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{200, 201, 202, 300, 302} {
 		res, err := decode(&inference.Route{}, &inference.Request{Type: inference.Chat, Items: raws(`"x"`)},
-			provider.Reply{Status: status, ContentType: "Application/JSON; charset=utf-8", Body: []byte(`{"predictions": ["a"]}`)})
+			provider.Reply{Status: status, ContentType: "application/json; charset=utf-8", Body: []byte(`{"predictions": ["a"]}`)})
 		if err != nil || len(res.Items) != 1 {
 			t.Errorf("status %d: %v, %v", status, res, err)
 		}
+	}
+}
+
+// What a server declares about its charset is believed.
+func TestCharsets(t *testing.T) {
+	t.Parallel()
+	const text = `{"predictions": ["hé"]}`
+	wide := func(order binary.AppendByteOrder) string {
+		var b []byte
+		for _, unit := range utf16.Encode([]rune(text)) {
+			b = order.AppendUint16(b, unit)
+		}
+		return string(b)
+	}
+	latin := "{\"predictions\": [\"h\xe9\"]}"
+	for charset, body := range map[string]string{
+		"": text, "utf-8": text, "unheard-of": text, "ISO-8859-1": latin, "latin_1": latin,
+		"utf-16le": wide(binary.LittleEndian), "UTF-16BE": wide(binary.BigEndian),
+		"utf-16": "\xff\xfe" + wide(binary.LittleEndian), "utf16": "\xfe\xff" + wide(binary.BigEndian), `"UTF-16"`: wide(binary.LittleEndian),
+	} {
+		res, err := decode(&inference.Route{}, &inference.Request{Type: inference.Chat, Items: raws(`"x"`)},
+			provider.Reply{Status: 200, ContentType: "application/json; charset=" + charset, Body: []byte(body)})
+		if err != nil || len(res.Items) != 1 || string(res.Items[0]) != `"hé"` {
+			t.Errorf("charset %s: %v, %v", charset, res, err)
+		}
+	}
+	_, err := decode(&inference.Route{}, &inference.Request{Type: inference.Chat, Items: raws(`"x"`)},
+		provider.Reply{Status: 200, ContentType: "application/json; charset=utf-16le", Body: []byte(wide(binary.LittleEndian) + "}")})
+	if fault.CodeOf(err) != fault.UpstreamBadResponse {
+		t.Errorf("half a character too many: %v", err)
+	}
+	_, err = decode(&inference.Route{}, &inference.Request{Type: inference.Chat, Items: raws(`"x"`)},
+		provider.Reply{Status: 503, ContentType: "text/plain; charset=latin-1", Body: []byte("pann\xe9")})
+	if f := fault.From(err); string(f.Detail) != `{"message":"panné"}` {
+		t.Errorf("an error in latin-1: %s", f.Detail)
 	}
 }
 
@@ -249,7 +287,7 @@ func TestFailures(t *testing.T) {
 		{"error object", 429, js, `{"error": {"message": "slow down", "code": 7}}`, "", `"slow down"`, "slow down"},
 		{"error without message", 404, js, `{"error": {"code": 7}}`, "Custom Reason", `"Custom Reason"`, "404 Custom Reason"},
 		{"error without message or reason", 404, js, `{"error": {"code": 7}}`, "", `""`, "404 Not Found"},
-		{"message null", 400, js, `{"error": {"message": null}}`, "Bad Request", `"Bad Request"`, "400"},
+		{"message null", 400, js, `{"error": {"message": null}}`, "Own Words", `"Bad Request"`, "400"},
 		{"message empty", 400, js, `{"error": {"message": ""}}`, "Bad Request", `""`, "400"},
 		{"message no string", 400, js, `{"error": {"message": [1]}}`, "Bad Request", `[1]`, "400"},
 		{"MLServer", 422, js, `{"error": "wrong\ntype"}`, "", `"wrong\ntype"`, "wrong\ntype"},

@@ -3,6 +3,7 @@ package mlflow
 import (
 	"bytes"
 	"encoding/json"
+	"net/http"
 	"strings"
 	"unicode/utf8"
 
@@ -61,8 +62,11 @@ func judgeObject(reply provider.Reply, v splice.Value) (json.RawMessage, string)
 		return raw(v), sentence(values["message"])
 	}
 	m, ok := member(e.Raw, "message")
-	if !ok || m.Kind == splice.Null {
+	switch {
+	case !ok:
 		return quoted(reply.Reason), ""
+	case m.Kind == splice.Null: // MLflow says nothing then, and its framework puts in the usual phrase
+		return quoted(http.StatusText(reply.Status)), ""
 	}
 	return raw(m), sentence(m)
 }

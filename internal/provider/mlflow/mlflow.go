@@ -76,6 +76,7 @@ func (*Provider) Decode(route *inference.Route, req *inference.Request, reply pr
 	if media == mediaOther {
 		return nil, unsupportedMedia(reply)
 	}
+	reply.Body = inUTF8(reply)
 	if reply.Status >= 400 {
 		return nil, failure(reply, media)
 	}
@@ -104,13 +105,12 @@ const (
 	mediaText
 )
 
-// mediaOf sorts a Content-Type as MLflow does, by what it contains.
+// mediaOf sorts a Content-Type as MLflow does, by what it contains, in small letters.
 func mediaOf(contentType string) media {
-	lower := strings.ToLower(contentType)
 	switch {
-	case strings.Contains(lower, "application/json"):
+	case strings.Contains(contentType, "application/json"):
 		return mediaJSON
-	case strings.Contains(lower, "text/plain"):
+	case strings.Contains(contentType, "text/plain"):
 		return mediaText
 	}
 	return mediaOther
