@@ -64,7 +64,7 @@ func TestClientsDocument(t *testing.T) {
 			}
 		}
 	}
-	if shown != 5 {
+	if shown != 6 {
 		t.Errorf("%d parts are shown", shown)
 	}
 }

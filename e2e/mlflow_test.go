@@ -87,10 +87,18 @@ func (m models) routes() string {
 		route("route", "fillmask", "llm/v1/completions", m.fillmask) +
 		route("route", "wrong", "llm/v1/embeddings", m.fillmask) +
 		route("endpoint", "chat", "llm/v1/chat", m.fillmask) +
+		route("route", "chat-before", "llm/v1/chat", m.fillmask) +
 		route("endpoint", "down", "llm/v1/embeddings", "http://127.0.0.1:1") +
-		strings.Replace(route("endpoint", "limited", "llm/v1/completions", m.fillmask), "[endpoints.model]",
-			"limit = {calls = 2, renewal_period = \"hour\"}\n[endpoints.model]", 1) +
+		route("route", "down-before", "llm/v1/embeddings", "http://127.0.0.1:1") +
+		m.limited("endpoint", "limited") + m.limited("endpoint", "limited-langchain") +
+		m.limited("route", "limited-before") + m.limited("route", "limited-guide") +
 		route("endpoint", "iris", "mlflow/v1/invocations", m.iris)
+}
+
+// limited is a route of two calls an hour, for one client that uses them up.
+func (m models) limited(list, name string) string {
+	model := "[" + list + "s.model]"
+	return strings.Replace(route(list, name, "llm/v1/completions", m.fillmask), model, "limit = {calls = 2, renewal_period = \"hour\"}\n"+model, 1)
 }
 
 // TestRealMLflow runs everything that needs real model servers, which take half a minute to start.
@@ -108,7 +116,10 @@ func TestRealMLflow(t *testing.T) {
 	for name, addr := range map[string]string{"one process": up.api, "separate roles": f.apis[1]} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			t.Run("guide", func(t *testing.T) { t.Parallel(); clients(t, addr, "guide", "embeddings", "fillmask", "wrong") })
+			t.Run("guide", func(t *testing.T) {
+				t.Parallel()
+				clients(t, addr, "guide", "embeddings", "fillmask", "wrong", "down-before", "limited-guide")
+			})
 			t.Run("deployments", func(t *testing.T) {
 				t.Parallel()
 				clients(t, addr, "deployments", "embeddings", "fillmask", "chat", "wrong", "down", "limited")
@@ -119,7 +130,11 @@ func TestRealMLflow(t *testing.T) {
 			})
 			t.Run("LangChain", func(t *testing.T) {
 				t.Parallel()
-				clients(t, addr, "langchain_classes", "embeddings", "fillmask", "chat")
+				clients(t, addr, "langchain_classes", "embeddings", "fillmask", "chat", "wrong", "down", "limited-langchain")
+			})
+			t.Run("LangChain over mlflow.gateway", func(t *testing.T) {
+				t.Parallel()
+				clients(t, addr, "langchain_gateway", "embeddings", "fillmask", "chat-before", "wrong", "down-before", "limited-before")
 			})
 			t.Run("openai in Node", func(t *testing.T) {
 				t.Parallel()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -45,29 +46,29 @@ type probed struct {
 // probe asks every model server of a configuration, all at once.
 func probe(ctx context.Context, cfg *config.Config) []probed {
 	type question struct {
-		route *inference.Route
-		url   string
+		route  *inference.Route
+		server string
 	}
 	var questions []question
 	for r := range cfg.Table.All() {
-		for _, url := range r.Servers {
-			questions = append(questions, question{r, url})
+		for _, server := range r.Servers {
+			questions = append(questions, question{r, server})
 		}
 	}
 	results := make([]probed, len(questions))
 	var asking sync.WaitGroup
 	for i, q := range questions {
-		asking.Go(func() { results[i] = probeServer(ctx, q.route, q.url) })
+		asking.Go(func() { results[i] = probeServer(ctx, q.route, q.server) })
 	}
 	asking.Wait()
 	return results
 }
 
 // probeServer asks one server as the gateway would, for each type of route.
-func probeServer(ctx context.Context, r *inference.Route, url string) probed {
-	found := probed{Route: r.Name, Type: r.Type, Server: url, Serves: []inference.Type{}}
+func probeServer(ctx context.Context, r *inference.Route, server string) probed {
+	found := probed{Route: r.Name, Type: r.Type, Server: server, Serves: []inference.Type{}}
 	client, err := upstream.New(upstream.Config{
-		URLs: []string{url}, Headers: r.Headers, TLSCA: r.TLSCA, ConnectTimeout: r.ConnectTimeout, MaxIdle: 1,
+		URLs: []string{server}, Headers: r.Headers, TLSCA: r.TLSCA, ConnectTimeout: r.ConnectTimeout, MaxIdle: 1,
 	})
 	if err != nil {
 		found.Message = err.Error()
@@ -75,7 +76,7 @@ func probeServer(ctx context.Context, r *inference.Route, url string) probed {
 	}
 	defer client.Close()
 	found.Server = client.Replicas()[0].URL
-	found.Version = versionOf(ctx, url, r)
+	found.Version = versionOf(ctx, server, r)
 	embeddings := ask(ctx, client, r, inference.Embeddings, r.Output)
 	texts := ask(ctx, client, r, inference.Completions, r.Output)
 	found.Latency = float64(min(embeddings.took, texts.took).Microseconds()) / 1000
@@ -136,11 +137,15 @@ func isMLflowError(reply provider.Reply) bool {
 }
 
 // versionOf is what GET /version says; "" when it says nothing useful.
-func versionOf(ctx context.Context, url string, r *inference.Route) string {
+func versionOf(ctx context.Context, server string, r *inference.Route) string {
 	ctx, cancel := context.WithTimeout(ctx, probePatience)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimRight(url, "/")+"/version", http.NoBody)
+	at, err := url.Parse(server)
 	if err != nil || r.TLSCA != "" {
+		return ""
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at.JoinPath("version").String(), http.NoBody)
+	if err != nil {
 		return ""
 	}
 	for name, value := range r.Headers {

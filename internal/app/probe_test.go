@@ -3,6 +3,9 @@ package app_test
 import (
 	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -63,5 +66,28 @@ func TestProbe(t *testing.T) {
 				t.Errorf("%d\n%s", code, out)
 			}
 		})
+	}
+}
+
+// The version is asked for below the address, whose path and query stay.
+func TestProbeVersion(t *testing.T) {
+	t.Parallel()
+	server := http.NewServeMux()
+	server.HandleFunc("GET /team/m/version", func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.RawQuery == "key=1" {
+			_, _ = io.WriteString(w, "3.17.2\n")
+		}
+	})
+	server.HandleFunc("POST /team/m/invocations", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"predictions": [[0.5]]}`)
+	})
+	model := httptest.NewServer(server)
+	defer model.Close()
+	path := write(t, "gateway.toml", fmt.Sprintf("[[routes]]\nname = \"r\"\nroute_type = \"llm/v1/embeddings\"\n[routes.model]\n"+
+		"provider = \"mlflow-model-serving\"\n[routes.model.config]\nmodel_server_url = %q\n", model.URL+"/team/m/?key=1"))
+	code, out, errs := run(t.Context(), "check", "--config", path, "--probe")
+	if code != 0 || !strings.Contains(out, " 3.17.2 ") {
+		t.Errorf("%d\n%s%s", code, out, errs)
 	}
 }

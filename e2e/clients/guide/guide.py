@@ -1,9 +1,9 @@
 """MLflow's guide to served models, with mlflow.gateway of MLflow 2.8.1, and what else that client can do.
 
-usage: guide.py BASE_URL EMBEDDINGS COMPLETIONS INCOMPATIBLE
+usage: guide.py BASE_URL EMBEDDINGS COMPLETIONS INCOMPATIBLE [DOWN LIMITED]
 
-INCOMPATIBLE is an embeddings route whose model server answers in a shape that the type cannot use.
-Exit status 0 and "ok: N checks", or 1 and "FAIL: ...".
+INCOMPATIBLE is an embeddings route whose model server answers in a shape that the type cannot use, DOWN one whose model
+server is away, LIMITED a completions route of two calls an hour. Exit status 0 and "ok: N checks", or 1 and "FAIL: ...".
 """
 
 import os
@@ -15,7 +15,7 @@ os.environ.update(MLFLOW_HTTP_REQUEST_MAX_RETRIES="0")
 import mlflow  # noqa: E402
 from mlflow.gateway import get_route, query, search_routes, set_gateway_uri  # noqa: E402
 
-base, embeddings, completions, incompatible = sys.argv[1:]
+base, embeddings, completions, incompatible, *others = sys.argv[1:]
 checks = 0
 
 
@@ -67,4 +67,10 @@ check({embeddings, completions, incompatible} <= set(names), f"listed: {names}")
 refused(lambda: get_route("no-such-route"), "404", "no-such-route")
 refused(lambda: query(route="no-such-route", data={"text": "x"}), "404")
 refused(lambda: query(route=completions, data={"text": "x"}), "422")
+if others:
+    down, limited = others
+    refused(lambda: query(route=down, data={"text": "x"}), "503")
+    for _ in range(2):
+        query(route=limited, data={"prompt": "I like to [MASK] cars!"})
+    refused(lambda: query(route=limited, data={"prompt": "I like to [MASK] cars!"}), "429", "Rate limit exceeded: 2 per 1 hour")
 print(f"ok: {checks} checks")
