@@ -110,6 +110,7 @@ func (s *Server) asks(path target) handler {
 			c.seen.Took, c.seen.Code = time.Since(began), fault.CodeOf(err)
 			s.observe.Answered(c.seen)
 		}
+		s.complain(c, err)
 		return err
 	}
 }

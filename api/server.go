@@ -115,24 +115,25 @@ type Deps struct {
 
 // Server is the HTTP front end.
 type Server struct {
-	cfg      Config
-	broker   Broker
-	budget   *budget.Bytes
-	limiter  Limiter
-	jobs     Jobs
-	finder   JobList
-	observe  Observer
-	metrics  http.Handler
-	log      *slog.Logger
-	table    atomic.Pointer[inference.Table]
-	dialects dialects
-	handler  http.Handler
-	gate     gate
-	buffers  sync.Pool
-	wires    *wirePool
-	openapi  []byte
-	draining context.Context //nolint:containedctx // ends when the front end drains; those who are made to wait hear of it
-	drains   context.CancelFunc
+	cfg        Config
+	broker     Broker
+	budget     *budget.Bytes
+	limiter    Limiter
+	jobs       Jobs
+	finder     JobList
+	observe    Observer
+	metrics    http.Handler
+	log        *slog.Logger
+	table      atomic.Pointer[inference.Table]
+	dialects   dialects
+	handler    http.Handler
+	gate       gate
+	buffers    sync.Pool
+	wires      *wirePool
+	complaints complaints
+	openapi    []byte
+	draining   context.Context //nolint:containedctx // ends when the front end drains; those who are made to wait hear of it
+	drains     context.CancelFunc
 
 	mu       sync.Mutex
 	listener net.Listener

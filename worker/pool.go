@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -185,13 +186,21 @@ func (p *pool) log(t *target, id, step string, err error) {
 		return
 	}
 	log := p.worker.deps.Logger.With("route", t.route.Name, "server", p.key, "request_id", id, "step", step, "error", err)
-	switch fault.CodeOf(err) {
+	f := fault.From(err)
+	switch f.Code {
 	case fault.Internal:
 		log.Error("a call failed")
+	case fault.UpstreamError:
+		// MLflow's model servers answer 400 to what their model cannot take.
+		if f.Status < http.StatusInternalServerError {
+			log.Info("a call was refused")
+			return
+		}
+		log.Warn("a call failed")
 	case fault.UpstreamUnavailable, fault.UpstreamTimeout, fault.UpstreamBadResponse, fault.ShuttingDown:
 		log.Warn("a call failed")
 	case fault.Invalid, fault.NotFound, fault.MethodNotAllowed, fault.TooLarge, fault.RateLimited, fault.QueueFull,
-		fault.NoWorkers, fault.UpstreamError, fault.Deadline, fault.NotImplemented,
+		fault.NoWorkers, fault.Deadline, fault.NotImplemented,
 		fault.Conflict, fault.KeyReused, fault.Gone, fault.JobFailed:
 		log.Debug("a call failed")
 	}
