@@ -63,7 +63,19 @@ func recordedTable(era mlflowtest.Era) *inference.Table {
 		}
 		routes = append(routes, r)
 	}
-	return inference.NewTable(routes...)
+	recorded := inference.NewTable(routes...)
+	if era != mlflowtest.EraC {
+		return recorded
+	}
+	to := func(name string, percent int) inference.Destination {
+		return inference.Destination{Route: name, Percent: percent}
+	}
+	return recorded.WithSplits(
+		&inference.Split{Name: "ab-all-first", Type: inference.Chat, Destinations: []inference.Destination{to("chat", 100), to("chat-b", 0)}},
+		&inference.Split{Name: "ab-all-second", Type: inference.Embeddings, Destinations: []inference.Destination{to("embeddings", 0), to("embeddings-b", 100)}},
+		&inference.Split{Name: "ab-to-limited", Type: inference.Completions, Destinations: []inference.Destination{to("limited-a", 100)}},
+		&inference.Split{Name: "ab-down", Type: inference.Completions, Destinations: []inference.Destination{to("completions-down", 100)}},
+	)
 }
 
 // bigTable is the second gateway's: 3005 entries.

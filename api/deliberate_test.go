@@ -60,14 +60,6 @@ func deliberate() []rule {
 			ours:  func(o *outcome) string { return oneOf(o, http.StatusMethodNotAllowed) },
 		},
 		{
-			name: "traffic routes do not exist",
-			why:  "replicas and weights belong to a route's servers; there is no second kind of route",
-			where: func(o *outcome) bool {
-				return strings.HasPrefix(o.e.Endpoint, "ab-") || strings.Contains(o.e.Request.Path, "/ab-")
-			},
-			ours: func(o *outcome) string { return oneOf(o, http.StatusNotFound) },
-		},
-		{
 			name: "a body without Content-Type is JSON",
 			why:  "MLflow's older frameworks took it so, and its clients rely on it",
 			where: func(o *outcome) bool {
@@ -280,8 +272,6 @@ func oursOpenAI(o *outcome) string {
 		return status(o, http.StatusOK)
 	case want == http.StatusInternalServerError:
 		return status(o, http.StatusBadGateway)
-	case strings.Contains(deref(o.e.Request.Text), `"ab-`):
-		return status(o, http.StatusNotFound) // no traffic routes
 	case want == http.StatusBadRequest && o.e.Upstream == nil:
 		return status(o, http.StatusBadRequest, http.StatusNotFound)
 	}

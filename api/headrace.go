@@ -111,10 +111,14 @@ func viewModel(r *inference.Route) modelView {
 // listModels answers GET /v1/models: every route that a path of OpenAI's can reach.
 func (s *Server) listModels(w *replyWriter, _ *http.Request, _ string) error {
 	models := []modelView{}
-	for route := range s.table.Load().All() {
+	table := s.table.Load()
+	for route := range table.All() {
 		if route.Type != inference.Raw {
 			models = append(models, viewModel(route))
 		}
+	}
+	for split := range table.Splits() {
+		models = append(models, viewSplit(table, split))
 	}
 	writeJSON(w, http.StatusOK, "application/json", struct {
 		Object string      `json:"object"`
@@ -125,7 +129,12 @@ func (s *Server) listModels(w *replyWriter, _ *http.Request, _ string) error {
 
 // getModel answers GET /v1/models/{model}.
 func (s *Server) getModel(w *replyWriter, _ *http.Request, name string) error {
-	route := s.table.Load().Route(name)
+	table := s.table.Load()
+	if split := table.Split(name); split != nil {
+		writeJSON(w, http.StatusOK, "application/json", viewSplit(table, split))
+		return nil
+	}
+	route := table.Route(name)
 	if route == nil || route.Type == inference.Raw {
 		return noModel(replaceInvalid(name))
 	}

@@ -40,7 +40,7 @@ func (s *Server) invoke(c *call) error {
 	}
 	defer s.gate.leave()
 	table := s.table.Load()
-	route := table.Route(c.name)
+	route, split := s.named(c.r, table, c.name)
 	if route == nil && c.name != "" {
 		return noRoute(c.path.voice, c.name) // taken away since the path was matched
 	}
@@ -59,7 +59,7 @@ func (s *Server) invoke(c *call) error {
 		return err
 	}
 	if c.name == "" {
-		if route, err = lookup(table, text, c.path.wants); err != nil {
+		if route, err = s.lookup(c.r, table, text, c.path.wants); err != nil {
 			return err
 		}
 		if wait, err = s.patience(c.r, route); err != nil {
@@ -79,7 +79,7 @@ func (s *Server) invoke(c *call) error {
 	}
 	ctx, cancel := context.WithDeadline(c.r.Context(), began.Add(wait))
 	defer cancel()
-	if c.path.limited {
+	if c.path.limited && split == nil { // MLflow limits no traffic route, nor its endpoints through it
 		if err := s.limit(ctx, c.r, route); err != nil {
 			return err
 		}

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
+	"net/http"
 	"strconv"
 	"strings"
 	"time"
@@ -119,7 +120,7 @@ func kindOf(t inference.Type) string {
 }
 
 // lookup finds the route a body names, of the type that the path is for.
-func lookup(table *inference.Table, body parsed, want inference.Type) (*inference.Route, error) {
+func (s *Server) lookup(r *http.Request, table *inference.Table, body parsed, want inference.Type) (*inference.Route, error) {
 	if body.kind != splice.Object {
 		_, err := check(&schema.Object{}, body)
 		return nil, err
@@ -128,7 +129,7 @@ func lookup(table *inference.Table, body parsed, want inference.Type) (*inferenc
 	if err != nil {
 		return nil, err
 	}
-	route := table.Route(name)
+	route, _ := s.named(r, table, name)
 	if route == nil {
 		return nil, noModel(name)
 	}

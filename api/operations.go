@@ -125,7 +125,7 @@ func (s *Server) mlflowLists() []operation {
 		{method: "GET", path: "/api/2.0/endpoints/", handle: s.list(endpoints), summary: "List the endpoints."},
 		{method: "GET", path: "/api/2.0/endpoints/{name}", handle: s.get(endpoints), summary: "One endpoint."},
 		{method: "GET", path: "/api/3.0/gateway/endpoint/{name}", handle: s.get(endpoints), summary: "One endpoint."},
-		{method: "GET", path: "/api/3.0/gateway/route/{name}", handle: noTrafficRoute, summary: "Traffic routes do not exist here: always 404."},
+		{method: "GET", path: "/api/3.0/gateway/route/{name}", handle: s.getSplit, summary: "One traffic route: a name whose calls are spread over endpoints."},
 	}
 	for _, base := range []string{"/api/2.0/gateway/limits/", "/api/2.0/endpoints/limits/"} {
 		ops = append(ops,
@@ -138,8 +138,6 @@ func (s *Server) mlflowLists() []operation {
 	}
 	return ops
 }
-
-func noTrafficRoute(_ *replyWriter, _ *http.Request, name string) error { return absent("route", name) }
 
 // onlyRoutes tells a configuration of MLflow 2.5 to 2.8.
 func onlyRoutes(table *inference.Table) bool {

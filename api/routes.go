@@ -52,7 +52,7 @@ func (s *Server) serve(ops []operation) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		name := mux.Vars(r)["name"]
 		reply := asReply(w)
-		if ops[0].named && s.table.Load().Route(name) == nil {
+		if ops[0].named && !answers(s.table.Load(), name) {
 			s.fail(reply, r, noRoute(voiceOf(r.URL.Path), name))
 			return
 		}
@@ -134,7 +134,7 @@ func (s *Server) exists(router *mux.Router, methods map[string][]operation, path
 	if err != nil || len(methods[template]) == 0 {
 		return false
 	}
-	return !methods[template][0].named || s.table.Load().Route(match.Vars["name"]) != nil
+	return !methods[template][0].named || answers(s.table.Load(), match.Vars["name"])
 }
 
 // quoteLocation escapes what may not stand in an address.

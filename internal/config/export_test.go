@@ -1,6 +1,10 @@
 package config
 
-import "slices"
+import (
+	"slices"
+
+	"headrace/internal/inference"
+)
 
 // KnownKeys is every key that a configuration may have, found by reading one of each kind of table.
 func KnownKeys() []string {
@@ -16,7 +20,10 @@ func KnownKeys() []string {
 		"limit": map[string]any{}, "output": map[string]any{},
 	}}
 	readRoute(route, "routes", c)
-	for _, t := range []*table{api, broker, worker, route} {
+	split, destination := &table{doc: doc}, &table{doc: doc}
+	readSplit(split, nil)
+	readDestination(destination, &inference.Split{}, nil)
+	for _, t := range []*table{api, broker, worker, route, split, destination} {
 		known = append(known, t.known...)
 	}
 	known = append(known, "endpoint_type", "provider", "model_server_url", "headers", "calls", "renewal_period", "field")

@@ -252,7 +252,7 @@ func oneOf(got string, known []string) string {
 	return "one of " + strings.Join(known, ", ")
 }
 
-// readRoutes reads both lists. Names are unique over both.
+// readRoutes reads both lists of routes, whose names are unique over both, and the splits over them.
 func readRoutes(root *table, c *Config) *inference.Table {
 	var all []*inference.Route
 	seen := make(map[string]string)
@@ -267,5 +267,6 @@ func readRoutes(root *table, c *Config) *inference.Table {
 			all = append(all, r)
 		}
 	}
-	return inference.NewTable(all...)
+	routes := inference.NewTable(all...)
+	return routes.WithSplits(readSplits(root, routes, seen)...)
 }

@@ -82,7 +82,7 @@ func keep(old, next *inference.Table) *inference.Table {
 		}
 		routes = append(routes, r)
 	}
-	return inference.NewTable(routes...)
+	return inference.NewTable(routes...).WithSplits(slices.Collect(next.Splits())...)
 }
 
 // NeedRestart names the keys whose new values take effect only after a restart.

@@ -58,6 +58,13 @@ func TestSourceChange(t *testing.T) {
 	look(false) // it may still be written
 	next := look(true)
 	look(false)
+	write(t, path, sourceText+second()+"[[endpoints]]\nname = \"three\"\nendpoint_type = \"llm/v1/chat\"\nmodel = {provider = \"mlflow-model-serving\", "+
+		"config = {model_server_url = \"http://127.0.0.1:9010\"}}\n[[splits]]\nname = \"split\"\ntask_type = \"llm/v1/chat\"\n"+
+		"destinations = [{name = \"three\", traffic_percentage = 100}]\n")
+	look(false)
+	if split := look(true).Table.Split("split"); split == nil || split.Pick(0) != "three" {
+		t.Errorf("the split is %+v", split)
+	}
 	if next.Table.Len() != 2 || next.Table.Route("one") != was.Table.Route("one") {
 		t.Errorf("%d routes; the unchanged one was replaced: %t", next.Table.Len(), next.Table.Route("one") != was.Table.Route("one"))
 	}

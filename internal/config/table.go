@@ -299,8 +299,12 @@ func (t *table) tables(name string) []*table {
 		return nil
 	}
 	items, ok := v.([]map[string]any)
-	if list, isList := v.([]any); isList && len(list) == 0 {
-		return nil
+	if list, inline := v.([]any); inline {
+		items, ok = nil, true
+		for _, item := range list {
+			values, isTable := item.(map[string]any)
+			items, ok = append(items, values), ok && isTable
+		}
 	}
 	if !ok {
 		t.complain(name, "write [["+name+"]], with two brackets, above each entry", "must be a list of tables, but this is %s", kindOf(v))

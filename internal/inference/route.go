@@ -60,6 +60,9 @@ type Output struct {
 type Table struct {
 	routes []*Route
 	byName map[string]*Route
+
+	splits      []*Split
+	splitByName map[string]*Split
 }
 
 // NewTable makes a table. Names must be unique; a later duplicate is ignored (the configuration refuses it before).

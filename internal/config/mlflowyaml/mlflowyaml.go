@@ -56,7 +56,7 @@ func Translate(text []byte) (*Translation, error) {
 	if doc.kind != aMapping {
 		return nil, fmt.Errorf("the document is %s; MLflow's configuration has a list called routes or endpoints", doc.kind)
 	}
-	t := &translator{out: new(Translation), names: make(map[string]bool)}
+	t := &translator{out: new(Translation), names: make(map[string]string)}
 	found := false
 	for _, root := range []string{"routes", "endpoints"} {
 		list := doc.get(root)
@@ -67,9 +67,10 @@ func Translate(text []byte) (*Translation, error) {
 			return nil, fmt.Errorf("line %d: %s is %s; it must be a list", list.line, root, list.kind)
 		}
 		found = true
-		for i, entry := range list.items {
-			t.entry(root, fmt.Sprintf("%s[%d]", root, i), entry)
-		}
+		t.entries(root, list)
+	}
+	for _, d := range t.splits {
+		t.split(d)
 	}
 	if !found {
 		return nil, errors.New("there is no list called routes or endpoints: this is no configuration of MLflow's AI Gateway")
@@ -86,7 +87,8 @@ func Translate(text []byte) (*Translation, error) {
 // translator collects entries. The first thing that is wrong with an entry leaves it out.
 type translator struct {
 	out    *Translation
-	names  map[string]bool
+	names  map[string]string // the types of endpoints; "" for other entries
+	splits []deferred
 	tables []string
 }
 
@@ -98,14 +100,22 @@ func (t *translator) ignore(n *node, key string) {
 	t.out.Left = append(t.out.Left, Left{Line: n.line, Key: key, Message: "MLflow ignores this key, and so it is left out", Ignored: true})
 }
 
+// entries translates the elements of a list, and puts traffic routes aside for the end.
+func (t *translator) entries(root string, list *node) {
+	for i, entry := range list.items {
+		key := fmt.Sprintf("%s[%d]", root, i)
+		if isSplit(entry) {
+			t.splits = append(t.splits, deferred{key, entry})
+			continue
+		}
+		t.entry(root, key, entry)
+	}
+}
+
 // entry translates one element of a list.
 func (t *translator) entry(root, key string, n *node) {
 	if n.kind != aMapping {
 		t.leave(n, key, "it is %s; an entry is a mapping", n.kind)
-		return
-	}
-	if n.get("destinations") != nil || n.get("task_type") != nil {
-		t.leave(n, key, "splitting traffic over several endpoints is not available yet")
 		return
 	}
 	name, ok := t.name(n, key)
@@ -122,11 +132,14 @@ func (t *translator) entry(root, key string, n *node) {
 	}
 	user := server.User
 	server.User, server.Fragment, server.RawFragment = nil, "", "" // a fragment is never sent
-	if t.names[name] {
+	if _, twice := t.names[name]; twice {
 		t.leave(n, key+".name", "%q is the name of an earlier entry", name)
 		return
 	}
-	t.names[name] = true
+	t.names[name] = ""
+	if family == string(inference.Endpoints) {
+		t.names[name] = kind
+	}
 	table := &strings.Builder{}
 	fmt.Fprintf(table, "[[%s]]\nname = %s\n%s_type = %s\n", family, quote(name), strings.TrimSuffix(family, "s"), quote(kind))
 	t.limit(table, n.get("limit"), key+".limit", family)

@@ -21,6 +21,30 @@ type recorded struct {
 	YAML   *string  `json:"yaml"`
 	OK     bool     `json:"ok"`
 	Loaded []loaded `json:"loaded"`
+	Splits []struct {
+		Name         string `json:"name"`
+		Type         string `json:"task_type"`
+		Destinations []struct {
+			Name    string `json:"name"`
+			Percent int    `json:"traffic_percentage"`
+		} `json:"destinations"`
+	} `json:"loaded_routes"`
+}
+
+// splitsDiffer says where the traffic routes are not those that MLflow loaded; "" when they are.
+func (r recorded) splitsDiffer(table *inference.Table) string {
+	for _, want := range r.Splits {
+		split := table.Split(want.Name)
+		if split == nil || string(split.Type) != want.Type || len(split.Destinations) != len(want.Destinations) {
+			return fmt.Sprintf("the traffic route %s is %+v", want.Name, split)
+		}
+		for i, d := range want.Destinations {
+			if split.Destinations[i].Route != d.Name || split.Destinations[i].Percent != d.Percent {
+				return fmt.Sprintf("destination %d of %s is %+v", i, want.Name, split.Destinations[i])
+			}
+		}
+	}
+	return ""
 }
 
 // loaded is one entry as MLflow keeps it.
@@ -77,10 +101,7 @@ func stricter() map[string]string {
 		"url-ftp":                         "MLflow loads it, and then every call fails",
 		"limit-compound":                  "one limit for each endpoint",
 		"limit-zero":                      "a limit of no calls refuses everything: see the test of limits",
-		"traffic-ok":                      "traffic splits are not available yet",
-		"traffic-default-strategy":        "traffic splits are not available yet",
-		"traffic-same-twice":              "traffic splits are not available yet",
-		"traffic-bad-name":                "traffic splits are not available yet",
+		"traffic-bad-name":                "names are checked, as of endpoints",
 		"keys-both-roots":                 "both lists are translated; MLflow reads one of them",
 		"keys-both-roots-empty-endpoints": "both lists are translated; MLflow reads one of them",
 	}
@@ -169,6 +190,9 @@ func TestRecordedConfigurations(t *testing.T) {
 					t.Errorf("%s: the provider %s was not listed", where, want.Provider)
 				}
 				continue
+			}
+			if why := r.splitsDiffer(cfg.Table); why != "" {
+				t.Errorf("%s: %s", where, why)
 			}
 			if why := want.differs(cfg.Table.Route(want.Name)); why != "" {
 				t.Errorf("%s: route %q: %s\n%s\n%v", where, want.Name, why, got.TOML, got.Left)
@@ -296,8 +320,53 @@ func TestSpellings(t *testing.T) {
 	}
 }
 
+// A traffic route may stand above its endpoints; what is wrong with it leaves it out, and nothing else.
+func TestSplits(t *testing.T) {
+	t.Parallel()
+	const good = `name: ab, task_type: llm/v1/chat, destinations: [{name: a, traffic_percentage: 30}, {name: b, traffic_percentage: 70}]`
+	for _, c := range []struct{ from, to, left string }{
+		{"", "", ""},
+		{"}]", "}], routing_strategy: TRAFFIC_SPLIT", ""},
+		{"}]", "}], routing_strategy: RANDOM", "routing_strategy"},
+		{"name: ab", "name: a", "another entry"},
+		{"name: ab", "nam: ab", "needs a name"},
+		{"llm/v1/chat", "llm/v1/songs", "task_type"},
+		{"llm/v1/chat", "llm/v1/embeddings", `"a" is llm/v1/chat`},
+		{"name: b", "name: c", `no endpoint "c"`},
+		{"name: b", "name: old", `no endpoint "old"`},
+		{"70", "69", "99"},
+		{"70", "70.5", "destinations[1].traffic_percentage"},
+		{"70", `"70"`, "destinations[1].traffic_percentage"},
+		{"70", "-70", "destinations[1].traffic_percentage"},
+		{"destinations: [{name: a, traffic_percentage: 30}, {name: b, traffic_percentage: 70}]", "destinations: 5", "destinations"},
+	} {
+		endpoint := func(name, list string) string {
+			return "{name: " + name + ", " + list + "_type: llm/v1/chat, model: {provider: mlflow-model-serving, config: {model_server_url: \"http://h:1\"}}}"
+		}
+		text := "routes:\n- {" + strings.Replace(good, c.from, c.to, 1) + "}\n- " + endpoint("old", "route") +
+			"\nendpoints:\n- " + endpoint("a", "endpoint") + "\n- " + endpoint("b", "endpoint") + "\n"
+		got, err := mlflowyaml.Translate([]byte(text))
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		cfg, err := config.Parse("gateway.toml", []byte(got.TOML))
+		if err != nil || cfg.Table.Len() != 3 {
+			t.Errorf("%s: %v\n%s", text, err, got.TOML)
+			continue
+		}
+		split := cfg.Table.Split("ab")
+		switch {
+		case c.left == "" && (split == nil || len(got.Left) > 0 || split.Destinations[1].Percent != 70):
+			t.Errorf("%s: %+v, left %v", text, split, got.Left)
+		case c.left != "" && (split != nil || len(got.Left) != 1 || got.Left[0].Line != 2 || !strings.Contains(got.Left[0].String(), c.left)):
+			t.Errorf("%s: %+v, left %v, want %s", text, split, got.Left, c.left)
+		}
+	}
+}
+
 func FuzzTranslate(f *testing.F) {
-	for _, seed := range []string{"routes: []", "endpoints:\n- name: a\n  endpoint_type: llm/v1/chat\n", "a: &a [*a]", "x: !!python/object:os.system y", "<<: {a: 1}", "- {", "\t"} {
+	for _, seed := range []string{"routes: []", "endpoints:\n- name: a\n  endpoint_type: llm/v1/chat\n", "routes:\n- {name: a, task_type: llm/v1/chat, destinations: [{name: b, traffic_percentage: 100}]}\n", "a: &a [*a]", "x: !!python/object:os.system y", "<<: {a: 1}", "- {", "\t"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

@@ -1,0 +1,69 @@
+package api
+
+import (
+	"hash/fnv"
+	"math/rand/v2"
+	"net/http"
+
+	"headrace/internal/inference"
+)
+
+// answers tells whether calls can be made under a name: that of a route, or of a split.
+func answers(table *inference.Table, name string) bool {
+	return table.Route(name) != nil || table.Split(name) != nil
+}
+
+// named is the route that a call under a name goes to, and the split it was drawn from, if it was; nil when there is
+// neither.
+func (s *Server) named(r *http.Request, table *inference.Table, name string) (*inference.Route, *inference.Split) {
+	if route := table.Route(name); route != nil {
+		return route, nil
+	}
+	split := table.Split(name)
+	if split == nil {
+		return nil, nil
+	}
+	return table.Route(split.Pick(draw(r))), split
+}
+
+// draw is a number from 0 to 99 by chance; the same one for the same idempotency key, whose call must not become
+// another one when it is repeated.
+func draw(r *http.Request) int {
+	if key := r.Header.Get(headerKey); key != "" {
+		h := fnv.New64a()
+		_, _ = h.Write([]byte(key)) // a hash takes everything
+		return int(h.Sum64() % 100)
+	}
+	return rand.IntN(100)
+}
+
+// getSplit answers GET /api/3.0/gateway/route/{name}, as MLflow 3 does.
+func (s *Server) getSplit(w *replyWriter, _ *http.Request, name string) error {
+	split := s.table.Load().Split(name)
+	if split == nil {
+		return absent("route", name)
+	}
+	var out output
+	out.text(`{"name":`)
+	out.quoted(split.Name)
+	out.text(`,"task_type":`)
+	out.quoted(string(split.Type))
+	out.text(`,"destinations":[`)
+	for i, d := range split.Destinations {
+		comma(&out, i)
+		out.text(`{"name":`)
+		out.quoted(d.Route)
+		out.text(`,"traffic_percentage":`)
+		out.number(int64(d.Percent))
+		out.text(`}`)
+	}
+	out.text(`],"routing_strategy":"TRAFFIC_SPLIT"}`)
+	return writeOutput(w, &out)
+}
+
+// viewSplit is a split as GET /v1/models shows it.
+func viewSplit(table *inference.Table, s *inference.Split) modelView {
+	view := viewModel(table.Route(s.Destinations[0].Route))
+	view.ID = s.Name
+	return view
+}
