@@ -24,7 +24,7 @@ func TestSoak(t *testing.T) {
 	resting, before := p.resting(), p.metric("process_resident_memory_bytes")
 	over := time.Now().Add(length)
 	var ways sync.WaitGroup
-	answered, rounds := int64(0), 0
+	answered, rounds, held := int64(0), 0, 0
 	ways.Go(func() {
 		for time.Now().Before(over) && !t.Failed() {
 			answered += p.crowd(200, time.Second)
@@ -35,6 +35,13 @@ func TestSoak(t *testing.T) {
 			p.bodies()
 			p.mutations(500)
 			rounds++
+		}
+	})
+	ways.Go(func() {
+		const unfinished = 60
+		for time.Now().Before(over) && !t.Failed() {
+			p.unfinished(unfinished)()
+			held += unfinished
 		}
 	})
 	ways.Go(func() {
@@ -59,8 +66,8 @@ func TestSoak(t *testing.T) {
 	ways.Wait()
 	p.rested(resting)
 	after := p.metric("process_resident_memory_bytes")
-	t.Logf("%s: %d good answers, %d rounds of bodies and mutations; memory %.0f MB before, %.0f at most, %.0f after; "+
-		"goroutines %.0f before, %.0f after; configuration changed %d times", length, answered, rounds, before/1e6, highest/1e6, after/1e6,
+	t.Logf("%s: %d good answers, %d rounds of bodies and mutations, %d requests that never ended; memory %.0f MB before, %.0f at most, %.0f after; "+
+		"goroutines %.0f before, %.0f after; configuration changed %d times", length, answered, rounds, held, before/1e6, highest/1e6, after/1e6,
 		resting, p.metric("go_goroutines"), strings.Count(p.process.out.String(), "the configuration has changed"))
 	if limit := 1.5e9; highest > limit {
 		t.Errorf("%.0f MB of memory", highest/1e6)
