@@ -102,7 +102,7 @@ func deliberate() []rule {
 		},
 		{
 			name: "endpoints follow 3.17.2 where 2.22.4 has less: no default temperature, typed parameters, provider",
-			why:  "one dialect for endpoints",
+			why:  "a caller cannot say which version it was written for, and 3.17.2 is where MLflow itself went; served models drop what they do not know",
 			where: func(o *outcome) bool {
 				return o.era == mlflowtest.EraB
 			},
