@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // models are the real model servers, started once for all tests that want them.
@@ -107,8 +108,10 @@ func TestRealMLflow(t *testing.T) {
 	m := servers(t)
 	c := newClient(t)
 	up := config{api: freeAddr(t), broker: freeAddr(t), routes: m.routes()}
-	start(t, "up", "up", "--config", up.write(t))
+	path := up.write(t)
+	start(t, "up", "up", "--config", path)
 	ready(t, c, up.api)
+	t.Run("probe", func(t *testing.T) { t.Parallel(); probe(t, path) })
 	f := newFleet(t, m.routes())
 	for _, addr := range f.apis {
 		works(t, f.client, addr, "embeddings")
@@ -156,6 +159,31 @@ func clients(t *testing.T, addr, name string, args ...string) {
 	out := script(t, python, append([]string{filepath.Join("clients", name, name+".py"), "http://" + addr}, args...)...)
 	if !strings.Contains(out, "\nok: ") {
 		t.Errorf("%s: %s", name, out)
+	}
+}
+
+// probe lets `headrace check --probe` judge real model servers.
+func probe(t *testing.T, path string) {
+	t.Helper()
+	p := start(t, "probe", "check", "--config", path, "--probe")
+	if code := p.exited(time.Minute); code != 1 { // two routes do not fit
+		t.Errorf("exit status %d", code)
+	}
+	verdicts := make(map[string]string)
+	for line := range strings.Lines(p.out.String()) {
+		if words := strings.Fields(line); len(words) > 3 {
+			verdicts[words[0]] = line
+		}
+	}
+	for name, want := range map[string][]string{
+		"embeddings": {"3.17.2", "good"}, "fillmask": {"3.17.2", "good"}, "chat": {"good"}, "iris": {"3.17.2", "good"},
+		"wrong": {"3.17.2", `route_type = "llm/v1/completions"`}, "down": {"refused"},
+	} {
+		for _, part := range want {
+			if !strings.Contains(verdicts[name], part) {
+				t.Errorf("%s: %q, want %q", name, verdicts[name], part)
+			}
+		}
 	}
 }
 

@@ -183,6 +183,16 @@ func parseInt(text string) (string, bool) {
 	return sign + whole, true
 }
 
+// int64Of is the number as 64 bits; false when it has more, or a fraction.
+func int64Of(raw []byte) (int64, bool) {
+	if !bytes.ContainsAny(raw, ".eE") {
+		n, err := strconv.ParseInt(string(raw), 10, 64)
+		return n, err == nil
+	}
+	value, _ := strconv.ParseFloat(string(raw), 64)
+	return int64(value), value == math.Trunc(value) && math.Abs(value) < 1<<63
+}
+
 // Bool accepts true and false, and what pydantic takes for them: 0 and 1, and words such as "yes" and "off".
 func Bool(c *Check, raw []byte) []byte {
 	word := ""
@@ -190,11 +200,11 @@ func Bool(c *Check, raw []byte) []byte {
 	case splice.Bool:
 		return raw
 	case splice.Number:
-		value, _ := strconv.ParseFloat(string(raw), 64)
-		if value != math.Trunc(value) || math.Abs(value) >= 1<<63 {
+		n, ok := int64Of(raw)
+		if !ok {
 			break
 		}
-		word = strconv.FormatInt(int64(value), 10)
+		word = strconv.FormatInt(n, 10)
 		fallthrough
 	case splice.String:
 		if word == "" {

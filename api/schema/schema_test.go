@@ -78,6 +78,8 @@ func TestScalars(t *testing.T) {
 		{"bool of 2", schema.Bool, `2`, `!bool_parsing`},
 		{"bool of -0.0", schema.Bool, `-0.0`, `false`},
 		{"bool of -0 as text", schema.Bool, `"-0"`, `!bool_parsing`},
+		{"bool of 64 bits", schema.Bool, `9223372036854775807`, `!bool_parsing`},
+		{"bool of a whole float too large", schema.Bool, `1e19`, `!bool_type`},
 		{"bool of more than 64 bits", schema.Bool, `9223372036854775808`, `!bool_type`},
 		{"bool of 1.5", schema.Bool, `1.5`, `!bool_type`},
 		{"bool of YES", schema.Bool, `"YES"`, `true`},
