@@ -32,19 +32,6 @@ type JobList interface {
 	Page(ctx context.Context, f job.Filter) (ids []job.ID, more bool, err error)
 }
 
-// listOperations are the paths that list jobs.
-func (s *Server) listOperations() []operation {
-	return []operation{
-		{method: "GET", path: "/v1/jobs", handle: s.listJobs, params: listParams(), summary: "List jobs, the newest first."},
-		{method: "GET", path: "/v1/dead", handle: s.listDead, params: listParams("status", "dead"), summary: "List failed jobs."},
-		{
-			method: "POST", path: "/v1/dead/redrive", handle: s.redriveMany, params: listParams("status", "dead", "after", "before"),
-			summary: "Run failed jobs again: the newest up to limit that match.",
-		},
-		{method: "POST", path: "/v1/dead/{name}/redrive", handle: s.redriveJob, summary: "Run a failed job again."},
-	}
-}
-
 // listParams names the parameters of a list.
 func listParams(without ...string) []string {
 	return slices.DeleteFunc([]string{

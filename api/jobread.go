@@ -18,36 +18,6 @@ const (
 	batchHands = 64
 )
 
-// jobOperations are the paths of durable jobs.
-func (s *Server) jobOperations() []operation {
-	const tag = "Jobs"
-	ops := []operation{
-		{method: "POST", path: "/v1/jobs", handle: s.placeJob, body: "Job", summary: "Place a durable job."},
-		{method: "POST", path: "/v1/jobs/batch", handle: s.placeJobs, body: "JobBatch", summary: "Place up to 1,000 jobs; each is accepted or refused by itself."},
-		{method: "GET", path: "/v1/jobs/{name}", handle: s.getJob, summary: "A job's state; ?wait=seconds holds until it has ended, or, with If-None-Match, until it changes."},
-		{method: "PUT", path: "/v1/jobs/{name}", handle: s.placeJob, body: "Job", summary: "Place a job under an id of your own; the same body again is the same job."},
-		{method: "DELETE", path: "/v1/jobs/{name}", handle: s.deleteJob, summary: "Erase a job's input and result; it answers 410 from then on."},
-		{method: "GET", path: "/v1/jobs/{name}/result", handle: s.jobResult, summary: "The result, in the dialect of the path that took the job."},
-		{method: "GET", path: "/v1/jobs/{name}/input", handle: s.jobInput, summary: "What the job was asked with."},
-		{method: "GET", path: "/v1/jobs/{name}/attempts", handle: s.jobAttempts, summary: "The attempts so far."},
-		{method: "GET", path: "/v1/jobs/{name}/events", handle: s.jobEvents, summary: "Server-sent events: a snapshot, then every change."},
-		{method: "POST", path: "/v1/jobs/{name}/cancel", handle: s.cancelJob, summary: "Cancel a job; it may be repeated."},
-		{method: "POST", path: "/v1/jobs/{name}/retry", handle: s.retryJob, summary: "Run a failed, cancelled or expired job again."},
-		{method: "GET", path: "/v1/queues", handle: s.listQueues, summary: "What waits of each route's jobs."},
-		{method: "GET", path: "/v1/queues/{name}", handle: s.getQueue, summary: "What waits of one route's jobs."},
-		{method: "POST", path: "/v1/queues/{name}/pause", handle: s.pauseQueue, summary: "Start no more jobs of this route until it is resumed."},
-		{method: "POST", path: "/v1/queues/{name}/resume", handle: s.resumeQueue, summary: "Start jobs of this route again."},
-		{method: "GET", path: "/v1/limits", handle: s.jobLimits, summary: "What jobs may ask for."},
-	}
-	if s.finder != nil {
-		ops = append(ops, s.listOperations()...)
-	}
-	for i := range ops {
-		ops[i].tag = tag
-	}
-	return ops
-}
-
 // known reads a job and refuses those of which nothing is left.
 func (s *Server) known(ctx context.Context, name string) (*job.Record, error) {
 	id, ok := job.ParseID(name)

@@ -4,6 +4,7 @@ import (
 	_ "embed" // for the page and the icon
 	"encoding/json"
 	"net/http"
+	"strconv"
 	"strings"
 )
 
@@ -21,6 +22,11 @@ var icon []byte
 //
 //go:embed assets/bodies.json
 var bodies []byte
+
+// jobSchemas are the schemas of durable jobs, as JSON.
+//
+//go:embed assets/jobs.json
+var jobSchemas []byte
 
 func (s *Server) serveOpenAPI(w *replyWriter, _ *http.Request, _ string) error {
 	writeBytes(w, http.StatusOK, "application/json", s.openapi)
@@ -54,6 +60,12 @@ func describe(version string, ops []operation) []byte {
 		}
 		paths[op.path][strings.ToLower(op.method)] = describeOperation(op)
 	}
+	schemas := make(map[string]json.RawMessage)
+	for _, text := range [][]byte{bodies, jobSchemas} {
+		if json.Unmarshal(text, &schemas) != nil { // it adds to what is there
+			return []byte(`{}`) // the embedded schemas are JSON; a test serves the result
+		}
+	}
 	description, err := json.Marshal(map[string]any{
 		"openapi": "3.1.0",
 		"info": map[string]any{
@@ -61,7 +73,7 @@ func describe(version string, ops []operation) []byte {
 			"description": "A queue-backed inference broker in front of MLflow model servers.",
 		},
 		"paths":      paths,
-		"components": map[string]any{"schemas": json.RawMessage(bodies)},
+		"components": map[string]any{"schemas": schemas},
 	})
 	if err != nil {
 		return []byte(`{}`) // the embedded schemas are JSON; a test serves the result
@@ -88,6 +100,12 @@ func describeOperation(op operation) map[string]any {
 	for _, name := range op.params {
 		params = append(params, map[string]any{"name": name, "in": "query", "schema": text})
 	}
+	for _, name := range op.headers {
+		params = append(params, map[string]any{"name": name, "in": "header", "schema": text})
+	}
+	if op.answers != nil {
+		described["responses"] = describeAnswers(op.answers)
+	}
 	if params != nil {
 		described["parameters"] = params
 	}
@@ -100,4 +118,20 @@ func describeOperation(op operation) map[string]any {
 		}
 	}
 	return described
+}
+
+func describeAnswers(answers []answer) map[string]any {
+	all := map[string]any{"default": map[string]any{"description": "Failure, in the form of the path's dialect."}}
+	for _, a := range answers {
+		one := map[string]any{"description": a.what}
+		if a.schema != "" {
+			kind := "application/json"
+			if a.schema == "Problem" {
+				kind = "application/problem+json"
+			}
+			one["content"] = map[string]any{kind: map[string]any{"schema": map[string]any{"$ref": "#/components/schemas/" + a.schema}}}
+		}
+		all[strconv.Itoa(a.status)] = one
+	}
+	return all
 }

@@ -20,9 +20,18 @@ type operation struct {
 	tag     string
 	summary string
 	params  []string // of the query
+	headers []string // of the request, besides those that every request may have
 	body    string   // name of the request body's schema; "" for none
+	answers []answer // nil: a success and a failure of which nothing more is said
 	// named paths exist only for names of routes.
 	named bool
+}
+
+// answer is one way in which an operation answers.
+type answer struct {
+	status int
+	what   string
+	schema string // name of the body's schema; "" for none that is described
 }
 
 // operations lists everything the front end serves, in the order a reader wants.
@@ -70,7 +79,7 @@ func (s *Server) calls() []operation {
 	openai := func(want inference.Type) target {
 		return target{voice: openAIVoice, dialect: func(*inference.Route) dialect { return s.dialects.openai }, wants: want}
 	}
-	return []operation{
+	ops := []operation{
 		{
 			method: "POST", path: "/gateway/{name}/invocations", named: true, tag: "MLflow", body: "GatewayCall",
 			summary: "Ask a route, in the dialect of the list that declares it.",
@@ -99,6 +108,16 @@ func (s *Server) calls() []operation {
 			handle:  s.asks(target{voice: headraceVoice, dialect: newer}),
 		},
 	}
+	if s.jobs != nil {
+		for i := range ops {
+			ops[i].headers = jobHeaders()
+			ops[i].answers = []answer{
+				{http.StatusOK, "The answer, in the path's dialect.", ""},
+				{http.StatusAccepted, "A durable job, when it was preferred: see its Location.", "Job"},
+			}
+		}
+	}
+	return ops
 }
 
 func (s *Server) asks(path target) handler {
