@@ -358,6 +358,9 @@ func AskFor(id uint64, offset, size int64) []byte { return askFor(&parcelRef{id:
 // Token encodes a name for a subject.
 func Token(name string) string { return token(name) }
 
+// ConnectionBack is what happens when the connection is back after a loss.
+func (f *FrontEnd) ConnectionBack() { f.connectionBack() }
+
 // ShardOfStream is the inverse of a stream's name.
 func ShardOfStream(stream string) (int, bool) { return shardOfStream(stream) }
 

@@ -72,7 +72,7 @@ func NewFrontEnd(dial Dial, replies *budget.Bytes, log *slog.Logger) (*FrontEnd,
 // Run connects, waiting for the broker as long as it takes, and serves calls until ctx ends. Calls that are
 // in flight then end with ShuttingDown.
 func (f *FrontEnd) Run(ctx context.Context) error {
-	l, err := f.dial.dial(ctx, "api", f.log, linkEvents{lost: f.connectionLost, back: f.askPresence})
+	l, err := f.dial.dial(ctx, "api", f.log, linkEvents{lost: f.connectionLost, back: f.connectionBack})
 	if err != nil {
 		return stopped(ctx, err)
 	}
@@ -138,6 +138,16 @@ func (f *FrontEnd) notePresence(msg *nats.Msg) {
 func (f *FrontEnd) noteReport(msg *nats.Msg) {
 	if err := f.reports.note(msg); err != nil {
 		f.log.Warn("unreadable report of replicas", "error", err)
+	}
+}
+
+// connectionBack asks for the workers anew. The connection may be lost and back before Run has made the second one; Run
+// asks in any case.
+func (f *FrontEnd) connectionBack() {
+	select {
+	case <-f.ready:
+		f.askPresence()
+	default:
 	}
 }
 

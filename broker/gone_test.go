@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"headrace/broker"
+	"headrace/internal/budget"
 	"headrace/internal/fault"
 	"headrace/internal/inference"
 )
@@ -213,4 +214,17 @@ func TestAnswerOutlivesItsCall(t *testing.T) {
 			res.Release() // twice does no harm
 		}
 	}, inProcess, overTCP, locally)
+}
+
+// The first connection of a front end may be lost and come back while it still makes the second one.
+func TestConnectionIsBackEarly(t *testing.T) {
+	t.Parallel()
+	front, err := broker.NewFrontEnd(broker.Dial{URL: "nats://127.0.0.1:1"}, budget.New(1), testLog(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	front.ConnectionBack()
+	if front.Ready() == nil {
+		t.Error("a front end without a connection is ready")
+	}
 }
