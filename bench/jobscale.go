@@ -86,38 +86,46 @@ func (d *depot) place(ctx context.Context, n int, note func(id string)) (float64
 	var left atomic.Int64
 	left.Store(int64(n / batchSize))
 	var mu sync.Mutex
+	took := func(ids []string) {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, id := range ids {
+			if note != nil {
+				note(id)
+			}
+		}
+	}
 	var running sync.WaitGroup
 	began := time.Now()
 	for range batchClients {
 		running.Go(func() {
-			c, err := dial(ctx, d.addr)
-			if err != nil {
+			if err := d.placeSome(ctx, &left, took); err != nil {
 				cancel(err)
-				return
-			}
-			defer c.close()
-			for left.Add(-1) >= 0 && ctx.Err() == nil {
-				if err := c.expire(time.Now().Add(checkTimeout)); err != nil {
-					cancel(err)
-					return
-				}
-				ids, err := placeIDs(c, d.addr)
-				if err != nil {
-					cancel(err)
-					return
-				}
-				if note != nil {
-					mu.Lock()
-					for _, id := range ids {
-						note(id)
-					}
-					mu.Unlock()
-				}
 			}
 		})
 	}
 	running.Wait()
 	return float64(n) / time.Since(began).Seconds(), context.Cause(ctx)
+}
+
+// placeSome places batches as long as some are left.
+func (d *depot) placeSome(ctx context.Context, left *atomic.Int64, took func(ids []string)) error {
+	c, err := dial(ctx, d.addr)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	for left.Add(-1) >= 0 && ctx.Err() == nil {
+		if err := c.expire(time.Now().Add(checkTimeout)); err != nil {
+			return err
+		}
+		ids, err := placeIDs(c, d.addr)
+		if err != nil {
+			return err
+		}
+		took(ids)
+	}
+	return nil
 }
 
 // placeIDs is placeBatch that tells the jobs' ids.
