@@ -13,6 +13,9 @@ import (
 // inUTF8 is the reply's body in UTF-8. A server may declare another charset, as MLflow's gateway allows; one that
 // is not known here counts as UTF-8, as it does there.
 func inUTF8(reply provider.Reply) []byte {
+	if !strings.Contains(reply.ContentType, ";") { // as a rule
+		return reply.Body
+	}
 	_, params, err := mime.ParseMediaType(reply.ContentType)
 	if err != nil {
 		return reply.Body
