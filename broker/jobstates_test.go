@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -456,5 +457,63 @@ func TestJobRecordMembers(t *testing.T) {
 		"schema edition - -"
 	if got := strings.Join(broker.RecordFields(), " "); got != members || job.Edition != edition {
 		t.Errorf("edition %d of the record has the members %s", job.Edition, got)
+	}
+}
+
+// A disk whose syncs take longer than anybody waits: accepting is refused in bounded time with an error that may be
+// repeated, callers do not pile up, and when the disk is itself again everything goes on.
+func TestJobSlowDisk(t *testing.T) {
+	t.Parallel()
+	if !broker.SyncOnRequest {
+		t.Skip("here the NATS server syncs by itself, and cannot be held up")
+	}
+	r := &jobRig{rig: bareRig(t), route: testRoute("slow-disk")}
+	var slow atomic.Bool
+	mended := make(chan struct{})
+	r.flush = func(f *os.File) error {
+		if slow.Load() {
+			<-mended
+		}
+		return f.Sync()
+	}
+	release := sync.OnceFunc(func() { close(mended) })
+	r.serveBroker(broker.ServerConfig{MaxMemory: 64 << 20, Durability: broker.Power})
+	t.Cleanup(release) // before the server ends
+	r.keep()
+	r.front = r.newFront()
+	r.sweep()
+	r.jobs = r.newJobs()
+	first := r.accept(r.record(), `"before"`)
+	slow.Store(true)
+	began := time.Now()
+	recs := make([]*job.Record, 50)
+	var asking sync.WaitGroup
+	for i := range recs {
+		asking.Go(func() {
+			recs[i] = r.record()
+			_, _, err := r.jobs.Accept(t.Context(), recs[i], []byte(`"x"`), request(r.route, `"x"`))
+			if f := fault.From(err); f == nil || f.Code != fault.NoWorkers || f.RetryAfter <= 0 {
+				t.Errorf("a job on a disk that does not answer: %v", err)
+			}
+		})
+	}
+	asking.Wait()
+	if took := time.Since(began); took > 4*broker.StorePatience {
+		t.Errorf("the refusals took %s", took)
+	}
+	slow.Store(false)
+	release()
+	r.serve(2, r.echo, r.route)
+	r.until(first.ID, job.Succeeded)
+	for _, rec := range recs { // whoever asks again gets the same job, whether it was stored or not
+		if !eventually(func() bool {
+			_, _, err := r.jobs.Accept(t.Context(), copyOf(rec), []byte(`"x"`), request(r.route, `"x"`))
+			return err == nil
+		}) {
+			t.Fatalf("job %s is not accepted any more", rec.ID)
+		}
+		if done := r.until(rec.ID, job.Succeeded); done.Attempt != 1 {
+			t.Errorf("got %+v", done)
+		}
 	}
 }

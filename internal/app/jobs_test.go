@@ -1,6 +1,7 @@
 package app_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -195,4 +196,48 @@ func TestJobsCommand(t *testing.T) {
 
 func ids(text string) []string {
 	return regexp.MustCompile(`line-[0-9a-f]+`).FindAllString(text, -1)
+}
+
+// A file that was cut off in the middle is placed from the start again: no line becomes two jobs, and none is left out.
+func TestJobsFileGoesOn(t *testing.T) {
+	t.Parallel()
+	addr, model := upWith(t, "")
+	const n = 1000
+	var lines strings.Builder
+	for i := range n {
+		fmt.Fprintf(&lines, "{\"input\":\"line %d\"}\n", i)
+	}
+	file := write(t, "lines.jsonl", lines.String())
+	args := []string{"jobs", "submit", "emb", "--file", file, "--url", "http://" + addr}
+	cut, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	first := make(chan int, 1)
+	go func() {
+		code, _, _ := run(cut, args...)
+		first <- code
+	}()
+	model.WaitRequests(20)
+	cancel()
+	if code := <-first; code == 0 {
+		t.Skip("it was done before it could be cut off")
+	}
+	code, out, errs := run(t.Context(), args...)
+	if got := len(ids(out)); code != 0 || got != n {
+		t.Fatalf("%d, %d jobs: %s", code, got, errs)
+	}
+	seen := make(map[string]bool, n)
+	for _, id := range ids(out) {
+		seen[id] = true
+	}
+	if len(seen) != n {
+		t.Errorf("%d lines became %d jobs", n, len(seen))
+	}
+	for id := range seen {
+		if r := call(t, "GET", "http://"+addr+"/v1/jobs/"+id+"?wait=30", ""); r.job.Status != "succeeded" {
+			t.Errorf("%d %s", r.status, r.body)
+		}
+	}
+	if got := len(model.Requests()); got != n {
+		t.Errorf("%d lines were run %d times", n, got)
+	}
 }
