@@ -173,9 +173,9 @@ func (c *jobsCommand) wait(ctx context.Context, set *flag.FlagSet) error {
 
 // waitFor holds until a job has ended, and fails unless it has succeeded. On a terminal a line tells how it goes.
 func (c *jobsCommand) waitFor(ctx context.Context, path string) error {
-	terminal := isTerminal(c.Err)
+	terminal, hold := isTerminal(c.Err), &patientGet{jobsCommand: c}
 	for {
-		answer, err := c.client.do(ctx, http.MethodGet, path+"?wait="+strconv.Itoa(int(holdFor.Seconds())), nil)
+		answer, err := hold.get(ctx, path+"?wait="+strconv.Itoa(int(holdFor.Seconds())))
 		if err != nil {
 			return err
 		}
@@ -217,8 +217,8 @@ func (c *jobsCommand) result(ctx context.Context, set *flag.FlagSet) error {
 	if err != nil {
 		return err
 	}
-	for {
-		answer, err := c.client.do(ctx, http.MethodGet, path+"/result?wait="+strconv.Itoa(int(holdFor.Seconds())), nil)
+	for hold := (&patientGet{jobsCommand: c}); ; {
+		answer, err := hold.get(ctx, path+"/result?wait="+strconv.Itoa(int(holdFor.Seconds())))
 		if err != nil {
 			return err
 		}

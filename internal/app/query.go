@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -126,8 +125,9 @@ func refusal(resp *http.Response, answer []byte) error {
 		Detail string `json:"detail"`
 		Code   string `json:"code"`
 	}
+	text := resp.Status + ": " + string(answer)
 	if json.Unmarshal(answer, &problem) == nil && problem.Detail != "" {
-		return fmt.Errorf("%s (%s): %s", resp.Status, problem.Code, problem.Detail)
+		text = fmt.Sprintf("%s (%s): %s", resp.Status, problem.Code, problem.Detail)
 	}
-	return errors.New(resp.Status + ": " + string(answer))
+	return &replyError{resp.StatusCode, text}
 }

@@ -1,0 +1,69 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+const (
+	// awayFor is how long a gateway may be away from those who wait for a job: the job is not lost with it.
+	awayFor = 2 * time.Minute
+	// awayPause is how long to wait before it is asked again.
+	awayPause = time.Second
+)
+
+// replyError is a reply that is an error.
+type replyError struct {
+	status int
+	text   string
+}
+
+// Error is what a person should read.
+func (e *replyError) Error() string { return e.text }
+
+// patientGet asks again and again for what a server holds back until there is news. Once it was reached it may be away for a
+// while, for example to be replaced.
+type patientGet struct {
+	*jobsCommand
+
+	reached bool
+}
+
+func (h *patientGet) get(ctx context.Context, path string) ([]byte, error) {
+	var since time.Time
+	for {
+		answer, err := h.client.do(ctx, http.MethodGet, path, nil)
+		if err == nil {
+			h.reached = true
+			return answer, nil
+		}
+		if !h.reached || !passing(err) || ctx.Err() != nil {
+			return nil, err
+		}
+		switch now := time.Now(); {
+		case since.IsZero():
+			since = now
+			_, _ = fmt.Fprintf(h.Err, "%v; asking again for %s\n", err, awayFor)
+		case now.Sub(since) > awayFor:
+			return nil, err
+		}
+		select {
+		case <-time.After(awayPause):
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// passing tells errors that a gateway's restart would cause.
+func passing(err error) bool {
+	if reply, ok := errors.AsType[*replyError](err); ok {
+		return reply.status == http.StatusServiceUnavailable
+	}
+	_, ok := errors.AsType[*url.Error](err)
+	return ok
+}
