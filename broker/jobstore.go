@@ -357,7 +357,7 @@ func (s *jobStore) unqueue(ctx context.Context, r *job.Record) error {
 	defer cancel()
 	stream, err := s.stream(ctx, queueStream+strconv.Itoa(shardOf(r.Route)))
 	if err == nil {
-		err = stream.Purge(ctx, jetstream.WithPurgeSubject(queueSubject(r)))
+		err = takeOut(ctx, stream, queueSubject(r))
 	}
 	if err != nil {
 		return fmt.Errorf("taking job %s out of the queue: %w", r.ID, err)

@@ -23,8 +23,8 @@ const (
 
 // clear takes leftovers out of the work queues until ctx ends, and queues their jobs anew. A leftover is a message that is
 // still in the stream and not beyond its consumer's floor: the NATS server holds it for acknowledged and gives it to nobody
-// again. A broker that is killed comes back with such: what was leased then is not pending any more. The job would wait for
-// ever, or run for ever by its record; and another run of one that has ended would find its place in the queue taken.
+// again. A broker that is killed may come back with such. The job would wait for ever, or run for ever by its record; and
+// another run of one that has ended would find its place in the queue taken.
 func (s *Sweeper) clear(ctx context.Context) {
 	pauseFor(ctx, leftoversFirst)
 	for ctx.Err() == nil {
@@ -73,7 +73,7 @@ func (s *Sweeper) clearLane(ctx context.Context, stream jetstream.Stream, info *
 		if msg.Sequence > floor {
 			return nil
 		}
-		if err := stream.DeleteMsg(ctx, msg.Sequence); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+		if err := takeOut(ctx, stream, msg.Subject); err != nil {
 			return fmt.Errorf("taking a leftover out of %s: %w", info.Name, err)
 		}
 		if err := s.requeue(ctx, idOfEvent(msg.Subject)); err != nil {
@@ -81,6 +81,24 @@ func (s *Sweeper) clearLane(ctx context.Context, stream jetstream.Stream, info *
 		}
 	}
 	return nil
+}
+
+// takeOut removes the message of a subject from a work queue, if there is one, leased or not. It does not purge the subject:
+// a purge of less than what a consumer is about moves that consumer's floor over leases of other messages, and the NATS
+// server gives those to nobody again.
+func takeOut(ctx context.Context, stream jetstream.Stream, subject string) error {
+	msg, err := stream.GetLastMsgForSubject(ctx, subject)
+	if err == nil {
+		if err = stream.DeleteMsg(ctx, msg.Sequence); err != nil { // it may have been acknowledged meanwhile
+			if _, gone := stream.GetMsg(ctx, msg.Sequence); errors.Is(gone, jetstream.ErrMsgNotFound) {
+				err = gone
+			}
+		}
+	}
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil
+	}
+	return err
 }
 
 // requeue gives a job whose message was a leftover another one, if it needs one. Should a worker still run it, then whoever

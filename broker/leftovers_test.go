@@ -113,3 +113,47 @@ func TestLeftoversOfAKilledBroker(t *testing.T) { //nolint:tparallel // its live
 		}
 	})
 }
+
+// A job that is cancelled takes nobody else's lease along: those that are not acknowledged come back.
+func TestCancelLeavesOtherLeases(t *testing.T) {
+	t.Parallel()
+	r, stream, consumer := queueRig(t, t.TempDir())
+	config := consumer.CachedInfo().Config
+	config.AckWait = 2 * time.Second
+	consumer, err := stream.CreateOrUpdateConsumer(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const n = 10
+	for range n - 1 { // there is one already
+		r.accept(r.record(), `"x"`)
+	}
+	fetch := func(most int) (got []jetstream.Msg) {
+		t.Helper()
+		batch, err := consumer.Fetch(most, jetstream.FetchMaxWait(15*time.Second))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for msg := range batch.Messages() {
+			got = append(got, msg)
+		}
+		return got
+	}
+	first := fetch(n)
+	if len(first) != n {
+		t.Fatalf("%d of %d jobs were leased", len(first), n)
+	}
+	id := first[7].Subject()[strings.LastIndexByte(first[7].Subject(), '.')+1:]
+	if rec, err := r.jobs.Cancel(t.Context(), job.ID(id)); err != nil || rec.State != job.Cancelled {
+		t.Fatalf("cancelling: %+v, %v", rec, err)
+	}
+	if err := first[8].DoubleAck(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if again := fetch(n - 2); len(again) != n-2 {
+		t.Errorf("%d leases came back, want %d", len(again), n-2)
+	}
+	if info, err := stream.Info(t.Context()); err != nil || info.State.Msgs != n-2 {
+		t.Errorf("%+v, %v", info, err)
+	}
+}
