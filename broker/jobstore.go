@@ -367,11 +367,20 @@ func (s *jobStore) unqueue(ctx context.Context, r *job.Record) error {
 
 // isQueued reports whether a job is in its work queue, waiting or leased.
 func (s *jobStore) isQueued(ctx context.Context, r *job.Record) (bool, error) {
+	return s.isPlaced(ctx, queueSubject(r))
+}
+
+// isPlaced reports whether a place in a work queue is taken.
+func (s *jobStore) isPlaced(ctx context.Context, place string) (bool, error) {
+	lane, ok := parseLane(place[:strings.LastIndexByte(place, '.')])
+	if !ok {
+		return false, fmt.Errorf("%q is no place in a work queue", place)
+	}
 	ctx, cancel := context.WithTimeout(ctx, storePatience)
 	defer cancel()
-	stream, err := s.stream(ctx, queueStream+strconv.Itoa(shardOf(r.Route)))
+	stream, err := s.stream(ctx, queueStream+strconv.Itoa(shardOf(lane.Route)))
 	if err == nil {
-		_, err = stream.GetLastMsgForSubject(ctx, queueSubject(r))
+		_, err = stream.GetLastMsgForSubject(ctx, place)
 	}
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return false, nil

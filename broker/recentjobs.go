@@ -15,7 +15,7 @@ import (
 // that it is still the last one, and whoever waits is told of every write by its event: a record that was overtaken
 // costs a read and nothing else. The least recently written go first. nil remembers nothing.
 type RecentJobs struct {
-	limit int64 // bytes of records, as they are stored
+	limit int64 // bytes of records
 	tags  atomic.Uint64
 	name  string // before each tag: those of other processes are not ours
 
@@ -24,6 +24,9 @@ type RecentJobs struct {
 	order *list.List               // the latest write first
 	held  int64
 }
+
+// recentOverhead is about what a record takes up beside its text, in bytes.
+const recentOverhead = 1 << 10
 
 // recentJob is one record. It is never changed; who wants to makes a copy.
 type recentJob struct {
@@ -49,7 +52,7 @@ func (m *RecentJobs) writing(r *job.Record, size int) string {
 		return ""
 	}
 	tag := m.name + strconv.FormatUint(m.tags.Add(1), 36)
-	e := &recentJob{id: r.ID, record: r.Clone(), size: int64(size), tag: tag, base: r.Revision}
+	e := &recentJob{id: r.ID, record: r.Clone(), size: int64(size) + recentOverhead, tag: tag, base: r.Revision}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.drop(r.ID)

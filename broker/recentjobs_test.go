@@ -59,7 +59,7 @@ func TestRecentJobs(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m := broker.NewRecentJobs(1000)
+			m := broker.NewRecentJobs(10_000)
 			var tags []string
 			for _, s := range c.steps {
 				tags = s(m, tags)
@@ -78,7 +78,7 @@ func TestRecentJobs(t *testing.T) {
 // Who is given a record may change it; others do not see that.
 func TestRecentJobsGivesCopies(t *testing.T) {
 	t.Parallel()
-	m := broker.NewRecentJobs(1000)
+	m := broker.NewRecentJobs(10_000)
 	m.Written("a", m.Writing(recentRecord("a", job.Running, 1), 100), 2)
 	first := m.Latest("a")
 	first.State, first.Attempts[0].Outcome = job.Failed, "failed"
@@ -90,14 +90,14 @@ func TestRecentJobsGivesCopies(t *testing.T) {
 // The memory is bounded: the records written least recently go first, and one that is larger than all of it is not kept.
 func TestRecentJobsAreBounded(t *testing.T) {
 	t.Parallel()
-	m := broker.NewRecentJobs(250)
+	m := broker.NewRecentJobs(2300)
 	for _, id := range []job.ID{"a", "b", "a", "c"} {
 		m.Written(id, m.Writing(recentRecord(string(id), job.Queued, 0), 100), 1)
 	}
 	if m.Latest("a") == nil || m.Latest("b") != nil || m.Latest("c") == nil {
 		t.Error("b should have gone, and nothing else")
 	}
-	m.Writing(recentRecord("d", job.Queued, 0), 300)
+	m.Writing(recentRecord("d", job.Queued, 0), 3000)
 	if n, held := m.Size(); n != 0 || held != 0 {
 		t.Errorf("%d records of %d bytes are kept", n, held)
 	}

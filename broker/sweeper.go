@@ -47,6 +47,7 @@ type Sweeper struct {
 	pending  map[job.ID]*pendingJob
 	heap     dueHeap
 	waiting  map[string]int // by lane
+	lanes    map[string]string
 	depths   map[string]*laneDepth
 	finished map[job.State]uint64
 	paused   map[string]bool // routes whose jobs are not to be started
@@ -79,7 +80,7 @@ func NewSweeper(dial Dial, log *slog.Logger) (*Sweeper, error) {
 	}
 	return &Sweeper{
 		dial: dial, log: log, wake: make(chan struct{}, 1), work: make(chan job.ID),
-		pending: make(map[job.ID]*pendingJob), waiting: make(map[string]int), depths: make(map[string]*laneDepth), finished: make(map[job.State]uint64),
+		pending: make(map[job.ID]*pendingJob), waiting: make(map[string]int), lanes: make(map[string]string), depths: make(map[string]*laneDepth), finished: make(map[job.State]uint64),
 		paused: make(map[string]bool),
 		began:  time.Now(),
 	}, nil
@@ -192,8 +193,8 @@ func (s *Sweeper) learn(msg jetstream.Msg, now time.Time) {
 	}
 	p := s.pending[id]
 	if p == nil {
-		lane, _, _ := strings.Cut(msg.Headers().Get(headerLane), "."+string(id))
-		p = &pendingJob{id: id, index: -1, lane: lane}
+		id = job.ID(strings.Clone(string(id))) // a message's text would stay as long as a part of it
+		p = &pendingJob{id: id, index: -1, lane: s.laneOf(msg.Headers().Get(headerLane), id)}
 		s.pending[id] = p
 	}
 	s.count(p, state)
@@ -209,6 +210,17 @@ func (s *Sweeper) learn(msg jetstream.Msg, now time.Time) {
 		}
 	}
 	s.place(p)
+}
+
+// laneOf is the lane of a place in the queue. Jobs of a lane share its name. It must be called with mu held.
+func (s *Sweeper) laneOf(place string, id job.ID) string {
+	lane, _, _ := strings.Cut(place, "."+string(id))
+	known, ok := s.lanes[lane]
+	if !ok {
+		known = strings.Clone(lane)
+		s.lanes[known] = known
+	}
+	return known
 }
 
 // count sees to it that a job of this state is counted as waiting, or not. It must be called with mu held.
@@ -353,6 +365,12 @@ func (s *Sweeper) settled(id job.ID, err error) {
 
 // see does what is due about one job.
 func (s *Sweeper) see(ctx context.Context, id job.ID) error {
+	now := time.Now().UTC()
+	if place := s.toVerify(id, now); place != "" {
+		if placed, err := s.store.isPlaced(ctx, place); err != nil || placed {
+			return err
+		}
+	}
 	r, err := s.store.get(ctx, id)
 	if errors.Is(err, ErrNoJob) {
 		s.mu.Lock()
@@ -363,7 +381,6 @@ func (s *Sweeper) see(ctx context.Context, id job.ID) error {
 	if err != nil {
 		return err
 	}
-	now := time.Now().UTC()
 	switch {
 	case r.Lapse(now):
 		if err := s.store.put(ctx, r, now); err != nil {
@@ -387,6 +404,17 @@ func (s *Sweeper) see(ctx context.Context, id job.ID) error {
 		return unlessConflict(s.store.put(ctx, r, now))
 	}
 	return nil
+}
+
+// toVerify is the place in the queue that a job should have, when nothing else is due about it; else "".
+func (s *Sweeper) toVerify(id job.ID, now time.Time) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.pending[id]
+	if p == nil || p.waiting && !p.verify || !p.then.IsZero() && !p.then.After(now) {
+		return ""
+	}
+	return p.lane + "." + string(id)
 }
 
 // unlessConflict drops the news that somebody else has written the record: his word counts.
