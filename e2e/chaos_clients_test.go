@@ -25,6 +25,9 @@ type chaosView struct {
 	Attempt       int       `json:"attempt"`
 	Interruptions int       `json:"interruptions"`
 	Revision      uint64    `json:"revision"`
+	Error         struct {
+		Code string `json:"code"`
+	} `json:"error"`
 }
 
 func (v chaosView) view() history.View {
@@ -217,6 +220,9 @@ func (c *chaos) noted(n int, r chaosReply) (v chaosView, ok bool) {
 			return v, false
 		}
 		c.h.Saw(n, v.view(), r.asked)
+		if v.Status == job.Failed {
+			c.failed.Store(n, v.Error.Code)
+		}
 		return v, true
 	default:
 		c.t.Errorf("job %d: %s", n, r)
@@ -226,22 +232,41 @@ func (c *chaos) noted(n int, r chaosReply) (v chaosView, ok bool) {
 
 // look reads a job, and its result when it has one; false when it could not be read.
 func (c *chaos) look(random *rand.Rand, n, wait int) bool {
-	path := "/v1/jobs/" + string(c.h.ID(n))
-	v, ok := c.noted(n, c.ask(random, http.MethodGet, fmt.Sprintf("%s?wait=%d", path, wait), ""))
+	v, ok := c.view(random, n, wait)
 	if !ok || v.Status != job.Succeeded {
 		return ok
 	}
-	switch r := c.ask(random, http.MethodGet, path+"/result", ""); {
+	return c.result(random, n, v.Run)
+}
+
+// view reads a job.
+func (c *chaos) view(random *rand.Rand, n, wait int) (chaosView, bool) {
+	return c.noted(n, c.ask(random, http.MethodGet, fmt.Sprintf("/v1/jobs/%s?wait=%d", c.h.ID(n), wait), ""))
+}
+
+// result reads the result of a job that has succeeded in a run.
+func (c *chaos) result(random *rand.Rand, n, run int) bool {
+	switch r := c.ask(random, http.MethodGet, fmt.Sprintf("/v1/jobs/%s/result", c.h.ID(n)), ""); {
 	case r.err == nil && r.status == http.StatusOK:
-		c.judge(n, v.Run, r.body)
+		c.judge(n, run, r.body)
 	case r.unsure():
 		return false
 	case r.status == http.StatusNotFound || r.status == http.StatusGone:
 		c.h.Missing(n, r.asked)
-	default:
+	default: // it must have ended otherwise, and may not have
 		c.t.Errorf("the result of job %d: %s", n, r)
+		c.view(random, n, 0)
 	}
 	return true
+}
+
+// lookAgain looks at a job that was seen to end: at its result, which nobody can have but one that has succeeded.
+func (c *chaos) lookAgain(random *rand.Rand, n int) bool {
+	if s, run := c.h.State(n); s == job.Succeeded {
+		return c.result(random, n, run)
+	}
+	_, ok := c.view(random, n, 0)
+	return ok
 }
 
 // judge notes a result, which must be the job's own.

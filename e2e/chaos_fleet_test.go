@@ -128,7 +128,7 @@ func newChaosFleet(t *testing.T, s chaosSettings, model string) *chaosFleet {
 		logs = t.TempDir()
 	}
 	at := lastingAddr(t)
-	make1 := func(name, kind, broker, api, ops string) *role {
+	launch := func(name, kind, broker, api, ops string) *role {
 		text := fmt.Sprintf("[api]\nlisten = %q\nshutdown_grace = \"5s\"\n[broker]\nlisten = %q\ndata_dir = %q\ndurability = %q\nmax_store = \"40GiB\"\nops_listen = %q\n"+
 			"[jobs]\nlist_file = %q\n[worker]\nslots = 16\nops_listen = %q\n%s",
 			api, broker, f.disk.dir, s.durability, ops, filepath.Join(t.TempDir(), "jobs.db"), ops, route("endpoint", "emb", "llm/v1/embeddings", model))
@@ -144,17 +144,17 @@ func newChaosFleet(t *testing.T, s chaosSettings, model string) *chaosFleet {
 		r.start()
 		return r
 	}
-	f.broker = make1("broker", "broker", at, lastingAddr(t), lastingAddr(t))
+	f.broker = launch("broker", "broker", at, lastingAddr(t), lastingAddr(t))
 	for i := range 2 {
 		p := newProxy(t, at)
 		f.proxies = append(f.proxies, p)
 		f.apis = append(f.apis, lastingAddr(t))
-		f.fronts = append(f.fronts, make1(fmt.Sprint("api", i), "api", p.addr, f.apis[i], ""))
+		f.fronts = append(f.fronts, launch(fmt.Sprint("api", i), "api", p.addr, f.apis[i], ""))
 	}
 	for i := range 3 {
 		p := newProxy(t, at)
 		f.proxies = append(f.proxies, p)
-		f.workers = append(f.workers, make1(fmt.Sprint("worker", i), "worker", p.addr, lastingAddr(t), lastingAddr(t)))
+		f.workers = append(f.workers, launch(fmt.Sprint("worker", i), "worker", p.addr, lastingAddr(t), lastingAddr(t)))
 	}
 	for _, addr := range f.apis {
 		ready(t, f.client, addr)

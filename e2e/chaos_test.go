@@ -75,6 +75,7 @@ type chaos struct {
 	applied  atomic.Int64 // faults
 	looked   atomic.Int64 // jobs, at the end
 	over     atomic.Bool  // nobody asks for new jobs
+	failed   sync.Map     // why, by number
 }
 
 // TestChaos breaks everything while jobs are accepted and run, and proves afterwards on what everybody saw that no promise
@@ -124,6 +125,12 @@ func TestChaos(t *testing.T) {
 	t.Logf("%s of faults, %s in all: %d faults of %d, %d of them kills, of %d processes; the model server ran %d calls", s.length,
 		time.Since(began).Round(time.Second), c.applied.Load(), len(faults), kills, c.kills.Load(), c.model.runs.Load())
 	t.Log(report)
+	why := make(map[any]int)
+	c.failed.Range(func(_, code any) bool {
+		why[code]++
+		return true
+	})
+	t.Logf("jobs that failed, some of which ran again, by the reason: %v", why)
 	if len(report.Broken) > 0 || t.Failed() {
 		for _, f := range faults {
 			t.Log(f)
@@ -160,20 +167,30 @@ func (c *chaos) tell() (stop func()) {
 
 // settle waits until every job has ended, and looks at each of them for the last time.
 func (c *chaos) settle(up time.Time) {
-	waiting := len(c.h.Open())
+	waiting := 0
+	for range 25 { // the broker counts while it starts
+		waiting = max(waiting, c.fleet.waiting())
+		breathe(c.t.Context(), 200*time.Millisecond)
+	}
 	// The lease, the pauses before other attempts, and what waits at a moderate pace.
 	within := 35*time.Second + 20*time.Second + time.Duration(waiting)*time.Second/200
 	random := rand.New(rand.NewPCG(c.set.seed, 0))
 	for c.fleet.waiting() > 0 && time.Since(up) < within {
 		breathe(c.t.Context(), 200*time.Millisecond)
 	}
-	c.lookAt(random, c.h.Open(), 0)
-	for len(c.h.Open()) > 0 && time.Since(up) < 2*within {
-		c.lookAt(random, c.h.Open(), 1)
+	first := func(wait int) func(*rand.Rand, int) bool {
+		return func(random *rand.Rand, n int) bool {
+			_, ok := c.view(random, n, wait)
+			return ok
+		}
 	}
-	c.h.Recovered(fmt.Sprintf("the last of %d jobs", waiting), time.Since(up), within)
+	c.lookAt(random, c.h.Open(), first(0))
+	for len(c.h.Open()) > 0 && time.Since(up) < 2*within {
+		c.lookAt(random, c.h.Open(), first(1))
+	}
+	c.h.Recovered(fmt.Sprintf("the last job, behind %d that waited,", waiting), time.Since(up), within)
 	c.looked.Store(0)
-	c.lookAt(random, c.h.Known(), 0)
+	c.lookAt(random, c.h.Known(), c.lookAgain)
 	for _, n := range c.h.Unexplained() {
 		c.h.Attempted(n, len(c.attempts(random, n)))
 	}
@@ -181,7 +198,7 @@ func (c *chaos) settle(up time.Time) {
 }
 
 // lookAt looks at jobs, many at a time.
-func (c *chaos) lookAt(random *rand.Rand, numbers []int, wait int) {
+func (c *chaos) lookAt(random *rand.Rand, numbers []int, look func(*rand.Rand, int) bool) {
 	var hands sync.WaitGroup
 	next := make(chan int)
 	for range 64 {
@@ -190,7 +207,7 @@ func (c *chaos) lookAt(random *rand.Rand, numbers []int, wait int) {
 			for n := range next {
 				c.looked.Add(1)
 				for range 10 {
-					if c.look(random, n, wait) {
+					if look(random, n) {
 						break
 					}
 					breathe(c.t.Context(), 200*time.Millisecond)

@@ -47,7 +47,7 @@ func ownDisk(t *testing.T, size int64) (disk, error) {
 	t.Helper()
 	dir := t.TempDir()
 	const script = `mount -t tmpfs -o size="$2",mode=0777 none "$1" && echo ready && while read -r size; do
-		if mount -o remount,size="$size" "$1" 2>/dev/null; then echo done; else echo refused; fi; done`
+		if mount -t tmpfs -o remount,size="$size",mode=0777 none "$1" 2>/dev/null; then echo done; else echo refused; fi; done`
 	helper := exec.CommandContext(context.WithoutCancel(t.Context()), "sh", "-c", script, "sh", dir, strconv.FormatInt(size, 10))
 	helper.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,

@@ -148,6 +148,13 @@ func (h *History) ID(n int) job.ID {
 	return h.jobs[n].id
 }
 
+// State is the latest that was seen of a job, and the run that it is of.
+func (h *History) State(n int) (s job.State, run int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.jobs[n].state.job(), int(h.jobs[n].runs)
+}
+
 // AskCancel notes that a job is about to be cancelled.
 func (h *History) AskCancel(n int) {
 	h.mu.Lock()

@@ -193,6 +193,9 @@ func TestLists(t *testing.T) {
 	if h.ID(done) != "a" || h.ID(never) != "" || h.Len() != 3 {
 		t.Errorf("ids %q and %q of %d", h.ID(done), h.ID(never), h.Len())
 	}
+	if s, run := h.State(done); s != job.Succeeded || run != 1 {
+		t.Errorf("the job is %s in run %d", s, run)
+	}
 	r := h.Check()
 	if again := h.Check(); again.String() != r.String() {
 		t.Errorf("checking twice gives %s and %s", r, again)
