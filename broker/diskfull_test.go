@@ -120,7 +120,11 @@ func TestDiskFull(t *testing.T) {
 		t.Fatalf("%d jobs of 100 kB were accepted by a disk with 10 MB", len(accepted))
 	}
 	for _, id := range accepted {
-		if _, err := r.jobs.Get(t.Context(), id); err != nil {
+		var err error
+		if !eventually(func() bool { // the server may just have been started anew
+			_, err = r.jobs.Get(t.Context(), id)
+			return err == nil
+		}) {
 			t.Errorf("job %s was accepted: %v", id, err)
 		}
 	}

@@ -461,7 +461,7 @@ func (s JobStore) PutText(ctx context.Context, r *job.Record, text string) error
 	msg.Data = []byte(text)
 	msg.Header.Set(headerState, string(job.Queued))
 	msg.Header.Set(headerLane, queueSubject(r))
-	_, err := s.s.publish(ctx, recordStream+jobShard(string(r.ID)), msg)
+	err := s.s.publish(ctx, recordStream+jobShard(string(r.ID)), msg)
 	return err
 }
 
@@ -473,7 +473,7 @@ func (s JobStore) PutPart(ctx context.Context, id job.ID, b *job.Body, output bo
 	}
 	msg := nats.NewMsg(partSubject(prefix, b.Series, n))
 	msg.Data = data
-	_, err := s.s.publish(ctx, dataStream+jobShard(string(id)), msg)
+	err := s.s.publish(ctx, dataStream+jobShard(string(id)), msg)
 	return err
 }
 

@@ -19,7 +19,7 @@ func (j *Jobs) Retry(ctx context.Context, id job.ID) (*job.Record, error) {
 		return nil, err
 	}
 	var old *job.Body
-	r, err := j.store.change(ctx, id, func(r *job.Record, now time.Time) (bool, error) {
+	r, err := j.change(ctx, id, func(r *job.Record, now time.Time) (bool, error) {
 		if r.Gone(now) || r.Input == nil {
 			return false, errInputGone()
 		}

@@ -38,7 +38,7 @@ func (j *Jobs) Pause(ctx context.Context, route string, paused bool) error {
 	defer cancel()
 	msg := nats.NewMsg(pauseSubject(route))
 	msg.Header.Set(headerPaused, strconv.FormatBool(paused))
-	if _, err := j.store.publish(ctx, recordStream+pauseShard, msg); err != nil {
+	if err := j.store.publish(ctx, recordStream+pauseShard, msg); err != nil {
 		return j.unstored(err)
 	}
 	ctx, over := context.WithTimeout(ctx, pausePatience)

@@ -136,6 +136,9 @@ func (j *Jobs) Accept(ctx context.Context, r *job.Record, body []byte, req *infe
 			return nil, false, j.withdraw(ctx, r, err)
 		}
 	}
+	if err := j.store.settle(ctx, r); err != nil { // it may run by now: nothing is promised yet
+		return nil, false, j.unstored(err)
+	}
 	j.accepted.add(r.Route, string(r.Priority))
 	return r, true, nil
 }
@@ -153,7 +156,7 @@ func (j *Jobs) existing(ctx context.Context, r *job.Record) (*job.Record, bool, 
 		return nil, false, fault.New(fault.KeyReused, "job %s exists and was asked for with another body or other options; choose another id", r.ID)
 	}
 	// The one who placed it may still wait, or may have been told that it could not be stored.
-	if err := j.store.durable(ctx, recordStream+jobShard(string(r.ID)), was.Revision); err != nil {
+	if err := j.store.settle(ctx, was); err != nil {
 		return nil, false, j.unstored(err)
 	}
 	return was, false, nil
@@ -191,7 +194,7 @@ func (j *Jobs) Key(ctx context.Context, scope, key string, id job.ID, fingerprin
 	}
 	ctx, cancel := context.WithTimeout(ctx, storePatience)
 	defer cancel()
-	_, err = j.store.publish(ctx, recordStream+shard, msg, jetstream.WithExpectLastSequencePerSubject(0), jetstream.WithMsgTTL(max(life, time.Second)))
+	err = j.store.publish(ctx, recordStream+shard, msg, jetstream.WithExpectLastSequencePerSubject(0), jetstream.WithMsgTTL(max(life, time.Second)))
 	if err == nil {
 		return id, fingerprint, nil
 	}
@@ -275,12 +278,21 @@ func (j *Jobs) lost(id job.ID, err error) error {
 	return j.unread(id, err)
 }
 
+// change makes a move on a job, durably.
+func (j *Jobs) change(ctx context.Context, id job.ID, move func(*job.Record, time.Time) (same bool, err error)) (*job.Record, error) {
+	r, err := j.store.change(ctx, id, move)
+	if err != nil {
+		return nil, err
+	}
+	return r, j.store.settle(ctx, r)
+}
+
 // Cancel ends a waiting job, and asks for the end of a running one. It may be called again.
 func (j *Jobs) Cancel(ctx context.Context, id job.ID) (*job.Record, error) {
 	if err := j.await(ctx); err != nil {
 		return nil, err
 	}
-	r, err := j.store.change(ctx, id, func(r *job.Record, now time.Time) (bool, error) {
+	r, err := j.change(ctx, id, func(r *job.Record, now time.Time) (bool, error) {
 		if r.State.Terminal() || r.State == job.Cancelling {
 			return true, nil
 		}
@@ -321,7 +333,7 @@ func (j *Jobs) Erase(ctx context.Context, id job.ID) error {
 			return err
 		}
 	}
-	_, err = j.store.change(ctx, id, func(r *job.Record, now time.Time) (bool, error) {
+	_, err = j.change(ctx, id, func(r *job.Record, now time.Time) (bool, error) {
 		if r.State == job.Erased {
 			return true, nil
 		}

@@ -161,12 +161,12 @@ func (s *jobStore) forget(name string) {
 }
 
 // publish stores one message durably. The stream is made when there is none. After an error the message may be stored.
-func (s *jobStore) publish(ctx context.Context, stream string, msg *nats.Msg, opts ...jetstream.PublishOpt) (*jetstream.PubAck, error) {
+func (s *jobStore) publish(ctx context.Context, stream string, msg *nats.Msg, opts ...jetstream.PublishOpt) error {
 	ack, err := s.write(ctx, stream, msg, opts...)
 	if err == nil {
 		err = s.durable(ctx, stream, ack.Sequence)
 	}
-	return ack, err
+	return err
 }
 
 // write is publish without the durability.
@@ -208,7 +208,7 @@ func (s *jobStore) shown(ctx context.Context, r *job.Record) error {
 	if !r.State.Terminal() {
 		return nil
 	}
-	return s.durable(ctx, recordStream+jobShard(string(r.ID)), r.Revision)
+	return s.settle(ctx, r)
 }
 
 // writeRecord makes what is stored of a record: a line of JSON, and behind it the input and the result, as far as the
@@ -250,7 +250,8 @@ func readRecord(data []byte, revision uint64) (*job.Record, error) {
 }
 
 // put writes a record on the condition that it is still at the revision it was read at; 0 = that there is none.
-// It sets the new revision. errConflict: somebody else was first.
+// It sets the new revision. errConflict: somebody else was first. What is written is durable a moment later: whoever
+// tells anybody of it asks for that, see settle and shown.
 func (s *jobStore) put(ctx context.Context, r *job.Record, now time.Time) error {
 	defer s.timed(storeWrite)()
 	data, err := writeRecord(r)
@@ -280,7 +281,7 @@ func (s *jobStore) put(ctx context.Context, r *job.Record, now time.Time) error 
 	if tag != "" {
 		msg.Header.Set(headerTag, tag)
 	}
-	ack, err := s.publish(ctx, recordStream+jobShard(string(r.ID)), msg, opts...)
+	ack, err := s.write(ctx, recordStream+jobShard(string(r.ID)), msg, opts...)
 	if err != nil {
 		s.recent.written(r.ID, tag, 0)
 	}
@@ -293,6 +294,13 @@ func (s *jobStore) put(ctx context.Context, r *job.Record, now time.Time) error 
 	r.Revision = ack.Sequence
 	s.recent.written(r.ID, tag, r.Revision)
 	return nil
+}
+
+// settle returns when a record is durable as it was written or read.
+func (s *jobStore) settle(ctx context.Context, r *job.Record) error {
+	ctx, cancel := context.WithTimeout(ctx, storePatience)
+	defer cancel()
+	return s.durable(ctx, recordStream+jobShard(string(r.ID)), r.Revision)
 }
 
 // wrongLast tells a failed condition from other errors.
@@ -341,7 +349,7 @@ func (s *jobStore) enqueue(ctx context.Context, r *job.Record) error {
 	defer cancel()
 	msg := nats.NewMsg(queueSubject(r))
 	msg.Data = []byte(r.Route)
-	_, err := s.publish(ctx, queueStream+strconv.Itoa(shardOf(r.Route)), msg)
+	err := s.publish(ctx, queueStream+strconv.Itoa(shardOf(r.Route)), msg)
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok && strings.Contains(api.Description, "per subject") {
 		return nil // it waits already
 	}

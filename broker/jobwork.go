@@ -293,6 +293,9 @@ func (c *Claim) answerJob(ctx context.Context, result *inference.Result) error {
 		return jobs.erase(context.WithoutCancel(ctx), c.job.id, outputPrefix(c.job.id)+series+".")
 	}
 	if r != nil && r.Input == nil && c.job.input != nil && c.job.input.Parts > 0 {
+		if err := jobs.settle(context.WithoutCancel(ctx), r); err != nil { // until then it may have to run again
+			return err
+		}
 		return jobs.erase(context.WithoutCancel(ctx), c.job.id, inputPrefix(c.job.id))
 	}
 	return nil

@@ -2,7 +2,6 @@ package broker_test
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"os"
@@ -245,8 +244,8 @@ func TestFailedSyncIsNotForgotten(t *testing.T) {
 	}
 }
 
-// The end of an attempt is stored, but nobody tells the worker: it finds out, and leaves the result as it is.
-func TestEndThatDidHappenIsKept(t *testing.T) {
+// An end that is stored and not yet on disk is shown to nobody; the worker goes on meanwhile.
+func TestEndIsShownWhenItIsDurable(t *testing.T) {
 	t.Parallel()
 	var slow atomic.Bool
 	stuck, proceed := make(chan struct{}), make(chan struct{})
@@ -258,18 +257,19 @@ func TestEndThatDidHappenIsKept(t *testing.T) {
 		}
 		return f.Sync()
 	})
-	r.serve(1, func(ctx context.Context, c *broker.Claim) {
-		slow.Store(true)
-		r.echo(ctx, c)
-	}, r.route)
-	item := `"` + strings.Repeat("x", 1<<20) + `"`
-	rec := r.accept(r.record(), item)
+	rec := r.accept(r.record(), `"`+strings.Repeat("x", 1<<20)+`"`)
+	slow.Store(true)
+	stop := r.serve(1, r.echo, r.route)
+	got, err := r.jobs.WaitEnd(t.Context(), rec.ID)
+	if fault.CodeOf(err) != fault.NoWorkers {
+		t.Errorf("an end that may be lost was shown: %+v, %v", got, err)
+	}
 	await(t, stuck, "sync")
-	time.AfterFunc(broker.StorePatience+time.Second, func() { close(proceed) }) // the worker has given its first try up by then
-	await(t, proceed, "end of the sync")
+	stop()
+	close(proceed)
 	rec = r.until(rec.ID, job.Succeeded)
-	if got := r.result(rec); got != item || rec.Attempt != 1 || rec.Interruptions != 0 {
-		t.Errorf("%d bytes came back as %d; %+v", len(item), len(got), rec)
+	if got := r.result(rec); len(got) != 1<<20+2 || rec.Attempt != 1 || rec.Interruptions != 0 {
+		t.Errorf("%d bytes; %+v", len(got), rec)
 	}
 }
 
