@@ -412,6 +412,9 @@ func (s *Syncs) UpTo(ctx context.Context, nc *nats.Conn, stream string, number u
 	return s.of(stream).upTo(ctx, &link{nc: nc}, number)
 }
 
+// Forget is called when the connection was lost.
+func (s *Syncs) Forget() { s.forget() }
+
 // Gathered is the largest number that somebody waits for.
 func (s *Syncs) Gathered(stream string) uint64 {
 	g := s.of(stream)

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -50,6 +51,7 @@ func NewJobs(dial Dial, maxWaiting int, log *slog.Logger) (*Jobs, error) {
 	if err := dial.Validate(); err != nil {
 		return nil, err
 	}
+	dial.Syncs = cmp.Or(dial.Syncs, NewSyncs())
 	return &Jobs{dial: dial, maxWaiting: maxWaiting, log: log, ready: make(chan struct{}), waiters: make(map[job.ID]map[*waiter]struct{})}, nil
 }
 

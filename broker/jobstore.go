@@ -296,7 +296,8 @@ func (s *jobStore) put(ctx context.Context, r *job.Record, now time.Time) error 
 	return nil
 }
 
-// settle returns when a record is durable as it was written or read.
+// settle returns when a record is durable as it was written or read. It takes no longer than a machine that has lost its
+// power takes to be back, so the broker that answers has all that the one that wrote it had.
 func (s *jobStore) settle(ctx context.Context, r *job.Record) error {
 	ctx, cancel := context.WithTimeout(ctx, storePatience)
 	defer cancel()

@@ -29,6 +29,15 @@ func (s *Syncs) of(stream string) *syncGroup {
 	return s.groups[stream]
 }
 
+// forget is called when the connection was lost: a broker that has lost its power since may give numbers a second time.
+func (s *Syncs) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, g := range s.groups {
+		g.forget()
+	}
+}
+
 // syncGroup gathers those of one process who wait until their writes to one stream are on disk. One request is under way
 // at a time; who comes meanwhile goes with the next.
 type syncGroup struct {
@@ -36,6 +45,7 @@ type syncGroup struct {
 
 	mu      sync.Mutex
 	done    uint64      // everything up to this number is on disk
+	life    int         // of the connection; what was asked for in an earlier one says nothing
 	waiting *syncFlight // not asked for yet
 	asking  *syncFlight // asked for, not answered
 	flying  bool        // somebody asks
@@ -78,7 +88,7 @@ func (g *syncGroup) upTo(ctx context.Context, l *link, number uint64) error {
 func (g *syncGroup) fly() {
 	for {
 		g.mu.Lock()
-		f := g.waiting
+		f, life := g.waiting, g.life
 		g.asking, g.waiting = f, nil
 		g.flying = f != nil
 		g.mu.Unlock()
@@ -87,12 +97,19 @@ func (g *syncGroup) fly() {
 		}
 		f.err = g.ask(f.link)
 		g.mu.Lock()
-		if f.err == nil {
+		if f.err == nil && g.life == life {
 			g.done = max(g.done, f.upTo)
 		}
 		g.mu.Unlock()
 		close(f.done)
 	}
+}
+
+func (g *syncGroup) forget() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.done = 0
+	g.life++
 }
 
 func (g *syncGroup) ask(l *link) error {

@@ -43,6 +43,7 @@ func (j *Jobs) note(msg *nats.Msg) {
 // anew is called when the connection is back: what happened meanwhile is not known.
 func (j *Jobs) anew() {
 	j.dial.Recent.clear()
+	j.dial.Syncs.forget()
 	j.wakeAll()
 }
 

@@ -181,6 +181,15 @@ func TestSyncsAreShared(t *testing.T) {
 	if err := syncs.UpTo(t.Context(), nc, "S", 21); err != nil || len(asked) > 0 {
 		t.Errorf("%v; asked %d times more", err, len(asked))
 	}
+	// A broker that was away may have lost its power, and gives numbers anew.
+	syncs.Forget()
+	want(21)
+	if err := await(t, asked, "request").Respond(nil); err != nil {
+		t.Error(err)
+	}
+	if err := await(t, results, "result"); err != nil {
+		t.Error(err)
+	}
 	want(22)
 	respond() // with a reason why not
 	if err := await(t, results, "result"); err == nil || !strings.Contains(err.Error(), "no space") {

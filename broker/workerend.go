@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -72,6 +73,7 @@ func NewWorkerEnd(dial Dial, bodies *budget.Bytes, log *slog.Logger) (*WorkerEnd
 	if err := dial.Validate(); err != nil {
 		return nil, err
 	}
+	dial.Syncs = cmp.Or(dial.Syncs, NewSyncs())
 	return &WorkerEnd{
 		dial: dial, log: log, bodies: bodies, id: rand.Text()[:16], ready: make(chan struct{}),
 		others: newRoster(), routes: make(map[string]int), intakes: make(map[*Intake]struct{}),
@@ -255,6 +257,7 @@ func (w *WorkerEnd) announceNow() {
 // connectionBack makes every intake ask anew: the server has forgotten its pulls, and may have lost its
 // streams.
 func (w *WorkerEnd) connectionBack() {
+	w.dial.Syncs.forget()
 	w.mu.Lock()
 	w.epoch++
 	for in := range w.intakes {
