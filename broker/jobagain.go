@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"time"
 
 	"headrace/internal/fault"
@@ -32,13 +33,17 @@ func (j *Jobs) Retry(ctx context.Context, id job.ID) (*job.Record, error) {
 		return false, nil
 	})
 	if err != nil {
-		if input != nil {
+		// After any other error the record may name the input.
+		if refused := errors.Is(err, job.ErrMove) || errors.Is(err, ErrNoJob) || errors.Is(err, ErrNoBody); input != nil && refused {
 			j.dropUnused(ctx, id, input)
 		}
 		return nil, j.unread(id, err)
 	}
 	if old != nil {
 		j.dropUnused(ctx, id, old)
+	}
+	if err := j.store.forgetVersions(ctx, id); err != nil {
+		j.log.Debug("the earlier run's end stays until this one's", "job", id, "error", err)
 	}
 	if err := j.store.enqueue(ctx, r); err != nil {
 		j.log.Warn("a retried job is queued by the sweeper", "job", id, "error", err)

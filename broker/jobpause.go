@@ -41,6 +41,9 @@ func (j *Jobs) Pause(ctx context.Context, route string, paused bool) error {
 	if err := j.store.publish(ctx, recordStream+pauseShard, msg); err != nil {
 		return j.unstored(err)
 	}
+	if err := j.store.keepLast(ctx, recordStream+pauseShard, msg.Subject); err != nil {
+		j.log.Debug("an earlier word about a queue stays behind the last one", "route", route, "error", err)
+	}
 	ctx, over := context.WithTimeout(ctx, pausePatience)
 	defer over()
 	for !j.queues.told(ctx, route, paused) {

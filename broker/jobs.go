@@ -157,6 +157,14 @@ func (j *Jobs) existing(ctx context.Context, r *job.Record) (*job.Record, bool, 
 	if was.Fingerprint != r.Fingerprint {
 		return nil, false, fault.New(fault.KeyReused, "job %s exists and was asked for with another body or other options; choose another id", r.ID)
 	}
+	if was.State == job.Queued && was.Starts == 0 {
+		// Whoever wrote it may be about to withdraw it, because its queue is full. He does not once it was written again.
+		if err := j.store.put(ctx, was, time.Now().UTC()); errors.Is(err, errConflict) {
+			return j.existing(ctx, r)
+		} else if err != nil {
+			return nil, false, j.unstored(err)
+		}
+	}
 	// The one who placed it may still wait, or may have been told that it could not be stored.
 	if err := j.store.settle(ctx, was); err != nil {
 		return nil, false, j.unstored(err)
@@ -209,6 +217,9 @@ func (j *Jobs) Key(ctx context.Context, scope, key string, id job.ID, fingerprin
 	}
 	first, err := stream.GetLastMsgForSubject(ctx, msg.Subject)
 	if err != nil {
+		return "", "", j.unstored(err)
+	}
+	if err := j.store.durable(ctx, recordStream+shard, first.Sequence); err != nil { // the first caller may still wait for it
 		return "", "", j.unstored(err)
 	}
 	var held claim
@@ -344,7 +355,7 @@ func (j *Jobs) Erase(ctx context.Context, id job.ID) error {
 	if err != nil {
 		return j.unread(id, err)
 	}
-	if err := j.store.erase(ctx, id, inputPrefix(id), outputPrefix(id)); err != nil {
+	if err := errors.Join(j.store.forgetVersions(ctx, id), j.store.erase(ctx, id, inputPrefix(id), outputPrefix(id))); err != nil {
 		return j.unread(id, err)
 	}
 	return nil

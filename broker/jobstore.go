@@ -103,6 +103,7 @@ type jobStore struct {
 	known  *Syncs
 
 	mu      sync.Mutex
+	life    int // of the connection that streams are known by
 	streams map[string]jetstream.Stream
 	syncs   map[string]*syncGroup // of streams whose writers have to ask for a sync
 }
@@ -120,7 +121,12 @@ func newJobStore(l *link, timer StoreTimer, here Dial) *jobStore {
 
 // stream gives a handle; the stream is made when it is used for the first time.
 func (s *jobStore) stream(ctx context.Context, name string) (jetstream.Stream, error) {
+	life := s.known.life()
 	s.mu.Lock()
+	if life != s.life { // the broker may have come back with other streams
+		clear(s.streams)
+		s.life = life
+	}
 	known := s.streams[name]
 	s.mu.Unlock()
 	if known != nil {
@@ -136,8 +142,10 @@ func (s *jobStore) stream(ctx context.Context, name string) (jetstream.Stream, e
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.streams[name] = fresh
-	if s.syncs[name] == nil && fresh.CachedInfo().Config.Metadata[syncMark] != "" {
+	if fresh.CachedInfo().Config.Metadata[syncMark] != "" {
 		s.syncs[name] = s.known.of(name)
+	} else {
+		delete(s.syncs, name)
 	}
 	return fresh, nil
 }

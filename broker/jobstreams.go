@@ -33,7 +33,9 @@ func (l JobLimits) config(name string) (config jetstream.StreamConfig, ok bool) 
 	case recordStream:
 		config.Description = "Headrace: the records of jobs, idempotency keys, paused queues"
 		config.Subjects = []string{prefixRecord + shard + ".*", prefixKey + shard + ".*", prefixPause + shard + ".*"}
-		config.MaxMsgsPerSubject = 1
+		if !l.Sync { // else see jobversions.go
+			config.MaxMsgsPerSubject = 1
+		}
 		config.AllowMsgTTL = true
 		config.MaxBytes = int64(float64(l.MaxStore) * recordShare / jobShards)
 		if l.MaxRetained > 0 {

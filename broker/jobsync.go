@@ -10,10 +10,14 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
+// errBrokerLost says that nobody knows what is on disk: the broker was away meanwhile.
+var errBrokerLost = errors.New("the broker was lost while writes waited to be synced")
+
 // Syncs is what one process knows of writes that are on disk, and asks for. It is shared by all who write and read jobs.
 type Syncs struct {
 	mu     sync.Mutex
 	groups map[string]*syncGroup // by stream
+	lives  int                   // how often a connection was lost
 }
 
 // NewSyncs knows nothing yet.
@@ -33,9 +37,17 @@ func (s *Syncs) of(stream string) *syncGroup {
 func (s *Syncs) forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.lives++
 	for _, g := range s.groups {
 		g.forget()
 	}
+}
+
+// life changes when a connection was lost.
+func (s *Syncs) life() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lives
 }
 
 // syncGroup gathers those of one process who wait until their writes to one stream are on disk. One request is under way
@@ -97,7 +109,10 @@ func (g *syncGroup) fly() {
 		}
 		f.err = g.ask(f.link)
 		g.mu.Lock()
-		if f.err == nil && g.life == life {
+		switch {
+		case g.life != life:
+			f.err = errors.Join(f.err, errBrokerLost)
+		case f.err == nil:
 			g.done = max(g.done, f.upTo)
 		}
 		g.mu.Unlock()
@@ -110,6 +125,11 @@ func (g *syncGroup) forget() {
 	defer g.mu.Unlock()
 	g.done = 0
 	g.life++
+	if f := g.waiting; f != nil { // they wait for what the broker wrote before
+		g.waiting = nil
+		f.err = errBrokerLost
+		close(f.done)
+	}
 }
 
 func (g *syncGroup) ask(l *link) error {

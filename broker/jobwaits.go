@@ -112,7 +112,7 @@ func (j *Jobs) wait(ctx context.Context, id job.ID, done func(*job.Record) bool,
 			r = j.newsOf(w)
 			remembered = r != nil
 		case <-ctx.Done():
-			if remembered { // it may have moved on meanwhile
+			if remembered || w.end { // it may have moved on meanwhile
 				return j.Get(context.WithoutCancel(ctx), id)
 			}
 			return r, nil

@@ -11,9 +11,11 @@ import (
 // even that fails the sweeper queues it, so the caller may see it run; repeating the call does no harm.
 func (j *Jobs) withdraw(ctx context.Context, r *job.Record, cause error) error {
 	if full(cause) {
-		_, err := j.store.change(context.WithoutCancel(ctx), r.ID, func(r *job.Record, now time.Time) (bool, error) {
-			return false, r.Withdraw(now)
-		})
+		now := time.Now().UTC()
+		err := r.Withdraw(now)
+		if err == nil { // a record that was written since has been promised to somebody else
+			err = unlessConflict(j.store.put(context.WithoutCancel(ctx), r, now))
+		}
 		if err != nil {
 			j.log.Warn("a refused job could not be withdrawn", "job", r.ID, "error", err)
 		}

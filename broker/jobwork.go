@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"strconv"
 	"time"
@@ -34,6 +35,7 @@ var errLeaseLost = errors.New("the job's lease was lost")
 type jobRun struct {
 	id       job.ID
 	start    int // number of the start
+	epoch    int // of the connection; numbers of an earlier one may have been given again
 	msg      *nats.Msg
 	record   *job.Record // as it was claimed; used up by the attempt's end
 	input    *job.Body
@@ -53,6 +55,7 @@ func (d *Delivery) claimJob(ctx context.Context) (context.Context, *Claim, error
 	}
 	w.beginStart(d.job)
 	defer w.endStart(d.job)
+	epoch := w.currentEpoch()
 	r, err := d.startJob(ctx)
 	if errors.Is(err, errAlone) {
 		if d.alone = w.solo.alone(ctx, w.lease.beat, d.extend); !d.alone {
@@ -68,7 +71,7 @@ func (d *Delivery) claimJob(ctx context.Context) (context.Context, *Claim, error
 	}
 	c := &Claim{worker: w, Request: &inference.Request{ID: string(r.ID), Route: r.Route, Type: r.Type, Once: true}}
 	c.job = &jobRun{
-		id: r.ID, start: r.Starts, record: r, input: r.Input, life: r.ResultTTL + bodyMargin, msg: d.msg,
+		id: r.ID, start: r.Starts, epoch: epoch, record: r, input: r.Input, life: r.ResultTTL + bodyMargin, msg: d.msg,
 		done: func() { w.leaveJob(d) }, finished: make(chan struct{}),
 	}
 	ctx, c.cancel = context.WithCancelCause(ctx)
@@ -231,6 +234,9 @@ func (c *Claim) finishJob(ctx context.Context, move func(*job.Record, time.Time)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishPatience)
 	defer cancel()
 	for {
+		if c.job.epoch != c.worker.currentEpoch() {
+			c.job.record = nil
+		}
 		held, was, again := true, c.job.record, c.job.record == nil
 		c.job.record = nil
 		r, err := c.worker.jobs.changeFrom(ctx, c.job.id, was, func(r *job.Record, now time.Time) (bool, error) {
@@ -278,7 +284,7 @@ func (c *Claim) answerJob(ctx context.Context, result *inference.Result) error {
 	writeResult(&w, result)
 	segments, size := w.finish()
 	data := joined(make([]byte, 0, size), segments)
-	series := strconv.Itoa(c.job.start) + "-" + c.worker.id[:6]
+	series := strconv.Itoa(c.job.start) + "-" + rand.Text()[:10]
 	body, err := jobs.putBody(context.WithoutCancel(ctx), c.job.id, outputPrefix(c.job.id), series, data, c.job.life)
 	if err != nil {
 		return c.Fail(ctx, fault.Wrap(fault.UpstreamUnavailable, err, "the job's result could not be stored"))

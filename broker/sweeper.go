@@ -48,6 +48,7 @@ type Sweeper struct {
 	heap     dueHeap
 	waiting  map[string]int // by lane
 	lanes    map[string]string
+	versions map[string]*endedJobs // by shard
 	depths   map[string]*laneDepth
 	finished map[job.State]uint64
 	paused   map[string]bool // routes whose jobs are not to be started
@@ -80,7 +81,7 @@ func NewSweeper(dial Dial, log *slog.Logger) (*Sweeper, error) {
 	}
 	return &Sweeper{
 		dial: dial, log: log, wake: make(chan struct{}, 1), work: make(chan job.ID),
-		pending: make(map[job.ID]*pendingJob), waiting: make(map[string]int), lanes: make(map[string]string), depths: make(map[string]*laneDepth), finished: make(map[job.State]uint64),
+		pending: make(map[job.ID]*pendingJob), waiting: make(map[string]int), lanes: make(map[string]string), versions: make(map[string]*endedJobs), depths: make(map[string]*laneDepth), finished: make(map[job.State]uint64),
 		paused: make(map[string]bool),
 		began:  time.Now(),
 	}, nil
@@ -104,6 +105,9 @@ func (s *Sweeper) Run(ctx context.Context) error {
 	}
 	for range sweepHands {
 		running.Go(func() { s.hand(ctx) })
+	}
+	for shard := range jobShards {
+		running.Go(func() { s.prune(ctx, shard) })
 	}
 	running.Go(func() { s.measure(ctx) })
 	running.Go(func() { s.clear(ctx) })
@@ -184,14 +188,18 @@ func (s *Sweeper) learn(msg jetstream.Msg, now time.Time) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	p := s.pending[id]
 	if state.Terminal() {
-		if meta, err := msg.Metadata(); err == nil && state != job.Erased && meta.Timestamp.After(s.began) {
+		meta, err := msg.Metadata()
+		if err == nil && state != job.Erased && meta.Timestamp.After(s.began) {
 			s.finished[state]++
+		}
+		if err == nil && p != nil {
+			s.ended(meta.Stream[len(recordStream):], p.id, meta.Sequence.Stream)
 		}
 		s.drop(id)
 		return
 	}
-	p := s.pending[id]
 	if p == nil {
 		id = job.ID(strings.Clone(string(id))) // a message's text would stay as long as a part of it
 		p = &pendingJob{id: id, index: -1, lane: s.laneOf(msg.Headers().Get(headerLane), id)}

@@ -103,7 +103,8 @@ type streamFiles struct {
 	dir    string
 	root   string // data_dir: how it is reached is its owner's business
 	flush  func(*os.File) error
-	looked time.Time
+	looked time.Time // the directory's time when its blocks were looked at
+	sure   bool      // and it had been long enough ago for a later change to show
 	known  map[string]blockState
 	newest *os.File
 	failed error
@@ -130,10 +131,13 @@ func (f *streamFiles) sync(now time.Time) error {
 func (f *streamFiles) trySync(now time.Time) error {
 	blocks := filepath.Join(f.dir, "msgs")
 	info, err := os.Stat(blocks)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // there is no such stream, and nothing of it
+	}
 	if err != nil {
 		return err
 	}
-	if f.newest != nil && info.ModTime().Equal(f.looked) && now.Sub(f.looked) > mtimeDoubt {
+	if f.newest != nil && f.sure && info.ModTime().Equal(f.looked) {
 		return f.flush(f.newest)
 	}
 	if f.known == nil {
@@ -141,7 +145,7 @@ func (f *streamFiles) trySync(now time.Time) error {
 			return err
 		}
 	}
-	f.looked = info.ModTime()
+	f.looked, f.sure = info.ModTime(), now.Sub(info.ModTime()) > mtimeDoubt
 	return f.syncBlocks(blocks)
 }
 

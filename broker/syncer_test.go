@@ -85,12 +85,23 @@ func (d *disk) read(f *os.File) error {
 	return err
 }
 
-// holds reports whether text would be there after a loss of power.
+// holds reports whether text would be there after a loss of power now. What was removed or replaced is gone at once. A
+// file holds what it held when it was synced last; one that has replaced another one was written before it did.
 func (d *disk) holds(text string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, file := range d.files {
-		if bytes.Contains(file.data, []byte(text)) {
+	for name, synced := range d.files {
+		info, err := os.Stat(name)
+		if err != nil {
+			continue
+		}
+		data := synced.data
+		if !os.SameFile(info, synced.info) {
+			if data, err = os.ReadFile(name); err != nil {
+				continue
+			}
+		}
+		if bytes.Contains(data, []byte(text)) {
 			return true
 		}
 	}
@@ -108,6 +119,7 @@ func TestPowerSyncsBeforeItTells(t *testing.T) {
 	var running sync.WaitGroup
 	for range clients {
 		running.Go(func() {
+			var ids []job.ID
 			for range each {
 				item := `"` + strings.Repeat("x", 40<<10) + `"`
 				rec, _, err := r.jobs.Accept(t.Context(), r.record(), []byte(item), request(r.route, item))
@@ -115,8 +127,11 @@ func TestPowerSyncsBeforeItTells(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				if !d.holds(`"id":"` + string(rec.ID)) {
-					t.Errorf("job %s was accepted and is not on disk", rec.ID)
+				ids = append(ids, rec.ID)
+				for _, id := range ids { // also while later versions are written and removed
+					if !d.holds(`"id":"` + string(id)) {
+						t.Errorf("job %s was accepted and is not on disk", id)
+					}
 				}
 				end, err := r.jobs.WaitEnd(t.Context(), rec.ID)
 				if err != nil || end.State != job.Succeeded {
