@@ -134,6 +134,13 @@ func (q *queues) learn(paused map[string]bool) {
 	maps.Copy(q.paused, paused)
 }
 
+// diskFull reports whether the broker said a moment ago that its disk is full.
+func (q *queues) diskFull() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.full != "" && time.Since(q.at) < queuesStale
+}
+
 // enter counts one more job of a route, or says that as many wait as may. What other front ends accepted since the
 // sweeper's last word is not known, so the limit can be passed by as much as they accept in half a second.
 func (q *queues) enter(route string, most int) error {

@@ -63,6 +63,7 @@ func (j *Jobs) Run(ctx context.Context) error {
 	}
 	defer l.nc.Close()
 	j.store = newJobStore(l, j.timer, j.dial)
+	j.store.full = j.queues.diskFull
 	j.room = newRoom(j.store)
 	sub, err := l.nc.Subscribe(prefixEvent+"*.*", j.note)
 	if err != nil {

@@ -101,6 +101,7 @@ type jobStore struct {
 	timer  StoreTimer  // nil: nobody wants to know
 	recent *RecentJobs // nil: nothing is remembered
 	known  *Syncs
+	full   func() bool // nil: nobody knows whether the disk is full
 
 	mu      sync.Mutex
 	life    int // of the connection that streams are known by
@@ -160,6 +161,9 @@ func (s *jobStore) durable(ctx context.Context, stream string, number uint64) er
 	}
 	return group.upTo(ctx, s.link, number)
 }
+
+// noRoom reports whether the disk is known to be full.
+func (s *jobStore) noRoom() bool { return s.full != nil && s.full() }
 
 // forget makes the next use ask for the stream again.
 func (s *jobStore) forget(name string) {

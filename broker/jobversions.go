@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"time"
 
@@ -21,6 +22,10 @@ const (
 	// until it expires.
 	maxEnded = 500_000
 )
+
+// errNoRoom says that nothing is removed from a disk that is full: the NATS server (2.15) answers nothing any more when it
+// cannot write down that it has removed something.
+var errNoRoom = errors.New("the disk is full")
 
 // endedJobs are jobs whose earlier versions are to be removed.
 type endedJobs struct {
@@ -58,6 +63,9 @@ func (s *Sweeper) prune(ctx context.Context, shard int) {
 	name := strconv.Itoa(shard)
 	for ctx.Err() == nil {
 		pauseFor(ctx, versionsEvery)
+		if s.store.noRoom() {
+			continue
+		}
 		e := s.takeEnded(name)
 		if len(e.ids) == 0 {
 			continue
@@ -106,6 +114,9 @@ func (s *jobStore) keepLast(ctx context.Context, name, subject string) error {
 	stream, err := s.stream(ctx, name)
 	if err != nil || !s.keepsVersions(name) {
 		return err
+	}
+	if s.noRoom() {
+		return errNoRoom
 	}
 	ctx, cancel := context.WithTimeout(ctx, storePatience)
 	defer cancel()

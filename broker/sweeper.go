@@ -95,6 +95,9 @@ func (s *Sweeper) Run(ctx context.Context) error {
 	}
 	defer l.nc.Close()
 	s.store = newJobStore(l, nil, Dial{Syncs: s.dial.Syncs})
+	if server := s.dial.Server; server != nil {
+		s.store.full = func() bool { return server.DiskFull() != nil }
+	}
 	var running sync.WaitGroup
 	defer running.Wait()
 	for shard := range jobShards {
