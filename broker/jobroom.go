@@ -37,7 +37,9 @@ func (m *room) check(ctx context.Context, id job.ID) error {
 		if time.Since(state.asked) > time.Second {
 			var err error
 			if state, err = m.ask(ctx, name); err != nil {
-				return fault.Wrap(fault.NoWorkers, err, "the store for jobs cannot be reached; try again")
+				f := fault.Wrap(fault.NoWorkers, err, "the store for jobs cannot be reached; try again")
+				f.RetryAfter = time.Second
+				return f
 			}
 		}
 		if state.full {

@@ -90,7 +90,9 @@ func (j *Jobs) await(ctx context.Context) error {
 	case <-j.ready:
 		return nil
 	case <-time.After(presenceWait):
-		return fault.New(fault.NoWorkers, "the broker cannot be reached; try again")
+		f := fault.New(fault.NoWorkers, "the broker cannot be reached; try again")
+		f.RetryAfter = time.Second
+		return f
 	case <-ctx.Done():
 		return endOf(ctx, fault.Deadline)
 	}
