@@ -2,6 +2,7 @@ package broker
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -110,12 +111,8 @@ type jobStore struct {
 }
 
 func newJobStore(l *link, timer StoreTimer, here Dial) *jobStore {
-	known := here.Syncs
-	if known == nil {
-		known = NewSyncs()
-	}
 	return &jobStore{
-		link: l, timer: timer, recent: here.Recent, known: known,
+		link: l, timer: timer, recent: here.Recent, known: cmp.Or(here.Syncs, NewSyncs()),
 		streams: make(map[string]jetstream.Stream), syncs: make(map[string]*syncGroup),
 	}
 }
