@@ -38,8 +38,10 @@ func (j *Jobs) Pause(ctx context.Context, route string, paused bool) error {
 	defer cancel()
 	msg := nats.NewMsg(pauseSubject(route))
 	msg.Header.Set(headerPaused, strconv.FormatBool(paused))
-	if err := j.store.publish(ctx, recordStream+pauseShard, msg); err != nil {
+	if err := j.store.publish(ctx, recordStream+pauseShard, msg); full(err) {
 		return j.unstored(err)
+	} else if err != nil {
+		return j.unread("", err)
 	}
 	if err := j.store.keepLast(ctx, recordStream+pauseShard, msg.Subject); err != nil {
 		j.log.Debug("an earlier word about a queue stays behind the last one", "route", route, "error", err)

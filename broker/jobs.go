@@ -134,7 +134,7 @@ func (j *Jobs) Accept(ctx context.Context, r *job.Record, body []byte, req *infe
 		return j.existing(ctx, r)
 	}
 	if err != nil {
-		return nil, false, j.unstored(err)
+		return nil, false, j.uncertain(r.ID, err)
 	}
 	if r.State == job.Queued {
 		if err := j.store.enqueue(ctx, r); err != nil {
@@ -142,7 +142,7 @@ func (j *Jobs) Accept(ctx context.Context, r *job.Record, body []byte, req *infe
 		}
 	}
 	if err := j.store.settle(ctx, r); err != nil { // it may run by now: nothing is promised yet
-		return nil, false, j.unstored(err)
+		return nil, false, j.uncertain(r.ID, err)
 	}
 	j.accepted.add(r.Route, string(r.Priority))
 	return r, true, nil
@@ -165,12 +165,12 @@ func (j *Jobs) existing(ctx context.Context, r *job.Record) (*job.Record, bool, 
 		if err := j.store.put(ctx, was, time.Now().UTC()); errors.Is(err, errConflict) {
 			return j.existing(ctx, r)
 		} else if err != nil {
-			return nil, false, j.unstored(err)
+			return nil, false, j.uncertain(was.ID, err)
 		}
 	}
 	// The one who placed it may still wait, or may have been told that it could not be stored.
 	if err := j.store.settle(ctx, was); err != nil {
-		return nil, false, j.unstored(err)
+		return nil, false, j.uncertain(was.ID, err)
 	}
 	return was, false, nil
 }
@@ -183,6 +183,16 @@ func (j *Jobs) unstored(err error) error {
 		return f
 	}
 	f := fault.Wrap(fault.NoWorkers, err, "the job could not be stored; try again: with an Idempotency-Key, or an id of your own, it will not run twice")
+	f.RetryAfter = time.Second
+	return f
+}
+
+// uncertain is unstored for a write that may have happened all the same.
+func (j *Jobs) uncertain(id job.ID, err error) error {
+	if full(err) {
+		return j.unstored(err)
+	}
+	f := fault.Wrap(fault.NoWorkers, err, "whether job %s was stored is not certain; GET /v1/jobs/%s tells, or try again: with an Idempotency-Key, or an id of your own, it will not run twice", id, id)
 	f.RetryAfter = time.Second
 	return f
 }

@@ -20,7 +20,7 @@ func (j *Jobs) withdraw(ctx context.Context, r *job.Record, cause error) error {
 			j.log.Warn("a refused job could not be withdrawn", "job", r.ID, "error", err)
 		}
 	}
-	return j.unstored(cause)
+	return j.uncertain(r.ID, cause)
 }
 
 // replaceWithdrawn writes a job in the place of one of the same id that was withdrawn: its caller was refused and told to

@@ -14,6 +14,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -188,6 +190,21 @@ func post(t *testing.T, c *http.Client, addr, path, body string) answer {
 	}
 	req.Header.Set("Content-Type", "application/json")
 	return do(c, req)
+}
+
+// metric reads one value from /metrics; series that are not there count as 0.
+func metric(t *testing.T, c *http.Client, addr, name string) float64 {
+	t.Helper()
+	a := get(t, c, addr, "/metrics")
+	match := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(name) + ` (\S+)$`).FindSubmatch(a.body)
+	if a.status != http.StatusOK || match == nil {
+		return 0
+	}
+	value, err := strconv.ParseFloat(string(match[1]), 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return value
 }
 
 func get(t *testing.T, c *http.Client, addr, path string) answer {

@@ -107,7 +107,7 @@ func TestBrokerIsAwayFromAJob(t *testing.T) {
 			return
 		}
 		req.Header.Set("Content-Type", "application/json")
-		req.Header.Set("Prefer", "wait=5")
+		req.Header.Set("Prefer", "wait=10")
 		resp, err := f.client.Do(req)
 		if err != nil {
 			replies <- reply{err: err}
@@ -116,6 +116,10 @@ func TestBrokerIsAwayFromAJob(t *testing.T) {
 		replies <- reply{resp.StatusCode, resp.Header.Get("Job-Id"), resp.Body.Close()}
 	}()
 	model.WaitRequests(1)
+	// It may run before its caller's front end knows that it is on disk.
+	eventually(t, 10*time.Second, "the job is accepted", func() bool {
+		return metric(t, f.client, f.apis[0], `headrace_jobs_accepted_total{priority="interactive",route="emb"}`) == 1
+	})
 	f.broker.signal(syscall.SIGKILL)
 	<-f.broker.done
 	for _, addr := range f.apis {

@@ -11,8 +11,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"regexp"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -78,19 +76,9 @@ func (p *pressed) resting() float64 {
 	return p.metric("go_goroutines")
 }
 
-// metric reads one value from /metrics; series that are not there count as 0.
 func (p *pressed) metric(name string) float64 {
 	p.t.Helper()
-	a := get(p.t, p.client, p.addr, "/metrics")
-	match := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(name) + ` (\S+)$`).FindSubmatch(a.body)
-	if a.status != http.StatusOK || match == nil {
-		return 0
-	}
-	value, err := strconv.ParseFloat(string(match[1]), 64)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	return value
+	return metric(p.t, p.client, p.addr, name)
 }
 
 // rested waits until everything that a call holds was given back.
