@@ -41,6 +41,7 @@ type Jobs struct {
 	queues     queues
 	timer      StoreTimer
 	accepted   jobCounts
+	placements placements
 
 	mu      sync.Mutex
 	waiters map[job.ID]map[*waiter]struct{}
@@ -80,7 +81,7 @@ func (j *Jobs) Run(ctx context.Context) error {
 		return fmt.Errorf("broker: jobs: %w", err)
 	}
 	close(j.ready)
-	<-ctx.Done()
+	j.tellPlaced(ctx, l.nc)
 	j.wakeAll()
 	return nil
 }
@@ -140,6 +141,7 @@ func (j *Jobs) Accept(ctx context.Context, r *job.Record, body []byte, req *infe
 		if err := j.store.enqueue(ctx, r); err != nil {
 			return nil, false, j.withdraw(ctx, r, err)
 		}
+		j.placements.add(r.ID, r.Revision)
 	}
 	if err := j.store.settle(ctx, r); err != nil { // it may run by now: nothing is promised yet
 		return nil, false, j.uncertain(r.ID, err)

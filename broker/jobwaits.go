@@ -44,6 +44,7 @@ func (j *Jobs) note(msg *nats.Msg) {
 func (j *Jobs) anew() {
 	j.dial.Recent.clear()
 	j.dial.Syncs.forget()
+	j.placements.forget()
 	j.wakeAll()
 }
 

@@ -47,7 +47,7 @@ type Sweeper struct {
 	pending  map[job.ID]*pendingJob
 	heap     dueHeap
 	waiting  map[string]int // by lane
-	lanes    map[string]string
+	lanes    map[string]*string
 	versions map[string]*endedJobs // by shard
 	depths   map[string]*laneDepth
 	finished map[job.State]uint64
@@ -62,18 +62,6 @@ type JobLane struct {
 	Priority job.Priority
 }
 
-// pendingJob is a job that has not ended.
-type pendingJob struct {
-	id      job.ID
-	due     time.Time
-	then    time.Time // due after the check
-	lane    string
-	index   int  // in the heap; -1 while a hand has it
-	verify  bool // its place in the queue is to be checked first
-	busy    bool // a hand has it
-	waiting bool // it is counted as waiting
-}
-
 // NewSweeper validates dial.
 func NewSweeper(dial Dial, log *slog.Logger) (*Sweeper, error) {
 	if err := dial.Validate(); err != nil {
@@ -81,7 +69,7 @@ func NewSweeper(dial Dial, log *slog.Logger) (*Sweeper, error) {
 	}
 	return &Sweeper{
 		dial: dial, log: log, wake: make(chan struct{}, 1), work: make(chan job.ID),
-		pending: make(map[job.ID]*pendingJob), waiting: make(map[string]int), lanes: make(map[string]string), versions: make(map[string]*endedJobs), depths: make(map[string]*laneDepth), finished: make(map[job.State]uint64),
+		pending: make(map[job.ID]*pendingJob), waiting: make(map[string]int), lanes: make(map[string]*string), versions: make(map[string]*endedJobs), depths: make(map[string]*laneDepth), finished: make(map[job.State]uint64),
 		paused: make(map[string]bool),
 		began:  time.Now(),
 	}, nil
@@ -102,6 +90,9 @@ func (s *Sweeper) Run(ctx context.Context) error {
 	defer running.Wait()
 	for shard := range jobShards {
 		running.Go(func() { s.follow(ctx, recordStream+strconv.Itoa(shard)) })
+	}
+	if _, err := l.nc.Subscribe(subjectPlaced, s.notePlaced); err != nil {
+		return fmt.Errorf("broker: sweeper: %w", err)
 	}
 	if _, err := l.nc.Subscribe(subjectQueuesAsk, func(*nats.Msg) { s.tellQueues() }); err != nil {
 		return fmt.Errorf("broker: sweeper: %w", err)
@@ -177,59 +168,57 @@ func (s *Sweeper) followOnce(ctx context.Context, name string) error {
 			s.tellQueues()
 			continue
 		}
-		s.learn(msg, time.Now())
+		news, err := readNews(msg)
+		if err != nil {
+			return err
+		}
+		s.learn(news, time.Now())
 	}
 }
 
-// learn notes what a record's headers say.
-func (s *Sweeper) learn(msg jetstream.Msg, now time.Time) {
-	id := idOfEvent(msg.Subject())
-	state := job.State(msg.Headers().Get(headerState))
-	due := time.Time{}
-	if ms, err := strconv.ParseInt(msg.Headers().Get(headerDue), 10, 64); err == nil {
-		due = time.UnixMilli(ms)
-	}
+// learn notes what was written about a job.
+func (s *Sweeper) learn(n *jobNews, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p := s.pending[id]
-	if state.Terminal() {
-		meta, err := msg.Metadata()
-		if err == nil && state != job.Erased && meta.Timestamp.After(s.began) {
-			s.finished[state]++
+	p := s.pending[n.id]
+	if n.state.Terminal() {
+		if n.state != job.Erased && n.at.After(s.began) {
+			s.finished[n.state]++
 		}
-		if err == nil && p != nil {
-			s.ended(meta.Stream[len(recordStream):], p.id, meta.Sequence.Stream)
+		if p != nil {
+			s.ended(n.shard, p.id, n.revision)
 		}
-		s.drop(id)
+		s.drop(n.id)
 		return
 	}
 	if p == nil {
-		id = job.ID(strings.Clone(string(id))) // a message's text would stay as long as a part of it
-		p = &pendingJob{id: id, index: -1, lane: s.laneOf(msg.Headers().Get(headerLane), id)}
+		id := job.ID(strings.Clone(string(n.id))) // a message's text would stay as long as a part of it
+		p = &pendingJob{id: id, index: -1, lane: s.laneOf(n.place, id)}
 		s.pending[id] = p
 	}
-	s.count(p, state)
-	p.verify = state == job.Queued
-	p.due, p.then = due, due
+	s.count(p, n.state)
+	p.verify, p.revision = n.state == job.Queued, n.revision
+	p.due, p.then = n.due, n.due
 	switch {
 	case !p.waiting:
-		p.due = now.Add(verifyRunning)
+		p.due = instantOf(now.Add(verifyRunning))
 	case p.verify:
-		p.due = now.Add(verifyAfter)
-		if !due.IsZero() && due.Before(p.due) {
-			p.due = due
+		p.due = instantOf(now.Add(verifyAfter))
+		if n.due != 0 {
+			p.due = min(n.due, p.due)
 		}
 	}
 	s.place(p)
 }
 
 // laneOf is the lane of a place in the queue. Jobs of a lane share its name. It must be called with mu held.
-func (s *Sweeper) laneOf(place string, id job.ID) string {
+func (s *Sweeper) laneOf(place string, id job.ID) *string {
 	lane, _, _ := strings.Cut(place, "."+string(id))
-	known, ok := s.lanes[lane]
-	if !ok {
-		known = strings.Clone(lane)
-		s.lanes[known] = known
+	known := s.lanes[lane]
+	if known == nil {
+		name := strings.Clone(lane)
+		known = &name
+		s.lanes[name] = known
 	}
 	return known
 }
@@ -241,11 +230,11 @@ func (s *Sweeper) count(p *pendingJob, state job.State) {
 	}
 	p.waiting = !p.waiting
 	if p.waiting {
-		s.waiting[p.lane]++
+		s.waiting[*p.lane]++
 		return
 	}
-	if s.waiting[p.lane]--; s.waiting[p.lane] == 0 {
-		delete(s.waiting, p.lane)
+	if s.waiting[*p.lane]--; s.waiting[*p.lane] == 0 {
+		delete(s.waiting, *p.lane)
 	}
 }
 
@@ -275,7 +264,7 @@ func (s *Sweeper) place(p *pendingJob) {
 	case p.busy:
 		return
 	case p.index >= 0:
-		heap.Fix(&s.heap, p.index)
+		heap.Fix(&s.heap, int(p.index))
 	default:
 		heap.Push(&s.heap, p)
 	}
@@ -293,7 +282,7 @@ func (s *Sweeper) drop(id job.ID) {
 	delete(s.pending, id)
 	s.count(p, job.Erased)
 	if p.index >= 0 {
-		heap.Remove(&s.heap, p.index)
+		heap.Remove(&s.heap, int(p.index))
 	}
 }
 
@@ -329,7 +318,10 @@ func (s *Sweeper) next(now time.Time) (job.ID, time.Duration) {
 		return "", time.Hour
 	}
 	first := s.heap[0]
-	if wait := first.due.Sub(now); wait > 0 {
+	if first.due == 0 {
+		return "", time.Hour
+	}
+	if wait := first.due.in(now); wait > 0 {
 		return "", wait
 	}
 	_ = heap.Pop(&s.heap) // it is first
@@ -360,16 +352,17 @@ func (s *Sweeper) settled(id job.ID, err error) {
 		return
 	}
 	p.busy = false
+	now := time.Now()
 	switch {
 	case err != nil:
-		p.due = time.Now().Add(sweepAgain)
-	case p.due.After(time.Now()): // it was written meanwhile, and learned of
+		p.due = instantOf(now.Add(sweepAgain))
+	case p.due.future(now): // it was written meanwhile, and learned of
 	case !p.waiting:
-		p.due = time.Now().Add(verifyRunning)
-	case p.verify && p.then.After(time.Now()):
+		p.due = instantOf(now.Add(verifyRunning))
+	case p.verify && p.then.future(now):
 		p.verify, p.due = false, p.then
 	default:
-		p.due = time.Now().Add(sweepAgain) // what was done about it is learned in a moment
+		p.due = instantOf(now.Add(sweepAgain)) // what was done about it is learned in a moment
 	}
 	s.place(p)
 }
@@ -422,10 +415,10 @@ func (s *Sweeper) toVerify(id job.ID, now time.Time) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := s.pending[id]
-	if p == nil || p.waiting && !p.verify || !p.then.IsZero() && !p.then.After(now) {
+	if p == nil || p.waiting && !p.verify || p.then.past(now) {
 		return ""
 	}
-	return p.lane + "." + string(id)
+	return *p.lane + "." + string(id)
 }
 
 // unlessConflict drops the news that somebody else has written the record: his word counts.

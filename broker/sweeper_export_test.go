@@ -1,0 +1,51 @@
+package broker
+
+import (
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"headrace/internal/job"
+)
+
+// Learn tells a sweeper that a job's record was written: its state, its number, and when it is due.
+func (s *Sweeper) Learn(r *job.Record, due, now time.Time) {
+	n := &jobNews{id: r.ID, state: r.State, place: queueSubject(r), shard: jobShard(string(r.ID)), revision: r.Revision, at: now}
+	if !due.IsZero() {
+		n.due = instantOf(due)
+	}
+	s.learn(n, now)
+}
+
+// Placed tells a sweeper what a front end says it has queued.
+func (s *Sweeper) Placed(text []byte) { s.notePlaced(&nats.Msg{Data: text}) }
+
+// Next takes the job that is due, or gives "".
+func (s *Sweeper) Next(now time.Time) job.ID {
+	id, _ := s.next(now)
+	return id
+}
+
+// Placements are what a front end has queued.
+type Placements struct{ p placements }
+
+// Add notes a job.
+func (p *Placements) Add(id job.ID, revision uint64) { p.p.add(id, revision) }
+
+// Take gives the messages to be sent now.
+func (p *Placements) Take() [][]byte { return placedTexts(p.p.take()) }
+
+// Forget is called when the broker was away.
+func (p *Placements) Forget() { p.p.forget() }
+
+// ReadPlaced reads a message and writes what it says again.
+func ReadPlaced(text []byte) ([][]byte, error) {
+	all, err := readPlaced(text)
+	return placedTexts(all), err
+}
+
+// What tests of placements have to know.
+const (
+	SubjectPlaced = subjectPlaced
+	MaxPlaced     = maxPlaced
+)
