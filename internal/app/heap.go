@@ -1,21 +1,75 @@
 package app
 
 import (
+	"context"
 	"os"
 	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
+	"time"
 )
 
-// ballastBytes is how much larger the heap looks to the garbage collector than it is.
-const ballastBytes = 32 << 20
+const (
+	// ballastBytes is how much larger the heap looks to the garbage collector than it is.
+	ballastBytes = 32 << 20
+	// restAfter is how long a process must have had next to nothing to do before it gives memory back.
+	restAfter = 30 * time.Second
+	// idleBytes is what it may allocate in that time: reports, presence, metrics.
+	idleBytes = 16 << 20
+	// burstBytes is what it must have allocated since it last gave memory back.
+	burstBytes = 64 << 20
+)
 
-// ballast keeps the garbage collector from running for every few megabytes: the heap of an idle process is
-// tiny, a call allocates some 40 KB, and without this a loaded process collected dozens of times a second,
-// which cost it more than a third of its throughput. The memory is never touched, so it takes up addresses
-// and no RAM. Whoever sets GOGC or GOMEMLIMIT has other plans. The returned function ends it.
-func ballast() (release func()) {
+// tendHeap keeps the heap of a process in shape until ctx ends: no collection for every few megabytes, and no memory kept
+// that was needed in a burst only. Whoever sets GOGC or GOMEMLIMIT has other plans.
+func tendHeap(ctx context.Context) error {
 	if os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" {
-		return func() {}
+		<-ctx.Done()
+		return nil
 	}
-	weight := make([]byte, ballastBytes)
-	return func() { runtime.KeepAlive(weight) }
+	// The heap of an idle process is tiny, a call allocates some 40 KB, and without this a loaded process collected dozens
+	// of times a second, which cost it more than a third of its throughput. The memory is never touched, so it takes up
+	// addresses and no RAM.
+	ballast := make([]byte, ballastBytes)
+	defer runtime.KeepAlive(ballast)
+	rest := resting{}
+	tick := time.NewTicker(restAfter)
+	defer tick.Stop()
+	for {
+		if rest.begun(allocated()) {
+			// The runtime keeps as much as the next collection may need, which is twice what is alive; a process with a
+			// million waiting jobs kept half as much again as it used.
+			debug.FreeOSMemory()
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// resting tells when a burst is over.
+type resting struct {
+	last  uint64 // allocated when it was asked before
+	freed uint64 // allocated when a burst was over
+}
+
+// begun reports whether a process that has allocated so many bytes since its start rests after a burst. It is asked once
+// in restAfter.
+func (r *resting) begun(bytes uint64) bool {
+	idle := bytes-r.last <= idleBytes
+	r.last = bytes
+	if !idle || bytes-r.freed < burstBytes {
+		return false
+	}
+	r.freed = bytes
+	return true
+}
+
+// allocated is how many bytes the process has allocated since its start.
+func allocated() uint64 {
+	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
+	metrics.Read(sample)
+	return sample[0].Value.Uint64()
 }

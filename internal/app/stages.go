@@ -17,7 +17,7 @@ type stage struct {
 // other from the last to the first: a stage is stopped only when all that use it have ended. It returns what
 // the stages returned.
 func runStages(ctx context.Context, stages []stage) error {
-	defer ballast()()
+	stages = append([]stage{{"heap", tendHeap}}, stages...)
 	base := context.WithoutCancel(ctx)
 	cancels := make([]context.CancelFunc, len(stages))
 	done := make([]chan struct{}, len(stages))

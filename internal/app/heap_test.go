@@ -1,0 +1,32 @@
+package app_test
+
+import (
+	"testing"
+
+	"headrace/internal/app"
+)
+
+func TestResting(t *testing.T) {
+	t.Parallel()
+	const mb = 1 << 20
+	var r app.Resting
+	for n, step := range []struct {
+		allocated uint64
+		begun     bool
+	}{
+		{40 * mb, false},         // starting: the ballast
+		{41 * mb, false},         // nothing was done that is worth it
+		{900 * mb, false},        // a burst
+		{1700 * mb, false},       // which goes on
+		{1701 * mb, true},        // and is over
+		{1702 * mb, false},       // once is enough
+		{1702*mb + 60*mb, false}, // busy
+		{1763 * mb, false},       // too little to give back
+		{1800 * mb, false},       // busy again
+		{1810 * mb, true},        // this is
+	} {
+		if got := r.Begun(step.allocated); got != step.begun {
+			t.Errorf("step %d: begun is %t after %d MB", n, got, step.allocated/mb)
+		}
+	}
+}
