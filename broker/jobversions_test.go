@@ -1,6 +1,7 @@
 package broker_test
 
 import (
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -78,5 +79,50 @@ func TestVersionsStayUntilTheEndIsDurable(t *testing.T) {
 	}
 	if !eventually(func() bool { return versions(t, js, later.ID) == 1 }) {
 		t.Errorf("there are %d versions of a job that ran three times", versions(t, js, later.ID))
+	}
+}
+
+// A version is removed when what has replaced it was written before an end: one sync covers both.
+func TestSupersededVersions(t *testing.T) {
+	t.Parallel()
+	var v broker.Versions
+	take := func(want string) {
+		t.Helper()
+		numbers, end := v.Take()
+		if got := fmt.Sprint(numbers, end); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+	take("[] 0")
+	v.Replaced(1, 3)
+	v.Replaced(2, 4)
+	take("[] 0") // nothing has ended: nobody waits for a sync
+	v.Ended(3)
+	take("[1] 3")
+	take("[] 3")
+	v.Replaced(4, 7)
+	v.Replaced(3, 6)
+	v.Ended(6)
+	take("[2 3] 6")
+	v.Ended(5) // told once more, after the connection was lost
+	take("[] 6")
+	v.Ended(7)
+	take("[4] 7")
+}
+
+func TestRemovedVersion(t *testing.T) {
+	t.Parallel()
+	for answer, fails := range map[string]bool{
+		`{"success":true}`: false,
+		`{"error":{"code":400,"err_code":10043,"description":"sequence 7 not found"}}`:                     false,
+		`{"error":{"code":500,"err_code":10057,"description":"no message found"}}`:                         false,
+		`{"error":{"code":500,"err_code":10057,"description":"write: no space left on device"}}`:           true,
+		`{"error":{"code":503,"err_code":10008,"description":"JetStream system temporarily unavailable"}}`: true,
+		`{`: true,
+		``:  true,
+	} {
+		if err := broker.Removed([]byte(answer)); (err != nil) != fails {
+			t.Errorf("%s: %v", answer, err)
+		}
 	}
 }

@@ -48,7 +48,7 @@ type Sweeper struct {
 	heap     dueHeap
 	waiting  map[string]int // by lane
 	lanes    map[string]*string
-	versions map[string]*endedJobs // by shard
+	versions map[string]*versions // by shard
 	depths   map[string]*laneDepth
 	finished map[job.State]uint64
 	paused   map[string]bool // routes whose jobs are not to be started
@@ -69,7 +69,7 @@ func NewSweeper(dial Dial, log *slog.Logger) (*Sweeper, error) {
 	}
 	return &Sweeper{
 		dial: dial, log: log, wake: make(chan struct{}, 1), work: make(chan job.ID),
-		pending: make(map[job.ID]*pendingJob), waiting: make(map[string]int), lanes: make(map[string]*string), versions: make(map[string]*endedJobs), depths: make(map[string]*laneDepth), finished: make(map[job.State]uint64),
+		pending: make(map[job.ID]*pendingJob), waiting: make(map[string]int), lanes: make(map[string]*string), versions: make(map[string]*versions), depths: make(map[string]*laneDepth), finished: make(map[job.State]uint64),
 		paused: make(map[string]bool),
 		began:  time.Now(),
 	}, nil
@@ -181,13 +181,15 @@ func (s *Sweeper) learn(n *jobNews, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := s.pending[n.id]
+	versions := s.versionsOf(n.shard)
+	if p != nil && p.revision < n.revision { // else it was told before
+		versions.replaced(p.revision, n.revision)
+	}
 	if n.state.Terminal() {
 		if n.state != job.Erased && n.at.After(s.began) {
 			s.finished[n.state]++
 		}
-		if p != nil {
-			s.ended(n.shard, p.id, n.revision)
-		}
+		versions.ended(n.revision)
 		s.drop(n.id)
 		return
 	}

@@ -49,3 +49,24 @@ const (
 	SubjectPlaced = subjectPlaced
 	MaxPlaced     = maxPlaced
 )
+
+// Versions are versions of records that later ones have replaced.
+type Versions struct{ v versions }
+
+// Replaced notes that a version was replaced.
+func (v *Versions) Replaced(number, by uint64) { v.v.replaced(number, by) }
+
+// Ended notes that a version has ended its job.
+func (v *Versions) Ended(number uint64) { v.v.ended(number) }
+
+// Take gives the numbers of the versions to be removed when everything up to end is on disk.
+func (v *Versions) Take() (numbers []uint64, end uint64) {
+	old, end := v.v.take()
+	for _, o := range old {
+		numbers = append(numbers, o.number)
+	}
+	return numbers, end
+}
+
+// Removed reads the server's answer about a version that was to be removed.
+func Removed(answer []byte) error { return removed(answer) }
