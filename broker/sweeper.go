@@ -54,6 +54,7 @@ type Sweeper struct {
 	paused   map[string]bool // routes whose jobs are not to be started
 	told     bool            // paused is complete
 	began    time.Time
+	keeps    bool // the records' streams keep every version
 }
 
 // JobLane is one work queue of jobs.
@@ -85,6 +86,7 @@ func (s *Sweeper) Run(ctx context.Context) error {
 	s.store = newJobStore(l, nil, Dial{Syncs: s.dial.Syncs})
 	if server := s.dial.Server; server != nil {
 		s.store.full = func() bool { return server.DiskFull() != nil }
+		s.keeps = server.Syncs()
 	}
 	var running sync.WaitGroup
 	defer running.Wait()
@@ -181,15 +183,14 @@ func (s *Sweeper) learn(n *jobNews, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := s.pending[n.id]
-	versions := s.versionsOf(n.shard)
-	if p != nil && p.revision < n.revision { // else it was told before
-		versions.replaced(p.revision, n.revision)
+	if s.keeps && p != nil && p.revision < n.revision { // else it was told before
+		s.versionsOf(n.shard).replaced(p.revision, n.revision)
 	}
 	if n.state.Terminal() {
 		if n.state != job.Erased && n.at.After(s.began) {
 			s.finished[n.state]++
 		}
-		versions.ended(n.revision)
+		s.versionsOf(n.shard).ended(n.revision)
 		s.drop(n.id)
 		return
 	}
