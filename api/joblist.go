@@ -40,8 +40,21 @@ func listParams(without ...string) []string {
 	}, func(name string) bool { return slices.Contains(without, name) })
 }
 
+// readQuery reads a query whole: a part that cannot be read must not be left out, for a filter less means more jobs.
+func readQuery(r *http.Request) (url.Values, error) {
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, fault.New(fault.Invalid, "the query cannot be read: %s; write name=value, joined by &, with %%XX for what is special", err)
+	}
+	return query, nil
+}
+
 // readFilter reads the query of a list. Every error names its parameter.
-func readFilter(query url.Values, known []string) (f job.Filter, err error) {
+func readFilter(r *http.Request, known []string) (f job.Filter, err error) {
+	query, err := readQuery(r)
+	if err != nil {
+		return f, err
+	}
 	f.Limit = defaultPage
 	for name, values := range query {
 		if !slices.Contains(known, name) && !strings.HasPrefix(name, metadataParam) {
@@ -165,7 +178,7 @@ type jobPage struct {
 
 // listJobs answers GET /v1/jobs.
 func (s *Server) listJobs(w *replyWriter, r *http.Request, _ string) error {
-	f, err := readFilter(r.URL.Query(), listParams())
+	f, err := readFilter(r, listParams())
 	if err != nil {
 		return err
 	}
@@ -174,7 +187,7 @@ func (s *Server) listJobs(w *replyWriter, r *http.Request, _ string) error {
 
 // listDead answers GET /v1/dead.
 func (s *Server) listDead(w *replyWriter, r *http.Request, _ string) error {
-	f, err := readFilter(r.URL.Query(), listParams("status", "dead"))
+	f, err := readFilter(r, listParams("status", "dead"))
 	if err != nil {
 		return err
 	}
@@ -258,12 +271,14 @@ type redriven struct {
 
 // redriveMany answers POST /v1/dead/redrive.
 func (s *Server) redriveMany(w *replyWriter, r *http.Request, _ string) error {
-	query := r.URL.Query()
-	f, err := readFilter(query, listParams("status", "dead", "after", "before"))
+	if r.ContentLength != 0 {
+		return fault.New(fault.Invalid, "there is a body, which nobody reads; name the jobs in the query, as in ?error_code=upstream_timeout")
+	}
+	f, err := readFilter(r, listParams("status", "dead", "after", "before"))
 	if err != nil {
 		return err
 	}
-	if !query.Has("limit") {
+	if !r.URL.Query().Has("limit") {
 		f.Limit = maxRedrive
 	}
 	if f.Limit > maxRedrive {

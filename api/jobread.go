@@ -103,7 +103,11 @@ func (s *Server) getJob(w *replyWriter, r *http.Request, name string) error {
 
 // waitOf is how long a caller wants to be held: ?wait=, or Prefer: wait.
 func (s *Server) waitOf(w http.ResponseWriter, r *http.Request) (time.Duration, error) {
-	text := r.URL.Query().Get("wait")
+	query, err := readQuery(r)
+	if err != nil {
+		return 0, err
+	}
+	text := query.Get("wait")
 	if text == "" {
 		p, err := s.preference(r)
 		if err == nil && p.asked {

@@ -115,10 +115,20 @@ func TestJobListRefuses(t *testing.T) {
 		"?colour=1": "colour", "?status=lost": "lost", "?limit=0": "limit", "?limit=201": "200", "?limit=x": "limit",
 		"?created_after=yesterday": "created_after", "?after=a%20b": "after", "?after=nothing": "nothing", "?after=a&before=b": "exclude",
 		"?priority=urgent": "priority", "?dead=maybe": "dead", "?route=a&route=b": "route",
+		"?route=a;limit=2": "cannot be read", "?route=%zz": "cannot be read",
 	} {
 		if status, body := get(t, "http://"+addr+"/v1/jobs"+query); status != 400 || !strings.Contains(body, want) {
 			t.Errorf("%s: %d %s", query, status, body)
 		}
+	}
+	if r := call(t, "GET", "http://"+addr+"/v1/jobs/x/result?wait=1;y=2", ""); r.status != 400 || !strings.Contains(r.body, "cannot be read") {
+		t.Errorf("half a wait: %d %s", r.status, r.body)
+	}
+	if r := call(t, "POST", "http://"+addr+"/v1/dead/redrive", `{"error_code":"deadline"}`); r.status != 400 || !strings.Contains(r.body, "in the query") {
+		t.Errorf("a filter in a body: %d %s", r.status, r.body)
+	}
+	if r := call(t, "POST", "http://"+addr+"/v1/dead/redrive?error_code=deadline;limit=1", ""); r.status != 400 || !strings.Contains(r.body, "cannot be read") {
+		t.Errorf("half a filter: %d %s", r.status, r.body)
 	}
 	if status, body := get(t, "http://"+addr+"/v1/dead?status=queued"); status != 400 || !strings.Contains(body, "status") {
 		t.Errorf("%d %s", status, body)
