@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strings"
 	"sync"
 
 	"headrace/internal/fault"
@@ -14,22 +15,25 @@ import (
 
 // readBatch splits the body of POST /v1/jobs/batch into envelopes.
 func readBatch(body []byte) ([]json.RawMessage, error) {
+	const form = `write {"jobs": [{"route": "...", "input": {...}}]}`
+	if len(bytes.TrimSpace(body)) == 0 {
+		return nil, fault.New(fault.Invalid, "the body is missing; "+form)
+	}
 	var batch struct {
 		Jobs []json.RawMessage `json:"jobs"`
 	}
-	decoder := json.NewDecoder(bytes.NewReader(body))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&batch); err != nil {
-		f := fault.New(fault.Invalid, `the body is not a batch: %v; write {"jobs": [{"route": "...", "input": {...}}]}`, err)
-		if typed, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-			f.Param = typed.Field
+	err := readObject(body, &batch)
+	if typed, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		if typed.Field == "" {
+			return nil, fault.New(fault.Invalid, "a batch is an object, not a JSON %s; "+form, typed.Value)
 		}
-		return nil, f
+		return nil, badOption("jobs", "takes a list of jobs, not a JSON %s; "+form, typed.Value)
+	}
+	if err != nil {
+		return nil, fault.New(fault.Invalid, "the body is not a batch: %s; "+form, strings.TrimPrefix(err.Error(), "json: "))
 	}
 	if len(batch.Jobs) == 0 || len(batch.Jobs) > maxBatch {
-		f := fault.New(fault.Invalid, "jobs has %d entries; 1 to %d are accepted at a time", len(batch.Jobs), maxBatch)
-		f.Param = "jobs"
-		return nil, f
+		return nil, badOption("jobs", "has %d entries; 1 to %d are accepted at a time", len(batch.Jobs), maxBatch)
 	}
 	return batch.Jobs, nil
 }

@@ -214,14 +214,7 @@ func readEnvelope(body []byte) (*envelope, error) {
 		return nil, fault.New(fault.Invalid, `the body is missing; write {"route": "...", "input": {...}}`)
 	}
 	e := new(envelope)
-	decoder := json.NewDecoder(bytes.NewReader(body))
-	decoder.DisallowUnknownFields()
-	err := decoder.Decode(e)
-	if err == nil {
-		if _, more := decoder.Token(); !errors.Is(more, io.EOF) {
-			err = errors.New("something follows the object")
-		}
-	}
+	err := readObject(body, e)
 	if typed, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		return nil, wrongType(typed)
 	}
@@ -229,6 +222,19 @@ func readEnvelope(body []byte) (*envelope, error) {
 		return nil, fault.New(fault.Invalid, "the body is not a job: %s", strings.TrimPrefix(err.Error(), "json: "))
 	}
 	return e, nil
+}
+
+// readObject reads one JSON object that has the members of into and no others, and nothing behind it.
+func readObject(body []byte, into any) error {
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(into); err != nil {
+		return err //nolint:wrapcheck // the callers tell its kinds apart
+	}
+	if _, more := decoder.Token(); !errors.Is(more, io.EOF) {
+		return errors.New("something follows the object")
+	}
+	return nil
 }
 
 // wrongType names the field and what it takes, without Go's words for it.

@@ -315,6 +315,26 @@ func TestJobBatch(t *testing.T) {
 	}
 }
 
+// What is no batch is refused as a whole, in words that are not Go's.
+func TestJobBatchRefuses(t *testing.T) {
+	t.Parallel()
+	addr := up(t, "")
+	for body, want := range map[string]struct{ param, says string }{
+		``:                         {"", "the body is missing"},
+		`{`:                        {"", "not a batch"},
+		`[]`:                       {"", "an object, not a JSON array"},
+		`{"job":[]}`:               {"", "unknown field"},
+		`{"jobs":{}}`:              {"jobs", "a list of jobs, not a JSON object"},
+		`{"jobs":[]}`:              {"jobs", "1 to 1000"},
+		`{"jobs":[{}]} {"jobs":2}`: {"", "something follows"},
+	} {
+		r := call(t, "POST", "http://"+addr+"/v1/jobs/batch", body)
+		if r.status != 400 || r.job.Param != want.param || !strings.Contains(r.body, want.says) || strings.Contains(r.body, "Go ") {
+			t.Errorf("%s: %d %s", body, r.status, r.body)
+		}
+	}
+}
+
 // The states that a result can be in, and what of a job is told.
 func TestJobResultCodes(t *testing.T) {
 	t.Parallel()
