@@ -86,6 +86,9 @@ func (s *Server) placeJobs(w *replyWriter, r *http.Request, _ string) error {
 		return errShutdown()
 	}
 	defer s.gate.leave()
+	if r.Header.Get(headerKey) != "" {
+		return badHeader(headerKey, "left out here: a batch has a key for each job, its idempotency_key")
+	}
 	wait, err := patience(r, s.cfg.SyncTimeout)
 	if err != nil {
 		return err

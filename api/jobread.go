@@ -14,6 +14,8 @@ import (
 const (
 	// maxBatch is how many jobs one request may place.
 	maxBatch = 1000
+	// batchName is what the path for them has where others have an id.
+	batchName = "batch"
 	// batchHands is how many of them are placed at a time.
 	batchHands = 64
 )

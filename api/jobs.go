@@ -422,6 +422,9 @@ func (s *Server) orderFrom(e *envelope) (*order, error) {
 	if !ok {
 		return nil, badOption("id", "has up to 128 letters, digits, - and _")
 	}
+	if id == batchName {
+		return nil, badOption("id", "must not be %q: /v1/jobs/%[1]s takes batches", batchName)
+	}
 	o.id = id
 	return o, nil
 }

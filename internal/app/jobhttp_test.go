@@ -333,6 +333,15 @@ func TestJobBatchRefuses(t *testing.T) {
 			t.Errorf("%s: %d %s", body, r.status, r.body)
 		}
 	}
+	// One key for all of them would make the same job of each.
+	const job = `{"route":"emb","input":{"input":"a"}}`
+	if r := call(t, "POST", "http://"+addr+"/v1/jobs/batch", `{"jobs":[`+job+`]}`, "Idempotency-Key: k"); r.status != 400 || r.job.Param != "Idempotency-Key" || !strings.Contains(r.body, "idempotency_key") {
+		t.Errorf("a key for the batch: %d %s", r.status, r.body)
+	}
+	// Nobody could ask for the job that has the path's name.
+	if r := call(t, "POST", "http://"+addr+"/v1/jobs", `{"id":"batch",`+job[1:]); r.status != 400 || r.job.Param != "id" {
+		t.Errorf("the id batch: %d %s", r.status, r.body)
+	}
 }
 
 // The states that a result can be in, and what of a job is told.
