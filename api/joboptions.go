@@ -74,6 +74,9 @@ func (s *Server) preference(r *http.Request) (preference, error) {
 					continue
 				}
 				n, err := strconv.Atoi(strings.Trim(strings.TrimSpace(value), `"`))
+				if errors.Is(err, strconv.ErrRange) {
+					err = nil // n is the furthest in its direction then
+				}
 				if err != nil || n < 0 {
 					f := fault.New(fault.Invalid, "Prefer: wait takes a whole number of seconds, as in wait=10")
 					f.Param = headerPrefer

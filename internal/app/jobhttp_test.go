@@ -103,6 +103,7 @@ func TestPrefer(t *testing.T) {
 			{[]string{`Prefer: handling=lenient, WAIT="20"; x=y`}, 200, "wait=20", "interactive"},
 			{[]string{"Prefer: wait=20, wait=0"}, 200, "wait=20", "interactive"}, // the first one counts
 			{[]string{"Prefer: wait=1000000"}, 200, "wait=60", "interactive"},
+			{[]string{"Prefer: wait=100000000000000000000"}, 200, "wait=60", "interactive"},
 			{[]string{"Prefer: wait=20", "Job-Priority: batch"}, 200, "wait=20", "batch"},
 		} {
 			if path == "/v1/jobs" && test.priority == "batch" {
@@ -124,7 +125,7 @@ func TestPrefer(t *testing.T) {
 			}
 		}
 		want := map[bool]int{true: 422, false: 400}[strings.HasSuffix(path, "/invocations") && !strings.HasPrefix(path, "/v1/")]
-		for _, bad := range []string{"wait", "wait=soon", "wait=-1", "wait=1.5", "respond-async, wait=x"} {
+		for _, bad := range []string{"wait", "wait=soon", "wait=-1", "wait=-100000000000000000000", "wait=1.5", "respond-async, wait=x"} {
 			if r := call(t, "POST", url, body, "Prefer: "+bad); r.status != want || !strings.Contains(r.body, "wait=10") {
 				t.Errorf("%s, Prefer: %s: %d %s", path, bad, r.status, r.body)
 			}
