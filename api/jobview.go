@@ -45,7 +45,7 @@ func formOf(all dialects, d dialect, a *asked) jobForm {
 func (f jobForm) restore(all dialects, rec *job.Record) (dialect, *asked) {
 	a := &asked{
 		route:   &inference.Route{Name: rec.Route, Provider: rec.Provider, Type: rec.Type, Family: f.Family, Model: f.Model},
-		request: &inference.Request{Route: rec.Route, Type: f.Type, Items: make([][]byte, f.Items)}, created: f.Created,
+		request: &inference.Request{ID: rec.RequestID, Route: rec.Route, Type: f.Type, Items: make([][]byte, f.Items)}, created: f.Created,
 		base64: f.Base64, tokens: f.Tokens, texts: f.Texts,
 	}
 	switch f.Dialect {

@@ -115,6 +115,31 @@ func TestJobDialects(t *testing.T) {
 	}
 }
 
+// OpenAI's replies have an id, which is that of the request that made the job, whenever and wherever they are read.
+func TestJobReplyID(t *testing.T) {
+	t.Parallel()
+	texts := mlflowtest.New(t)
+	var routes strings.Builder
+	for _, kind := range []string{"chat", "completions"} {
+		fmt.Fprintf(&routes, "[[endpoints]]\nname = %q\nendpoint_type = \"llm/v1/%[1]s\"\n[endpoints.model]\nprovider = \"mlflow-model-serving\"\n"+
+			"name = \"m\"\n[endpoints.model.config]\nmodel_server_url = %[2]q\n", kind, texts.URL)
+	}
+	addr := up(t, routes.String())
+	for _, test := range []struct{ path, body, id string }{
+		{"/v1/chat/completions", `{"model":"chat","messages":[{"role":"user","content":"a"}]}`, `"id":"chatcmpl-mine"`},
+		{"/v1/completions", `{"model":"completions","prompt":"a"}`, `"id":"cmpl-mine"`},
+	} {
+		r := call(t, "POST", "http://"+addr+test.path, test.body, "Prefer: wait=20", "X-Request-Id: mine")
+		if r.status != 200 || !strings.Contains(r.body, test.id) {
+			t.Errorf("%s, waited for: %d %s", test.path, r.status, r.body)
+		}
+		later := call(t, "GET", "http://"+addr+r.header.Get("Location")+"/result", "", "X-Request-Id: yours")
+		if later.status != 200 || later.body != r.body {
+			t.Errorf("%s, read later: %d %s", test.path, later.status, later.body)
+		}
+	}
+}
+
 // A job whose model server answers nonsense fails once, in the caller's words; one whose server is away is retried.
 func TestJobFails(t *testing.T) {
 	t.Parallel()
