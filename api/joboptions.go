@@ -153,8 +153,8 @@ func (s *span) parse(words string) {
 		}
 		d = time.Duration(max(seconds, -1) * float64(time.Second))
 	}
-	if d < 0 {
-		s.wrong = fmt.Sprintf("is %.40q; it must not be negative", words)
+	if d <= 0 { // 0 would be taken for what is not given, which mostly means without a limit
+		s.wrong = fmt.Sprintf("is %.40q; it must be more than 0; leave it out for the default", words)
 		return
 	}
 	s.d = d

@@ -151,7 +151,11 @@ func TestJobOptionErrors(t *testing.T) {
 		`"deadline":"2001-01-01T00:00:00Z"`:                        {"deadline", "not after the earliest start"},
 		`"deadline":"2990-01-01T00:00:00Z"`:                        {"deadline", "48h"},
 		`"timeouts":{"queue":"soon"}`:                              {"timeouts.queue", "90s"},
-		`"timeouts":{"queue":-1}`:                                  {"timeouts.queue", "negative"},
+		`"timeouts":{"queue":-1}`:                                  {"timeouts.queue", "more than 0"},
+		`"timeouts":{"queue":0}`:                                   {"timeouts.queue", "more than 0"},
+		`"timeouts":{"total":"0s"}`:                                {"timeouts.total", "more than 0"},
+		`"retry":{"max_elapsed":1e-12}`:                            {"retry.max_elapsed", "more than 0"},
+		`"result_ttl":0`:                                           {"result_ttl", "more than 0"},
 		`"timeouts":{"attempt":"x"}`:                               {"timeouts.attempt", "90s"},
 		`"timeouts":{"attempt":3600}`:                              {"timeouts.attempt", "1m0s of route"},
 		`"timeouts":{"total":[]}`:                                  {"timeouts.total", "90s"},
@@ -185,7 +189,7 @@ func TestJobOptionErrors(t *testing.T) {
 		"Job-Run-At: tomorrow": "2026-01-31T12:00:00Z", "Job-Deadline: later": "2026-01-31T12:00:00Z",
 		"Job-Queue-Timeout: soon": "90s", "Job-Attempt-Timeout: 1h": "1m0s of route", "Job-Total-Timeout: 72h": "48h",
 		"Job-Max-Attempts: many": "a whole number", "Job-Max-Attempts: 9": "between 1 and 4", "Job-Max-Elapsed: x": "90s",
-		"Job-Result-TTL: 72h": "48h", "Job-Tags: " + strings.Repeat("a,", 17): "16 are allowed",
+		"Job-Result-TTL: 72h": "48h", "Job-Result-TTL: 0": "more than 0", "Job-Tags: " + strings.Repeat("a,", 17): "16 are allowed",
 		"Idempotency-Key: " + strings.Repeat("k", 256): "255",
 	} {
 		name, _, _ := strings.Cut(header, ":")
