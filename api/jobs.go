@@ -142,6 +142,10 @@ func (s *Server) orderOfCall(c *call, a *asked, speaks dialect, body []byte) (*o
 	if o.options, err = e.options(s.cfg.Jobs, a.route, time.Now()); err != nil {
 		return nil, p, inHeaders(err)
 	}
+	if store := o.options.Store; p.wait > 0 && (store == job.StoreInputs || store == job.StoreNone) {
+		// The answer is read from the store: it would be paid for, and then there would be none.
+		return nil, p, badHeader("Job-Store", "both or outputs with Prefer: wait, whose answer is the stored result; leave one of them out")
+	}
 	o.options.awaited = p.asked
 	o.options.key, err = idempotencyKey(c.r.Header.Get(headerKey))
 	return o, p, err

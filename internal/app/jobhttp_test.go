@@ -131,6 +131,18 @@ func TestPrefer(t *testing.T) {
 			}
 		}
 	}
+	// Whoever waits for an answer that is not to be kept would get none.
+	for _, store := range []string{"none", "inputs"} {
+		r := call(t, "POST", "http://"+addr+"/v1/embeddings", `{"model":"emb","input":"a"}`, "Prefer: wait=20", "Job-Store: "+store)
+		if r.status != 400 || !strings.Contains(r.body, `"param":"Job-Store"`) || r.header.Get("Job-Id") != "" {
+			t.Errorf("store %s: %d %s", store, r.status, r.body)
+		}
+		for _, prefer := range []string{"respond-async", "wait=0"} {
+			if r := call(t, "POST", "http://"+addr+"/v1/embeddings", `{"model":"emb","input":"a"}`, "Prefer: "+prefer, "Job-Store: "+store); r.status != 202 {
+				t.Errorf("store %s, %s: %d %s", store, prefer, r.status, r.body)
+			}
+		}
+	}
 	// Preferences of others change nothing.
 	if r := call(t, "POST", "http://"+addr+"/v1/embeddings", `{"model":"emb","input":"a"}`, "Prefer: return=minimal"); r.status != 200 || r.header.Get("Job-Id") != "" {
 		t.Errorf("%d %v", r.status, r.header)
