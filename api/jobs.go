@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"net/http"
@@ -407,11 +408,11 @@ func (s *Server) orderFrom(e *envelope) (*order, error) {
 	}
 	text, err := parse(e.Input, "application/json")
 	if err != nil {
-		return nil, err
+		return nil, inInput(err)
 	}
 	o := &order{dialect: s.dialects.endpoints, body: e.Input, path: "/v1/jobs"}
 	if o.asked, err = o.dialect.read(route, text); err != nil {
-		return nil, err
+		return nil, inInput(err)
 	}
 	if o.options, err = e.options(s.cfg.Jobs, route, time.Now()); err != nil {
 		return nil, err
@@ -437,4 +438,25 @@ func missing(field, what string) error {
 	f := fault.New(fault.Invalid, "%s is missing: it %s", field, what)
 	f.Param = field
 	return f
+}
+
+// inInput says of an error about a route's body that the body stands in the member input.
+func inInput(err error) error {
+	f, ok := errors.AsType[*fault.Error](err)
+	if !ok || f.Code != fault.Invalid {
+		return err
+	}
+	var issues []fault.Issue
+	for _, issue := range f.Issues {
+		issue.Loc = append([]any{"input"}, issue.Loc...)
+		issues = append(issues, issue)
+	}
+	if f.Param != "" && len(issues) > 0 { // its message lists the issues
+		e := fault.From(invalid(issues))
+		e.Param = "input." + f.Param
+		return e
+	}
+	e := fault.Wrap(fault.Invalid, f, "input: %s", f.Message)
+	e.Issues, e.Param = issues, "input"
+	return e
 }

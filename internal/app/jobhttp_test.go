@@ -196,6 +196,18 @@ func TestJobOptionErrors(t *testing.T) {
 			t.Errorf("%s: %d %s", option, r.status, r.body)
 		}
 	}
+	// What is wrong with the input is found in it.
+	for input, want := range map[string]struct{ param, says, at string }{
+		`{"text":"a"}`: {"input.input", "input.input: Field required", `"loc":["body","input","input"]`},
+		`{"input":7}`:  {"input.input", "input.input", `"loc":["body","input","input"`},
+		`"a"`:          {"input", "input: Input should be a valid dictionary", `"loc":["body","input"]`},
+		`null`:         {"input", "input: Input should be a valid dictionary", `"loc":["body","input"]`},
+	} {
+		r := call(t, "POST", "http://"+addr+"/v1/jobs", `{"route":"emb","input":`+input+`}`)
+		if r.status != 400 || r.job.Param != want.param || !strings.Contains(r.body, want.says) || !strings.Contains(r.body, want.at) {
+			t.Errorf("the input %s: %d %s", input, r.status, r.body)
+		}
+	}
 	for header, says := range map[string]string{
 		"Job-Priority: urgent": "interactive, standard or batch", "Job-Store: all": "both, inputs, outputs or none",
 		"Job-Run-At: tomorrow": "2026-01-31T12:00:00Z", "Job-Deadline: later": "2026-01-31T12:00:00Z",
