@@ -1,6 +1,9 @@
 package api
 
-import "net/http"
+import (
+	"net/http"
+	"slices"
+)
 
 // jobHeaders are the headers by which a call becomes a job with options.
 func jobHeaders() []string {
@@ -58,11 +61,11 @@ func (s *Server) jobOperations() []operation {
 
 // placeOperations are the paths that place jobs.
 func (s *Server) placeOperations() []operation {
-	placing := []string{headerPrefer, headerKey}
+	withoutKey := slices.DeleteFunc(jobHeaders(), func(name string) bool { return name == headerKey })
 	done := answer{http.StatusOK, "The job, which has ended within Prefer: wait, or was there already.", "Job"}
 	return []operation{
 		{
-			method: "POST", path: "/v1/jobs", handle: s.placeJob, body: "JobOrder", headers: placing, summary: "Place a durable job.",
+			method: "POST", path: "/v1/jobs", handle: s.placeJob, body: "JobOrder", headers: jobHeaders(), summary: "Place a durable job.",
 			answers: []answer{done, jobUnderWay(), jobRefused(), routeUnknown(), jobGone(), jobReused(), jobsFull()},
 		},
 		{
@@ -71,7 +74,7 @@ func (s *Server) placeOperations() []operation {
 			answers: []answer{{http.StatusAccepted, "What became of each job.", "JobsPlaced"}, jobRefused()},
 		},
 		{
-			method: "PUT", path: "/v1/jobs/{name}", handle: s.placeJob, body: "JobOrder", headers: []string{headerPrefer},
+			method: "PUT", path: "/v1/jobs/{name}", handle: s.placeJob, body: "JobOrder", headers: withoutKey,
 			summary: "Place a job under an id of your own; the same body again is the same job.",
 			answers: []answer{done, jobUnderWay(), jobRefused(), routeUnknown(), jobGone(), jobReused(), jobsFull()},
 		},

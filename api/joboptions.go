@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"reflect"
 	"slices"
@@ -144,6 +143,7 @@ func (s *span) UnmarshalJSON(text []byte) error {
 }
 
 func (s *span) parse(words string) {
+	*s = span{}
 	d, err := time.ParseDuration(words)
 	if err != nil {
 		seconds, numErr := strconv.ParseFloat(words, 64)
@@ -180,6 +180,7 @@ func (i *instant) UnmarshalJSON(text []byte) error {
 }
 
 func (i *instant) parse(words string) {
+	*i = instant{}
 	at, err := time.Parse(time.RFC3339, words)
 	if err != nil {
 		i.wrong = fmt.Sprintf("is %.40q; it must be a time such as \"2026-01-31T12:00:00Z\"", words)
@@ -210,32 +211,25 @@ type envelope struct {
 	Store     string            `json:"store"`
 	Metadata  map[string]string `json:"metadata"`
 	Tags      []string          `json:"tags"`
+
+	headers *envelope // the options that headers gave; nil where they give none
 }
 
 func readEnvelope(body []byte) (*envelope, error) {
-	if len(bytes.TrimSpace(body)) == 0 {
-		return nil, fault.New(fault.Invalid, `the body is missing; write {"route": "...", "input": {...}}`)
-	}
 	e := new(envelope)
-	err := readObject(body, e)
-	if typed, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return nil, wrongType(typed)
-	}
-	if err != nil {
-		return nil, fault.New(fault.Invalid, "the body is not a job: %s", strings.TrimPrefix(err.Error(), "json: "))
-	}
-	return e, nil
+	return e, e.read(body)
 }
 
-// readObject reads one JSON object that has the members of into and no others, and nothing behind it.
-func readObject(body []byte, into any) error {
-	decoder := json.NewDecoder(bytes.NewReader(body))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(into); err != nil {
-		return err //nolint:wrapcheck // the callers tell its kinds apart
+func (e *envelope) read(body []byte) error {
+	if len(bytes.TrimSpace(body)) == 0 {
+		return fault.New(fault.Invalid, `the body is missing; write {"route": "...", "input": {...}}`)
 	}
-	if _, more := decoder.Token(); !errors.Is(more, io.EOF) {
-		return errors.New("something follows the object")
+	err := readObject(body, e)
+	if typed, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		return wrongType(typed)
+	}
+	if err != nil {
+		return fault.New(fault.Invalid, "the body is not a job: %s", strings.TrimPrefix(err.Error(), "json: "))
 	}
 	return nil
 }

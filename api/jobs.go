@@ -352,7 +352,7 @@ func (s *Server) placeJob(w *replyWriter, r *http.Request, name string) error {
 	if err != nil {
 		return err
 	}
-	e, err := readEnvelope(body.bytes)
+	e, err := readHeadedEnvelope(body.bytes, r.Header)
 	if err != nil {
 		return err
 	}
@@ -414,7 +414,7 @@ func (s *Server) orderFrom(e *envelope) (*order, error) {
 	if o.asked, err = o.dialect.read(route, text); err != nil {
 		return nil, inInput(err)
 	}
-	if o.options, err = e.options(s.cfg.Jobs, route, time.Now()); err != nil {
+	if o.options, err = e.checked(s.cfg.Jobs, route, time.Now()); err != nil {
 		return nil, err
 	}
 	if o.options.key, err = idempotencyKey(e.Key); err != nil || e.ID == "" {

@@ -106,9 +106,6 @@ func TestPrefer(t *testing.T) {
 			{[]string{"Prefer: wait=100000000000000000000"}, 200, "wait=60", "interactive"},
 			{[]string{"Prefer: wait=20", "Job-Priority: batch"}, 200, "wait=20", "batch"},
 		} {
-			if path == "/v1/jobs" && test.priority == "batch" {
-				continue // its options stand in the body
-			}
 			r := call(t, "POST", url, body, test.prefer...)
 			if r.status != test.status || r.header.Get("Preference-Applied") != test.applied {
 				t.Errorf("%s, %v: %d, applied %q: %s", path, test.prefer, r.status, r.header.Get("Preference-Applied"), r.body)
@@ -220,6 +217,23 @@ func TestJobOptionErrors(t *testing.T) {
 		r := call(t, "POST", "http://"+addr+"/v1/embeddings", `{"model":"emb","input":"a"}`, "Prefer: respond-async", header)
 		if r.status != 400 || !strings.Contains(r.body, `"param":"`+name+`"`) || !strings.Contains(r.body, says) {
 			t.Errorf("%.60s: %d %s", header, r.status, r.body)
+		}
+	}
+	// Beside an envelope headers count for what it leaves out, and are named when they are wrong.
+	const envelope = `{"route":"emb","input":{"input":"a"}`
+	for _, test := range []struct{ body, header, want string }{
+		{envelope + `}`, "Job-Priority: batch", `"priority":"batch"`},
+		{envelope + `,"priority":"standard"}`, "Job-Priority: batch", `"priority":"standard"`},
+		{envelope + `,"retry":{}}`, "Job-Max-Attempts: 2", `"max_attempts":2`},
+		{envelope + `,"retry":{"max_attempts":3}}`, "Job-Max-Attempts: 2", `"max_attempts":3`},
+		{envelope + `,"tags":["c"]}`, "Job-Tags: a, b", `"tags":["c"]`},
+		{envelope + `,"timeouts":{"queue":9}}`, "Job-Queue-Timeout: soon", `"status":"queued"`},
+		{envelope + `}`, "Job-Queue-Timeout: soon", `"param":"Job-Queue-Timeout"`},
+		{envelope + `,"timeouts":{"queue":"never"}}`, "Job-Queue-Timeout: 9", `"param":"timeouts.queue"`},
+		{envelope + `}`, "Job-Max-Attempts: 9", `"param":"Job-Max-Attempts"`},
+	} {
+		if r := call(t, "POST", "http://"+addr+"/v1/jobs", test.body, test.header); !strings.Contains(r.body, test.want) {
+			t.Errorf("%s beside %s: %d %s", test.header, test.body, r.status, r.body)
 		}
 	}
 	for _, body := range []string{"", "null x", "[]", `"job"`, `{"route":"emb","input":{"input":"a"}} {}`, "{"} {
