@@ -40,7 +40,7 @@ func (s *Server) invoke(c *call) error {
 	}
 	defer s.gate.leave()
 	table := s.table.Load()
-	route, split := s.named(c.r, table, c.name)
+	route, split := named(table, c.name, c.r.Header.Get(headerKey))
 	if route == nil && c.name != "" {
 		return noRoute(c.path.voice, c.name) // taken away since the path was matched
 	}

@@ -399,7 +399,7 @@ func (s *Server) orderFrom(e *envelope) (*order, error) {
 	if e.Route == "" {
 		return nil, missing("route", "names the route to ask; GET /v1/routes lists them")
 	}
-	route := s.table.Load().Route(e.Route)
+	route, _ := named(s.table.Load(), e.Route, cmp.Or(e.Key, e.ID))
 	if route == nil {
 		return nil, noRoute(headraceVoice, e.Route)
 	}

@@ -129,7 +129,7 @@ func (s *Server) lookup(r *http.Request, table *inference.Table, body parsed, wa
 	if err != nil {
 		return nil, err
 	}
-	route, _ := s.named(r, table, name)
+	route, _ := named(table, name, r.Header.Get(headerKey))
 	if route == nil {
 		return nil, noModel(name)
 	}

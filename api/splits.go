@@ -14,8 +14,8 @@ func answers(table *inference.Table, name string) bool {
 }
 
 // named is the route that a call under a name goes to, and the split it was drawn from, if it was; nil when there is
-// neither.
-func (s *Server) named(r *http.Request, table *inference.Table, name string) (*inference.Route, *inference.Split) {
+// neither. A call that may be repeated under a key goes the same way each time.
+func named(table *inference.Table, name, key string) (*inference.Route, *inference.Split) {
 	if route := table.Route(name); route != nil {
 		return route, nil
 	}
@@ -23,13 +23,12 @@ func (s *Server) named(r *http.Request, table *inference.Table, name string) (*i
 	if split == nil {
 		return nil, nil
 	}
-	return table.Route(split.Pick(draw(r))), split
+	return table.Route(split.Pick(draw(key))), split
 }
 
-// draw is a number from 0 to 99 by chance; the same one for the same idempotency key, whose call must not become
-// another one when it is repeated.
-func draw(r *http.Request) int {
-	if key := r.Header.Get(headerKey); key != "" {
+// draw is a number from 0 to 99, by chance or by a key.
+func draw(key string) int {
+	if key != "" {
 		h := fnv.New64a()
 		_, _ = h.Write([]byte(key)) // a hash takes everything
 		return int(h.Sum64() % 100)

@@ -140,6 +140,38 @@ func TestJobReplyID(t *testing.T) {
 	}
 }
 
+// A split takes jobs as it takes calls; one that is asked for again goes the same way, and is the same job.
+func TestJobThroughSplit(t *testing.T) {
+	t.Parallel()
+	other := mlflowtest.New(t)
+	other.Handle(mlflowtest.Embeddings(4))
+	addr := up(t, fmt.Sprintf("[[endpoints]]\nname = \"other\"\nendpoint_type = \"llm/v1/embeddings\"\n[endpoints.model]\n"+
+		"provider = \"mlflow-model-serving\"\nname = \"m\"\n[endpoints.model.config]\nmodel_server_url = %q\n[[splits]]\nname = \"both\"\n"+
+		"task_type = \"llm/v1/embeddings\"\nrouting_strategy = \"TRAFFIC_SPLIT\"\n"+
+		"destinations = [{name = \"emb\", traffic_percentage = 50}, {name = \"other\", traffic_percentage = 50}]\n", other.URL))
+	const order = `{"route":"both","input":{"input":"a"}}`
+	routes := make(map[string]bool)
+	for i := range 32 { // ids enough for both routes
+		id := fmt.Sprintf("split-%d", i)
+		for again := range 3 {
+			r := call(t, "PUT", "http://"+addr+"/v1/jobs/"+id, order)
+			if want := map[bool]int{true: 200, false: 202}[again > 0]; r.status != want {
+				t.Errorf("%s: %d %s", id, r.status, r.body)
+			}
+			var job struct{ Route string }
+			_ = json.Unmarshal([]byte(r.body), &job) // then it has no route
+			routes[job.Route] = true
+		}
+		first := call(t, "POST", "http://"+addr+"/v1/jobs", order, "Idempotency-Key: key-"+id)
+		if again := call(t, "POST", "http://"+addr+"/v1/jobs", order, "Idempotency-Key: key-"+id); again.job.ID != first.job.ID || first.job.ID == "" {
+			t.Errorf("one key makes %s and %s", first.body, again.body)
+		}
+	}
+	if len(routes) != 2 || !routes["emb"] || !routes["other"] {
+		t.Errorf("the jobs went to %v", routes)
+	}
+}
+
 // A job whose model server answers nonsense fails once, in the caller's words; one whose server is away is retried.
 func TestJobFails(t *testing.T) {
 	t.Parallel()
