@@ -300,7 +300,7 @@ func (s *Server) resultOf(ctx context.Context, rec *job.Record) (speaks dialect,
 	}
 	res.Upstream = rec.Upstream
 	if rec.StartedAt != nil && rec.QueuedAt != nil {
-		res.Queue = max(rec.StartedAt.Sub(rec.CreatedAt), 0)
+		res.Queue = max(rec.StartedAt.Sub(rec.Began()), 0)
 	}
 	speaks, a = f.restore(s.dialects, rec)
 	return speaks, a, res, func() { s.budget.Release(size) }, nil

@@ -97,7 +97,7 @@ type jobView struct {
 	URLs              map[string]string `json:"urls"`
 }
 
-// timings are in milliseconds.
+// timings are in milliseconds, of this run, from when it could have begun.
 type timings struct {
 	Queue    *int64 `json:"queue_ms"`
 	Provider *int64 `json:"provider_ms"`
@@ -238,9 +238,9 @@ func timingsOf(r *job.Record) *timings {
 	if r.StartedAt == nil {
 		return nil
 	}
-	t := &timings{Queue: new(max(r.StartedAt.Sub(r.CreatedAt).Milliseconds(), 0))}
+	t := &timings{Queue: new(max(r.StartedAt.Sub(r.Began()).Milliseconds(), 0))}
 	if r.FinishedAt != nil {
-		t.Total = new(max(r.FinishedAt.Sub(r.CreatedAt).Milliseconds(), 0))
+		t.Total = new(max(r.FinishedAt.Sub(r.Began()).Milliseconds(), 0))
 	}
 	if r.State == job.Succeeded {
 		t.Provider = new(r.Upstream.Milliseconds())

@@ -243,6 +243,15 @@ func (r *Record) Clone() *Record {
 	return &c
 }
 
+// Began is when the time of this run began to count: when it was asked for, or its earliest start where that was later.
+func (r *Record) Began() time.Time {
+	asked := r.Deadline.Add(-r.Total)
+	if r.RunAt != nil && r.RunAt.After(asked) {
+		return *r.RunAt
+	}
+	return asked
+}
+
 // Due is the next time at which something has to be done about a job that nobody runs; zero when nothing has.
 func (r *Record) Due() time.Time {
 	due := time.Time{}
