@@ -113,7 +113,7 @@ func TestJobListRefuses(t *testing.T) {
 	addr := up(t, "")
 	for query, want := range map[string]string{
 		"?colour=1": "colour", "?status=lost": "lost", "?limit=0": "limit", "?limit=201": "200", "?limit=x": "limit",
-		"?created_after=yesterday": "created_after", "?after=a%20b": "after", "?after=nothing": "nothing", "?after=a&before=b": "exclude",
+		"?created_after=yesterday": "created_after", "?after=a%20b": "after", "?after=nothing": `"param":"after"`, "?before=nothing": `"param":"before"`, "?after=a&before=b": "exclude",
 		"?priority=urgent": "priority", "?dead=maybe": "dead", "?route=a&route=b": "route",
 		"?route=a;limit=2": "cannot be read", "?route=%zz": "cannot be read",
 	} {

@@ -161,13 +161,14 @@ func search(ctx context.Context, db *sql.DB, f job.Filter) (ids []job.ID, more b
 	where, args := conditions(f)
 	direction := "DESC"
 	for _, cursor := range []struct {
-		id job.ID
-		is string
-	}{{f.After, "place < ?"}, {f.Before, "place > ?"}} {
+		name string
+		id   job.ID
+		is   string
+	}{{"after", f.After, "place < ?"}, {"before", f.Before, "place > ?"}} {
 		if cursor.id == "" {
 			continue
 		}
-		place, err := placeOf(ctx, db, cursor.id)
+		place, err := placeOf(ctx, db, cursor.name, cursor.id)
 		if err != nil {
 			return nil, false, err
 		}
@@ -208,15 +209,17 @@ func failed(ctx context.Context, err error) error {
 	return fault.Wrap(fault.Internal, err, "internal error")
 }
 
-// placeOf is where a job stands in the list. One of ours has its place in its name.
-func placeOf(ctx context.Context, db *sql.DB, id job.ID) (string, error) {
+// placeOf is where a job stands in the list, which the parameter name gives. One of ours has its place in its name.
+func placeOf(ctx context.Context, db *sql.DB, name string, id job.ID) (string, error) {
 	if job.Ours(id) {
 		return string(id), nil
 	}
 	var place string
 	err := db.QueryRowContext(ctx, "SELECT place FROM jobs WHERE id = ?", string(id)).Scan(&place)
 	if errors.Is(err, sql.ErrNoRows) {
-		return "", fault.New(fault.Invalid, "there is no job %q any more to go on from; list from the beginning", id)
+		f := fault.New(fault.Invalid, "there is no job %q any more to go on from; list from the beginning", id)
+		f.Param = name
+		return "", f
 	}
 	if err != nil {
 		return "", failed(ctx, err)
