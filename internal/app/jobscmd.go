@@ -366,8 +366,11 @@ func (c *jobsCommand) place(ctx context.Context, jobs []any) ([]placed, error) {
 	var list struct {
 		Data []placed `json:"data"`
 	}
-	if err := json.Unmarshal(answer, &list); err != nil || len(list.Data) != len(jobs) {
-		return nil, fmt.Errorf("reading the answer: %d of %d jobs: %w", len(list.Data), len(jobs), err)
+	if err := json.Unmarshal(answer, &list); err != nil {
+		return nil, fmt.Errorf("reading the answer: %w", err)
+	}
+	if len(list.Data) != len(jobs) {
+		return nil, fmt.Errorf("the answer is about %d jobs, %d were placed", len(list.Data), len(jobs))
 	}
 	return list.Data, nil
 }

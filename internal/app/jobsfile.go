@@ -8,7 +8,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"strings"
 )
@@ -18,9 +20,16 @@ type lineSender struct {
 	*jobsCommand
 
 	name    string // of the file
-	batch   []any
-	number  int // of the last line read
+	room    int    // bytes for the jobs of one request
+	batch   []fileLine
+	size    int // of the batch, in bytes
 	refused int
+}
+
+// fileLine is a job and the number of the line that asks for it.
+type fileLine struct {
+	number int
+	job    json.RawMessage
 }
 
 // submitFile places a job for each line. A line's id is made of its number and its text, so that a run which was cut
@@ -35,31 +44,72 @@ func (c *jobsCommand) submitFile(ctx context.Context, s submission, args []strin
 	}
 	defer func() { _ = file.Close() }() // it was read
 	l := &lineSender{jobsCommand: c, name: s.file}
-	lines := bufio.NewScanner(file)
+	if l.room, err = c.room(ctx); err != nil {
+		return err
+	}
+	lines, number := bufio.NewScanner(file), 0
 	lines.Buffer(nil, maxLine)
 	for lines.Scan() {
-		l.number++
-		job, err := lineJob(lines.Bytes(), l.number, args)
-		if err != nil {
-			return fmt.Errorf("%s:%d: %w", s.file, l.number, err)
-		}
-		if s.priority != "" {
-			job["priority"] = s.priority
-		}
-		l.batch = append(l.batch, job)
-		if len(l.batch) < linesAtOnce {
+		number++
+		if len(bytes.TrimSpace(lines.Bytes())) == 0 {
 			continue
 		}
-		if err := l.flush(ctx); err != nil {
-			return fmt.Errorf("%w; run the same command again: nothing is placed twice", err)
+		job, err := lineJob(lines.Bytes(), number, args, s.priority)
+		if err != nil {
+			l.refuse(number, err.Error())
+			continue
+		}
+		if err := l.add(ctx, fileLine{number, job}); err != nil {
+			return err
 		}
 	}
-	if err := cmp.Or(lines.Err(), l.flush(ctx)); err != nil {
+	err = lines.Err()
+	if err != nil {
+		err = fmt.Errorf("%s:%d: %w", s.file, number+1, err)
+	}
+	if err := cmp.Or(err, l.flush(ctx)); err != nil {
 		return err
 	}
 	if l.refused > 0 {
-		return fmt.Errorf("%d of %d lines were refused", l.refused, l.number)
+		return fmt.Errorf("%d of %d lines were refused", l.refused, number)
 	}
+	return nil
+}
+
+// room is how many bytes of jobs the gateway takes in one request.
+func (c *jobsCommand) room(ctx context.Context) (int, error) {
+	answer, err := c.client.do(ctx, http.MethodGet, "/v1/limits", nil)
+	if err != nil {
+		return 0, err
+	}
+	var limits struct {
+		MaxBody int `json:"max_body_bytes"`
+	}
+	if err := json.Unmarshal(answer, &limits); err != nil {
+		return 0, fmt.Errorf("reading the gateway's limits: %w", err)
+	}
+	return limits.MaxBody - len(`{"jobs":[]}`), nil
+}
+
+// refuse says why a line makes no job.
+func (l *lineSender) refuse(number int, why string) {
+	l.refused++
+	_, _ = fmt.Fprintf(l.Err, "%s:%d: %s\n", l.name, number, why)
+}
+
+// add takes a line into the batch, and places the batch before when the line does not fit any more.
+func (l *lineSender) add(ctx context.Context, line fileLine) error {
+	size := len(line.job) + len(",")
+	if size > l.room {
+		l.refuse(line.number, fmt.Sprintf("the job has %d bytes, and the gateway takes %d at a time (max_body)", len(line.job), l.room))
+		return nil
+	}
+	if len(l.batch) == linesAtOnce || l.size+size > l.room {
+		if err := l.flush(ctx); err != nil {
+			return err
+		}
+	}
+	l.batch, l.size = append(l.batch, line), l.size+size
 	return nil
 }
 
@@ -68,34 +118,40 @@ func (l *lineSender) flush(ctx context.Context) error {
 	if len(l.batch) == 0 {
 		return nil
 	}
-	items, err := l.place(ctx, l.batch)
-	if err != nil {
-		return err
+	jobs := make([]any, 0, len(l.batch))
+	for _, line := range l.batch {
+		jobs = append(jobs, line.job)
 	}
-	first := l.number - len(l.batch) + 1
-	l.batch = nil
+	items, err := l.place(ctx, jobs)
+	if err != nil {
+		return fmt.Errorf("%w; run the same command again: nothing is placed twice", err)
+	}
 	for i, item := range items {
 		if item.Job == nil {
-			l.refused++
-			_, _ = fmt.Fprintf(l.Err, "%s:%d: %s\n", l.name, first+i, item.refusal())
+			l.refuse(l.batch[i].number, item.refusal())
 			continue
 		}
 		if err := l.show(item.Job); err != nil {
 			return err
 		}
 	}
+	l.batch, l.size = l.batch[:0], 0
 	return nil
 }
 
 // lineJob makes a job of a line: a whole one, or an input for the route of the command line.
-func lineJob(line []byte, number int, route []string) (map[string]any, error) {
+func lineJob(line []byte, number int, route []string, priority string) (json.RawMessage, error) {
 	var members map[string]json.RawMessage
-	if err := json.Unmarshal(line, &members); err != nil {
+	err := json.Unmarshal(line, &members)
+	if _, ok := errors.AsType[*json.UnmarshalTypeError](err); ok || err == nil && members == nil {
+		return nil, errors.New("a line must be a JSON object")
+	}
+	if err != nil {
 		return nil, fmt.Errorf("a line must be a JSON object: %w", err)
 	}
 	job := make(map[string]any, len(members)+1)
 	if len(route) == 1 {
-		job["route"], job["input"] = route[0], json.RawMessage(bytes.Clone(line))
+		job["route"], job["input"] = route[0], json.RawMessage(line)
 	} else {
 		for key, value := range members {
 			job[key] = value
@@ -105,5 +161,8 @@ func lineJob(line []byte, number int, route []string) (map[string]any, error) {
 		sum := sha256.Sum256(fmt.Appendf(nil, "%d\x00%s\x00%s", number, strings.Join(route, ""), line))
 		job["id"] = "line-" + hex.EncodeToString(sum[:12])
 	}
-	return job, nil
+	if priority != "" {
+		job["priority"] = priority
+	}
+	return json.Marshal(job)
 }
