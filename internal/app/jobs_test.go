@@ -246,8 +246,27 @@ func TestJobsCommand(t *testing.T) {
 	if out := jobs(1, "submit", "--file", mixed); !strings.Contains(out, "mixed.jsonl:2: 404") || !strings.Contains(out, "1 of 2 lines") {
 		t.Error(out)
 	}
-	for _, args := range [][]string{{}, {"nonsense"}, {"get"}, {"submit", "emb"}, {"submit", "emb", "x", "--data", "{}"}, {"submit", "--file", "/nowhere"}, {"ls", "x"}} {
+	for _, args := range [][]string{{}, {"nonsense"}, {"get"}, {"submit", "emb"}, {"submit", "emb", "x", "--data", "{}"}, {"submit", "--file", "/nowhere"}, {"ls", "x"}, {"get", ""}} {
 		jobs(2, args...)
+	}
+	for _, data := range []string{"{bad", "-"} { // nothing comes from standard input
+		if out := jobs(2, "submit", "emb", "--data", data); !strings.Contains(out, "--data is not JSON") || strings.Contains(out, "RawMessage") {
+			t.Error(out)
+		}
+	}
+}
+
+// A result that looks like a job is a result.
+func TestJobsResultOfAnyShape(t *testing.T) {
+	t.Parallel()
+	model := mlflowtest.New(t)
+	model.Reply(mlflowtest.JSON(`{"predictions":[1],"object":"job"}`))
+	addr := up(t, fmt.Sprintf("[[endpoints]]\nname = \"raw\"\nendpoint_type = \"mlflow/v1/invocations\"\n[endpoints.model]\n"+
+		"provider = \"mlflow-model-serving\"\nname = \"m\"\n[endpoints.model.config]\nmodel_server_url = %q\n", model.URL))
+	r := call(t, "POST", "http://"+addr+"/v1/jobs", `{"route":"raw","input":{"inputs":[1]}}`)
+	code, out, errs := run(t.Context(), "jobs", "result", r.job.ID, "--url", "http://"+addr)
+	if code != 0 || !strings.Contains(out, `"predictions":[1]`) {
+		t.Errorf("%d %s%s", code, out, errs)
 	}
 }
 

@@ -89,7 +89,7 @@ func (c *jobsCommand) one(set *flag.FlagSet) (path string, err error) {
 	if err != nil {
 		return "", err
 	}
-	if len(args) != 1 {
+	if len(args) != 1 || args[0] == "" {
 		return "", usagef("headrace %s: name one job", c.command.name)
 	}
 	return "/v1/jobs/" + url.PathEscape(args[0]), nil
@@ -222,10 +222,7 @@ func (c *jobsCommand) result(ctx context.Context, set *flag.FlagSet) error {
 		if err != nil {
 			return err
 		}
-		var pending struct {
-			Object string `json:"object"`
-		}
-		if json.Unmarshal(answer, &pending) == nil && pending.Object == "job" {
+		if hold.status == http.StatusAccepted {
 			continue // it goes on
 		}
 		_, err = fmt.Fprintln(c.Out, string(bytes.TrimSpace(answer)))
@@ -314,7 +311,11 @@ func (c *jobsCommand) submit(ctx context.Context, set *flag.FlagSet) error {
 	if err != nil {
 		return err
 	}
-	job := map[string]any{"route": args[0], "input": json.RawMessage(input)}
+	var checked json.RawMessage
+	if err := json.Unmarshal(input, &checked); err != nil {
+		return usagef("--data is not JSON: %w", err)
+	}
+	job := map[string]any{"route": args[0], "input": checked}
 	if s.priority != "" {
 		job["priority"] = s.priority
 	}
@@ -357,7 +358,7 @@ func (p *placed) refusal() string {
 func (c *jobsCommand) place(ctx context.Context, jobs []any) ([]placed, error) {
 	body, err := json.Marshal(map[string]any{"jobs": jobs})
 	if err != nil {
-		return nil, usagef("--data is not JSON: %w", err)
+		return nil, fmt.Errorf("writing jobs: %w", err)
 	}
 	answer, err := c.client.do(ctx, http.MethodPost, "/v1/jobs/batch", body)
 	if err != nil {

@@ -31,14 +31,15 @@ type patientGet struct {
 	*jobsCommand
 
 	reached bool
+	status  int // of the last answer
 }
 
 func (h *patientGet) get(ctx context.Context, path string) ([]byte, error) {
 	var since time.Time
 	for {
-		answer, err := h.client.do(ctx, http.MethodGet, path, nil)
+		status, answer, err := h.client.ask(ctx, http.MethodGet, path, nil)
 		if err == nil {
-			h.reached = true
+			h.reached, h.status = true, status
 			return answer, nil
 		}
 		if !h.reached || !passing(err) || ctx.Err() != nil {

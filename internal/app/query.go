@@ -96,26 +96,32 @@ func (c *client) bodyFor(ctx context.Context, route string, texts []string) ([]b
 }
 
 func (c *client) do(ctx context.Context, method, path string, body []byte) ([]byte, error) {
+	_, answer, err := c.ask(ctx, method, path, body)
+	return answer, err
+}
+
+// ask is do for those who want to know the status of an answer.
+func (c *client) ask(ctx context.Context, method, path string, body []byte) (status int, answer []byte, err error) {
 	req, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(body))
 	if err != nil {
-		return nil, usagef("--url %s: %w", c.base, err)
+		return 0, nil, usagef("--url %s: %w", c.base, err)
 	}
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return nil, fmt.Errorf("%w; is Headrace running? (`headrace up`, or --url)", err)
+		return 0, nil, fmt.Errorf("%w; is Headrace running? (`headrace up`, or --url)", err)
 	}
 	defer func() { _ = resp.Body.Close() }() // it was read
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	answer, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
-		return nil, fmt.Errorf("reading the answer: %w", err)
+		return 0, nil, fmt.Errorf("reading the answer: %w", err)
 	}
 	if resp.StatusCode >= 400 {
-		return nil, refusal(resp, answer)
+		return 0, nil, refusal(resp, answer)
 	}
-	return answer, nil
+	return resp.StatusCode, answer, nil
 }
 
 // refusal makes an error of an error reply.
