@@ -274,7 +274,7 @@ func headerOptions(h http.Header) (*envelope, error) {
 		}
 		e.Retry.MaxAttempts = &n
 	}
-	for tag := range strings.SplitSeq(h.Get("Job-Tags"), ",") {
+	for tag := range strings.SplitSeq(strings.Join(h.Values("Job-Tags"), ","), ",") {
 		if tag = strings.TrimSpace(tag); tag != "" {
 			e.Tags = append(e.Tags, tag)
 		}
@@ -297,7 +297,8 @@ func inHeaders(err error) error {
 	if name == "" {
 		return err
 	}
-	return badOption(name, "%s", strings.TrimPrefix(f.Message, f.Param+" "))
+	said := strings.TrimPrefix(f.Message, f.Param+" ")
+	return badOption(name, "%s", strings.Replace(said, "timeouts.total", "Job-Total-Timeout", 1)) // the one that another's error names
 }
 
 func badHeader(name, want string) error {

@@ -219,6 +219,14 @@ func TestJobOptionErrors(t *testing.T) {
 			t.Errorf("%.60s: %d %s", header, r.status, r.body)
 		}
 	}
+	both := []string{"Prefer: respond-async", "Job-Deadline: " + time.Now().Add(time.Hour).Format(time.RFC3339), "Job-Total-Timeout: 9"}
+	if r := call(t, "POST", "http://"+addr+"/v1/embeddings", `{"model":"emb","input":"a"}`, both...); r.status != 400 || !strings.Contains(r.body, "Job-Deadline and Job-Total-Timeout say the same") {
+		t.Errorf("%d %s", r.status, r.body)
+	}
+	tagged := []string{"Prefer: respond-async", "Job-Tags: a, ,b", "Job-Tags: c"}
+	if r := call(t, "POST", "http://"+addr+"/v1/embeddings", `{"model":"emb","input":"a"}`, tagged...); !strings.Contains(r.body, `"tags":["a","b","c"]`) {
+		t.Errorf("%d %s", r.status, r.body)
+	}
 	// Beside an envelope headers count for what it leaves out, and are named when they are wrong.
 	const envelope = `{"route":"emb","input":{"input":"a"}`
 	for _, test := range []struct{ body, header, want string }{
