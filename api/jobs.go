@@ -165,6 +165,9 @@ func (s *Server) record(o *order) (*job.Record, error) {
 		ResultTTL: p.ResultTTL, Retry: p.Retry, Store: p.Store, Metadata: p.Metadata, Tags: p.Tags,
 		IdempotencyKey: p.key, Durability: s.cfg.Jobs.Durability, RequestID: o.asked.request.ID, Form: form,
 	}
+	if p.Deadline != nil {
+		rec.Deadline = p.Deadline.UTC()
+	}
 	if rec.ID == "" {
 		rec.ID = job.NewID(time.Now())
 	}

@@ -366,6 +366,17 @@ func TestJobBatch(t *testing.T) {
 	}
 }
 
+// A deadline that was given as a time is that time.
+func TestJobDeadline(t *testing.T) {
+	t.Parallel()
+	addr := up(t, "")
+	at := time.Now().Add(time.Hour).Truncate(time.Second)
+	r := call(t, "POST", "http://"+addr+"/v1/jobs", fmt.Sprintf(`{"route":"emb","input":{"input":"a"},"deadline":%q}`, at.In(time.FixedZone("", 3600)).Format(time.RFC3339)))
+	if want := fmt.Sprintf(`"deadline":%q`, at.UTC().Format(time.RFC3339)); r.status != 202 || !strings.Contains(r.body, want) {
+		t.Errorf("want %s: %d %s", want, r.status, r.body)
+	}
+}
+
 // What is no batch is refused as a whole, in words that are not Go's.
 func TestJobBatchRefuses(t *testing.T) {
 	t.Parallel()

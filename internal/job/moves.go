@@ -35,9 +35,12 @@ func (r *Record) refuse(verb string) error {
 	return fmt.Errorf("%s: the job is %s: %w", verb, r.State, ErrMove)
 }
 
-// Accept puts a new record into its first state.
+// Accept puts a new record into its first state. A deadline that it has already is its caller's.
 func (r *Record) Accept(now time.Time) {
-	r.Run, r.CreatedAt, r.Deadline = 1, now, now.Add(r.Total)
+	r.Run, r.CreatedAt = 1, now
+	if r.Deadline.IsZero() {
+		r.Deadline = now.Add(r.Total)
+	}
 	r.wait(now)
 }
 
