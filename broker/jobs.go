@@ -106,11 +106,9 @@ func (j *Jobs) Accept(ctx context.Context, r *job.Record, body []byte, req *infe
 	if err := j.await(ctx); err != nil {
 		return nil, false, err
 	}
-	if err := j.room.check(ctx, r.ID); err != nil {
-		return nil, false, err
-	}
-	if err := j.queues.enter(r.Route, j.maxWaiting); err != nil {
-		return nil, false, err
+	if err := j.admit(ctx, r); err != nil {
+		was, err := j.placed(ctx, r, err)
+		return was, false, err
 	}
 	at := time.Now().UTC()
 	var w writer
@@ -150,9 +148,32 @@ func (j *Jobs) Accept(ctx context.Context, r *job.Record, body []byte, req *infe
 	return r, true, nil
 }
 
+// admit says whether there is room for one more job.
+func (j *Jobs) admit(ctx context.Context, r *job.Record) error {
+	if err := j.room.check(ctx, r.ID); err != nil {
+		return err
+	}
+	return j.queues.enter(r.Route, j.maxWaiting)
+}
+
+// placed is the job for which there was no room: whoever comes again for one that is there already needs none.
+func (j *Jobs) placed(ctx context.Context, r *job.Record, refused error) (*job.Record, error) {
+	if job.Ours(r.ID) && r.IdempotencyKey == "" {
+		return nil, refused // nobody can have asked for it before
+	}
+	was, _, err := j.existing(ctx, r)
+	if fault.CodeOf(err) == fault.KeyReused {
+		return nil, err
+	}
+	if err != nil || was.Withdrawn() {
+		return nil, refused
+	}
+	return was, nil
+}
+
 // existing is the job that was there first.
 func (j *Jobs) existing(ctx context.Context, r *job.Record) (*job.Record, bool, error) {
-	if r.Input.Parts > 0 { // ours is nobody's
+	if r.Input != nil && r.Input.Parts > 0 { // ours is nobody's
 		j.dropUnused(ctx, r.ID, r.Input)
 	}
 	was, err := j.Get(ctx, r.ID)

@@ -366,6 +366,36 @@ func TestJobBatch(t *testing.T) {
 	}
 }
 
+// Whoever comes again for a job that is there needs no room for another one.
+func TestJobAskedForAgainWhenFull(t *testing.T) {
+	t.Parallel()
+	addr := up(t, "[jobs]\nmax_waiting = 1\n")
+	jobs := "http://" + addr + "/v1/jobs"
+	const body, other = `{"route":"emb","input":{"input":"a"}}`, `{"route":"emb","input":{"input":"b"}}`
+	if r := call(t, "POST", jobs, body, "Idempotency-Key: done", "Prefer: wait=20"); r.job.Status != "succeeded" {
+		t.Fatalf("%d %s", r.status, r.body)
+	}
+	call(t, "POST", "http://"+addr+"/v1/queues/emb/pause", "")
+	waits := ""
+	eventually(t, "a job waits", func() bool {
+		waits = fmt.Sprintf("waits-%d", time.Now().UnixNano())
+		return call(t, "PUT", jobs+"/"+waits, body).status == 202
+	})
+	eventually(t, "the queue is full", func() bool { return call(t, "POST", jobs, body).status == 503 })
+	if r := call(t, "PUT", jobs+"/"+waits, body); r.status != 200 || r.job.ID != waits || r.header.Get("Idempotency-Replayed") != "true" {
+		t.Errorf("the one that waits: %d %s", r.status, r.body)
+	}
+	if r := call(t, "POST", jobs, body, "Idempotency-Key: done", "Prefer: wait=20"); r.status != 200 || r.job.Status != "succeeded" {
+		t.Errorf("one that has ended: %d %s", r.status, r.body)
+	}
+	if r := call(t, "PUT", jobs+"/"+waits, other); r.status != 422 {
+		t.Errorf("the id for something else: %d %s", r.status, r.body)
+	}
+	if r := call(t, "PUT", jobs+"/another", body); r.status != 503 || r.header.Get("Retry-After") == "" {
+		t.Errorf("another one: %d %s", r.status, r.body)
+	}
+}
+
 // A deadline that was given as a time is that time.
 func TestJobDeadline(t *testing.T) {
 	t.Parallel()
