@@ -1,9 +1,7 @@
 package app
 
 import (
-	"bufio"
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -228,37 +226,6 @@ func (c *jobsCommand) result(ctx context.Context, set *flag.FlagSet) error {
 		_, err = fmt.Fprintln(c.Out, string(bytes.TrimSpace(answer)))
 		return err
 	}
-}
-
-// events prints the stream, a line for each event; with --json its data.
-func (c *jobsCommand) events(ctx context.Context, set *flag.FlagSet) error {
-	path, err := c.one(set)
-	if err != nil {
-		return err
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.client.base+path+"/events", http.NoBody)
-	if err != nil {
-		return usagef("--url: %w", err)
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return fmt.Errorf("%w; is Headrace running? (`headrace up`, or --url)", err)
-	}
-	defer func() { _ = resp.Body.Close() }() // the stream is over
-	if resp.StatusCode != http.StatusOK {
-		answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-		return cmp.Or(err, refusal(resp, answer))
-	}
-	lines := bufio.NewScanner(resp.Body)
-	lines.Buffer(nil, maxLine)
-	for lines.Scan() {
-		if data, ok := bytes.CutPrefix(lines.Bytes(), []byte("data: ")); ok {
-			if err := c.show(data); err != nil {
-				return err
-			}
-		}
-	}
-	return lines.Err()
 }
 
 func (c *jobsCommand) cancel(ctx context.Context, set *flag.FlagSet) error {

@@ -42,21 +42,33 @@ func (h *patientGet) get(ctx context.Context, path string) ([]byte, error) {
 			h.reached, h.status = true, status
 			return answer, nil
 		}
-		if !h.reached || !passing(err) || ctx.Err() != nil {
+		if !h.reached {
 			return nil, err
 		}
-		switch now := time.Now(); {
-		case since.IsZero():
-			since = now
-			_, _ = fmt.Fprintf(h.Err, "%v; asking again for %s\n", err, awayFor)
-		case now.Sub(since) > awayFor:
+		if err := h.bear(ctx, &since, err); err != nil {
 			return nil, err
 		}
-		select {
-		case <-time.After(awayPause):
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		}
+	}
+}
+
+// bear waits before a gateway is asked again that has failed with err, since when it fails; it gives err back when that
+// has taken too long, or will not pass.
+func (c *jobsCommand) bear(ctx context.Context, since *time.Time, err error) error {
+	if !passing(err) || ctx.Err() != nil {
+		return err
+	}
+	switch now := time.Now(); {
+	case since.IsZero():
+		*since = now
+		_, _ = fmt.Fprintf(c.Err, "%v; asking again for %s\n", err, awayFor)
+	case now.Sub(*since) > awayFor:
+		return err
+	}
+	select {
+	case <-time.After(awayPause):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }
 
@@ -64,6 +76,9 @@ func (h *patientGet) get(ctx context.Context, path string) ([]byte, error) {
 func passing(err error) bool {
 	if reply, ok := errors.AsType[*replyError](err); ok {
 		return reply.status == http.StatusServiceUnavailable
+	}
+	if _, ok := errors.AsType[*cutError](err); ok {
+		return true
 	}
 	_, ok := errors.AsType[*url.Error](err)
 	return ok
