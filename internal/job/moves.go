@@ -200,6 +200,9 @@ func (r *Record) Fail(f *fault.Error, pause time.Duration, now time.Time) error 
 	next := now.Add(max(pause, f.RetryAfter))
 	switch {
 	case !now.Before(r.Deadline):
+		if f.Code == fault.UpstreamTimeout { // it was the job's time that was over, not the model server's
+			r.Error = ProblemOf(fault.New(fault.Deadline, "the job's deadline passed while the model server was asked"))
+		}
 		r.end(Failed, ReasonDeadline, now)
 	case !problem.Retryable || r.Attempt >= r.Retry.MaxAttempts || !next.Before(r.Deadline) ||
 		r.Retry.MaxElapsed > 0 && next.Sub(*r.StartedAt) > r.Retry.MaxElapsed:

@@ -366,6 +366,12 @@ func TestTimesOver(t *testing.T) {
 	if err := r.Start("other", r.Deadline); err != nil || r.State != job.Failed || r.Reason != job.ReasonDeadline {
 		t.Errorf("a lost worker's job after its deadline: %+v, %v", r, err)
 	}
+	for code, want := range map[fault.Code]fault.Code{fault.UpstreamTimeout: fault.Deadline, fault.UpstreamBadResponse: fault.UpstreamBadResponse} {
+		r = in(t, job.Running)
+		if err := r.Fail(fault.New(code, "x"), 0, r.Deadline); err != nil || r.Reason != job.ReasonDeadline || r.Error.Code != string(want) || r.Attempts[0].Error.Code != string(code) {
+			t.Errorf("a call that ended with %s at the deadline: %+v, %v", code, r, err)
+		}
+	}
 	r = in(t, job.Scheduled)
 	if err := r.Start("w", *r.RunAt); err != nil || r.State != job.Running {
 		t.Errorf("a scheduled job at its time: %+v, %v", r, err)
