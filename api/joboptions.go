@@ -31,7 +31,7 @@ const (
 	maxKey      = 255 // characters of an idempotency key
 	maxMetadata = 16  // pairs
 	maxTags     = 16
-	maxTag      = 128 // characters of a tag, a metadata key or value
+	maxTag      = 128 // bytes of a tag or a metadata key; a value may have four times as many
 	minTTL      = time.Second
 	furthest    = 365 * 24 * time.Hour // start of a job
 )
@@ -414,12 +414,12 @@ func (o *jobOptions) label() error {
 	}
 	for key, value := range o.Metadata {
 		if len(key) > maxTag || len(value) > 4*maxTag {
-			return badOption("metadata", "has a key over %d or a value over %d characters", maxTag, 4*maxTag)
+			return badOption("metadata", "has a key over %d or a value over %d bytes", maxTag, 4*maxTag)
 		}
 	}
 	for _, tag := range o.Tags {
 		if tag == "" || len(tag) > maxTag {
-			return badOption("tags", "must have 1 to %d characters each", maxTag)
+			return badOption("tags", "must have 1 to %d bytes each", maxTag)
 		}
 	}
 	return nil

@@ -179,6 +179,7 @@ func TestJobOptionErrors(t *testing.T) {
 		`"result_ttl":0.5`:                                         {"result_ttl", "between 1s"},
 		`"tags":"blue"`:                                            {"tags", "a list of strings"},
 		`"tags":[""]`:                                              {"tags", "1 to 128"},
+		`"tags":["` + strings.Repeat("é", 100) + `"]`:              {"tags", "128 bytes"},
 		`"metadata":{"a":1}`:                                       {"metadata", "a string"},
 		`"metadata":{"` + strings.Repeat("k", 129) + `":"v"}`:      {"metadata", "128"},
 		`"colour":"blue"`:                                          {"", "colour"},
