@@ -47,8 +47,10 @@ func (s *Server) operations() []operation {
 		operation{method: "GET", path: "/livez", handle: s.health, tag: "Operations", summary: "The process lives."},
 		operation{method: "GET", path: "/readyz", handle: s.ready, tag: "Operations", summary: "Calls are let in and the broker is connected."},
 		operation{method: "GET", path: "/openapi.json", handle: s.serveOpenAPI, tag: "Operations", summary: "This description."},
+		operation{method: "HEAD", path: "/openapi.json", handle: s.serveOpenAPI, tag: "Operations", summary: "Its headers."},
 		operation{method: "GET", path: "/docs", handle: s.serveDocs, tag: "Operations", summary: "A page for people, without foreign assets."},
 		operation{method: "GET", path: "/redoc", handle: s.serveDocs, tag: "Operations", summary: "The same page, under MLflow's second address for it."},
+		operation{method: "HEAD", path: "/redoc", handle: s.serveDocs, tag: "Operations", summary: "Its headers."},
 		operation{method: "GET", path: "/favicon.ico", handle: s.serveIcon, tag: "Operations", summary: "The icon."},
 		operation{method: "GET", path: "/", handle: s.toDocs, tag: "Operations", summary: "Redirects to the page."},
 	)

@@ -60,6 +60,28 @@ func TestOwnPaths(t *testing.T) {
 	}
 }
 
+// MLflow's framework answers HEAD for the two pages that it makes itself, and for no other.
+func TestHeadOfPages(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, &fakeBroker{})
+	for path, status := range map[string]int{"/openapi.json": 200, "/redoc": 200, "/docs": 405, "/health": 405, "/": 405} {
+		get, head := do(t, s, http.MethodGet, path, ""), do(t, s, http.MethodHead, path, "")
+		if head.Code != status {
+			t.Errorf("HEAD %s: %d, want %d", path, head.Code, status)
+		}
+		if status == http.StatusOK && head.Header().Get("Content-Length") != get.Header().Get("Content-Length") {
+			t.Errorf("HEAD %s: length %s, GET %s", path, head.Header().Get("Content-Length"), get.Header().Get("Content-Length"))
+		}
+		want := "GET"
+		if status == http.StatusOK {
+			want = "GET, HEAD"
+		}
+		if allow := do(t, s, http.MethodPut, path, "").Header().Get("Allow"); allow != want {
+			t.Errorf("PUT %s: allow %q, want %q", path, allow, want)
+		}
+	}
+}
+
 func TestApply(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, &fakeBroker{})
