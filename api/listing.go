@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"headrace/api/schema"
 	"headrace/internal/fault"
@@ -81,7 +82,7 @@ func endpointsListing() listing { return listing{"endpoint", appendEndpoint} }
 // list answers GET /api/2.0/gateway/routes/ and GET /api/2.0/endpoints/.
 func (s *Server) list(l listing) handler {
 	return func(w *replyWriter, r *http.Request, _ string) error {
-		from, err := pageStart(r.URL.Query())
+		from, err := pageStart(r.URL.RawQuery)
 		if err != nil {
 			return err
 		}
@@ -143,17 +144,50 @@ func pageToken(index int) string {
 }
 
 // pageStart reads the token of a query; without one it is 0.
-func pageStart(query url.Values) (int, error) {
-	tokens := query["page_token"]
-	if len(tokens) == 0 {
+func pageStart(query string) (int, error) {
+	token, there := lastOf(query, "page_token")
+	if !there {
 		return 0, nil
 	}
-	if index, ok := readPageToken(tokens[len(tokens)-1]); ok {
+	if index, ok := readPageToken(token); ok {
 		return index, nil
 	}
 	e := fault.New(fault.Invalid, "page_token is not a token of this list; pass next_page_token of the page before, or none")
 	e.Param = "page_token"
 	return 0, e
+}
+
+// lastOf is the last value of a parameter, read as Python does: only & parts parameters, and an escape that is none
+// stands for itself. net/url leaves such parameters out, and a token that is left out means the first page.
+func lastOf(query, name string) (value string, there bool) {
+	for pair := range strings.SplitSeq(query, "&") {
+		key, text, _ := strings.Cut(pair, "=")
+		if unescaped(key) == name && pair != "" {
+			value, there = unescaped(text), true
+		}
+	}
+	return value, there
+}
+
+// unescaped undoes the escapes of a query.
+func unescaped(text string) string {
+	if whole, err := url.QueryUnescape(text); err == nil {
+		return whole
+	}
+	var b strings.Builder
+	for text != "" {
+		part := text[:1]
+		if part == "%" && len(text) > 2 {
+			part = text[:3]
+		}
+		plain, err := url.QueryUnescape(part)
+		if err != nil { // a % that begins no escape
+			part, plain = "%", "%"
+		}
+		b.WriteString(plain)
+		text = text[len(part):]
+	}
+	return b.String()
 }
 
 // readPageToken reads a token as Python does: base64 in which foreign characters do not count, in it a JSON
@@ -194,6 +228,8 @@ func looseBase64(token string) ([]byte, bool) {
 		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '+', c == '/':
 			digits = append(digits, c)
 			padding = 0
+		case c >= utf8.RuneSelf:
+			return nil, false
 		}
 	}
 	if len(digits)%4 != 0 {
