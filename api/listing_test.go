@@ -42,3 +42,18 @@ func TestPageTokenInOddQueries(t *testing.T) {
 		}
 	}
 }
+
+// Bytes of a name that are no UTF-8 are shown as Python decodes them.
+func TestNamesThatAreNoText(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, &fakeBroker{})
+	for escaped, shown := range map[string]string{
+		"%FF": "\ufffd", "%FF%FE": "\ufffd\ufffd", "%F0%9F": "\ufffd", "a%F0%9F%98b": "a\ufffdb", "%E2%82%E2%82%AC": "\ufffd€", "%80%80": "\ufffd\ufffd",
+		"%ED%A0%80": "\ufffd\ufffd\ufffd", "%F4%90%80": "\ufffd\ufffd\ufffd", "%C0%80": "\ufffd\ufffd", "%EF%BF%BD%C3": "\ufffd\ufffd", "%C3%A9": "é",
+	} {
+		want := `{"detail":"The route '` + shown + `' is not present or active on the server. Please verify the route name."}`
+		if got := do(t, s, http.MethodGet, "/api/2.0/gateway/routes/"+escaped, "").Body.String(); got != want {
+			t.Errorf("%s: %s, want %s", escaped, got, want)
+		}
+	}
+}
