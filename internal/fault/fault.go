@@ -84,7 +84,7 @@ type Error struct {
 	Issues []Issue
 	// Param is the one body field an Invalid error is about, when there is one.
 	Param string
-	// Status is the model server's HTTP status, for UpstreamError only.
+	// Status is the model server's HTTP status, or the one that stands for it, for UpstreamError only.
 	Status int
 	// Detail is the JSON value MLflow's gateway would put under "detail"; nil means Message.
 	Detail json.RawMessage

@@ -107,12 +107,28 @@ func unsupportedMedia(reply provider.Reply) error {
 	if received == "" {
 		received = "None"
 	}
-	text := "The returned data type from the route service is not supported. Received content type: " + received
 	err := fault.New(fault.UpstreamBadResponse,
 		"the model server answered %s with content type %s instead of application/json: %s; is model_server_url an MLflow model server?",
 		status(reply), received, excerpt(reply.Body))
-	err.Detail = quoted(text)
+	if passing(reply.Status) {
+		// A proxy's page while the model server restarts: MLflow's status, but no matter of shape.
+		err = fault.New(fault.UpstreamError,
+			"the model server, or a proxy in front of it, answered %s with content type %s: %s; it may be overloaded or restarting, try again",
+			status(reply), received, excerpt(reply.Body))
+		err.Status = http.StatusBadGateway
+		err.RetryAfter = reply.RetryAfter
+	}
+	err.Detail = quoted("The returned data type from the route service is not supported. Received content type: " + received)
 	return err
+}
+
+// passing tells the statuses that a server answers with for a while only.
+func passing(status int) bool {
+	switch status {
+	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true
+	}
+	return false
 }
 
 func notJSON(reply provider.Reply, why string) error {

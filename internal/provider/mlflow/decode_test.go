@@ -7,10 +7,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf16"
 
 	"headrace/internal/fault"
 	"headrace/internal/inference"
+	"headrace/internal/job"
 	"headrace/internal/provider"
 	"headrace/internal/provider/mlflow"
 )
@@ -224,6 +226,26 @@ func TestBrokenAnswers(t *testing.T) {
 				t.Errorf("got %v with detail %s, want %q and %q", err, f.Detail, tt.message, tt.detail)
 			}
 		})
+	}
+}
+
+// A proxy's page about a model server that is away has MLflow's status and text, and is worth another attempt.
+func TestPagesOfProxies(t *testing.T) {
+	t.Parallel()
+	for status, again := range map[int]bool{429: true, 502: true, 503: true, 504: true, 404: false, 500: false, 501: false, 200: false} {
+		_, err := decode(&inference.Route{}, &inference.Request{Type: inference.Embeddings, Items: raws(`"x"`)},
+			provider.Reply{Status: status, ContentType: "text/html", Body: []byte("<h1>nginx</h1>"), RetryAfter: 7 * time.Second})
+		f := fault.From(err)
+		code, wait := fault.UpstreamBadResponse, time.Duration(0)
+		if again {
+			code, wait = fault.UpstreamError, 7*time.Second
+		}
+		if f.Code != code || again != (f.Status == 502) || f.RetryAfter != wait || job.Retryable(f) != again {
+			t.Errorf("%d: %v, status %d, again after %v", status, f, f.Status, f.RetryAfter)
+		}
+		if want := "Received content type: text/html"; !strings.Contains(string(f.Detail), want) || !strings.Contains(f.Message, "nginx") {
+			t.Errorf("%d: detail %s, message %s", status, f.Detail, f.Message)
+		}
 	}
 }
 
