@@ -322,6 +322,9 @@ func TestFailures(t *testing.T) {
 		{"detail", 422, js, `{"detail": [{"loc": ["body"]}]}`, "", `{"detail": [{"loc": ["body"]}]}`, "422"},
 		{"text", 503, "text/plain", "down for <maintenance>", "", `{"message":"down for <maintenance>"}`, "down for <maintenance>"},
 		{"text, not UTF-8", 500, "text/plain", "h\xe9", "", "{\"message\":\"h\ufffd\"}", "500"},
+		{"empty text", 503, "text/plain", "", "Gone Away", `{"message":""}`, "503 Gone Away"},
+		{"blank text", 400, "text/plain", " \n", "", `{"message":" \n"}`, "400 Bad Request"},
+		{"the time limit's text in another status", 400, js, "Request processing time exceeded limit", "", `{"message":"Request processing time exceeded limit"}`, "400"},
 		{"no text", 500, js, "", "", `{"message":"Internal Server Error"}`, "500 Internal Server Error"},
 		{"not JSON", 502, js, "<html>", "", `{"message":"<html>"}`, "<html>"},
 		{"not UTF-8", 400, js, "{\"message\": \"h\xe9\"}", "", "{\"message\":\"{\\\"message\\\": \\\"h\ufffd\\\"}\"}", "400"},
@@ -362,5 +365,11 @@ func TestHugeErrorBodyIsNotKept(t *testing.T) {
 	})
 	if f := fault.From(err); f == nil || f.Code != fault.UpstreamError || len(f.Detail) > 1000 || len(f.Message) > 1000 {
 		t.Errorf("detail of %d bytes, message of %d", len(f.Detail), len(f.Message))
+	}
+	_, err = decode(&inference.Route{}, &inference.Request{Type: inference.Raw}, provider.Reply{
+		Status: 400, ContentType: "text/plain", Body: []byte(strings.Repeat("x", 100_000)),
+	})
+	if f := fault.From(err); f == nil || len(f.Detail) < 100_000 || len(f.Message) > 1200 {
+		t.Errorf("of a long text, detail of %d bytes, message of %d", len(f.Detail), len(f.Message))
 	}
 }

@@ -22,7 +22,8 @@ const timeLimit = "Request processing time exceeded limit"
 // whole JSON value, and of plain text an object with the text as its message.
 func failure(reply provider.Reply, m media) error {
 	if m == mediaText {
-		return upstreamError(reply, message(textOf(reply)), textOf(reply))
+		text := textOf(reply)
+		return upstreamError(reply, message(text), shorten(strings.TrimSpace(text)))
 	}
 	v, err := splice.Whole(reply.Body)
 	if err != nil || !utf8.Valid(reply.Body) {
@@ -73,11 +74,15 @@ func judgeObject(reply provider.Reply, v splice.Value) (json.RawMessage, string)
 
 // brokenFailure judges a 4xx or 5xx whose body is announced as JSON and is not.
 func brokenFailure(reply provider.Reply) error {
-	if string(bytes.TrimSpace(reply.Body)) == timeLimit {
+	if reply.Status == http.StatusGatewayTimeout && string(bytes.TrimSpace(reply.Body)) == timeLimit {
 		return fault.New(fault.UpstreamTimeout, "the model server gave up: %s; its limit is the option --timeout of `mlflow models serve` "+
 			"or MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT, 60 seconds by default", timeLimit)
 	}
-	return upstreamError(reply, message(textOf(reply)), textOf(reply))
+	text := textOf(reply)
+	if strings.TrimSpace(text) == "" {
+		text = reason(reply)
+	}
+	return upstreamError(reply, message(text), shorten(text))
 }
 
 func upstreamError(reply provider.Reply, detail json.RawMessage, text string) error {
@@ -120,13 +125,9 @@ func shorten(text string) string {
 	return strings.ToValidUTF8(text[:most], "") + "…"
 }
 
-// textOf is the body as text, or the reason when it is empty.
+// textOf is the body as text.
 func textOf(reply provider.Reply) string {
-	text := strings.ToValidUTF8(string(reply.Body[:min(len(reply.Body), maxDetail)]), "\ufffd")
-	if strings.TrimSpace(text) == "" {
-		return reason(reply)
-	}
-	return text
+	return strings.ToValidUTF8(string(reply.Body[:min(len(reply.Body), maxDetail)]), "\ufffd")
 }
 
 // message is the object that MLflow makes of plain text.
