@@ -104,11 +104,11 @@ func invalidBody(issue fault.Issue, message string) error {
 // isJSON tells application/json and application/…+json, whatever their parameters. A caller who does not say
 // means JSON.
 func isJSON(contentType string) bool {
-	media, _, _ := strings.Cut(contentType, ";")
-	media = strings.ToLower(strings.TrimSpace(media))
-	if media == "" {
+	if strings.TrimSpace(contentType) == "" {
 		return true
 	}
+	media, _, _ := strings.Cut(contentType, ";")
+	media = strings.ToLower(strings.TrimSpace(media))
 	kind, sub, ok := strings.Cut(media, "/")
 	return ok && kind == "application" && (sub == "json" || strings.HasSuffix(sub, "+json")) && !strings.ContainsAny(sub, ", /")
 }
