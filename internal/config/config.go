@@ -24,7 +24,7 @@ type Config struct {
 	Jobs   Jobs
 	Table  *inference.Table
 
-	used []string // paths of the files that values were taken from
+	from origin
 }
 
 // API is the table [api].

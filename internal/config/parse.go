@@ -26,10 +26,16 @@ const (
 
 // Parse reads a configuration; name stands for the file in problems. What is wrong is an *InvalidError.
 func Parse(name string, text []byte) (*Config, error) {
-	text = bytes.TrimPrefix(text, []byte("\xef\xbb\xbf"))
+	c, _, err := parse(name, text)
+	return c, err
+}
+
+// parse is Parse that also tells what the configuration, or the error, was made from.
+func parse(name string, whole []byte) (*Config, origin, error) {
+	text := bytes.TrimPrefix(whole, []byte("\xef\xbb\xbf"))
 	var values map[string]any
 	if err := toml.Unmarshal(text, &values); err != nil {
-		return nil, syntaxProblem(name, err)
+		return nil, newOrigin(whole, nil), syntaxProblem(name, err)
 	}
 	doc := &document{file: name, lines: findLines(string(text))}
 	root := &table{doc: doc, values: values}
@@ -41,14 +47,14 @@ func Parse(name string, text []byte) (*Config, error) {
 	crossCheck(doc, c)
 	c.Table = readRoutes(root, c)
 	root.finish()
+	c.from = newOrigin(whole, doc.used)
 	if len(doc.problems) > 0 {
 		slices.SortStableFunc(doc.problems, func(a, b Problem) int {
 			return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Key, b.Key))
 		})
-		return nil, &InvalidError{Problems: doc.problems}
+		return nil, c.from, &InvalidError{Problems: doc.problems}
 	}
-	c.used = doc.used
-	return c, nil
+	return c, c.from, nil
 }
 
 func syntaxProblem(name string, err error) error {
@@ -151,6 +157,7 @@ func (t *table) mustExist(name, path string) {
 		return
 	}
 	if _, err := os.Stat(path); err != nil {
+		t.doc.used = append(t.doc.used, usedFile{path: path}) // it may still come
 		t.complain(name, "", "%v", err)
 	}
 }

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"os"
 	"reflect"
@@ -15,16 +14,46 @@ import (
 type Source struct {
 	path    string
 	current *Config
-	known   [sha256.Size]byte // digest of what current, or the last complaint, was made from
-	before  [sha256.Size]byte // digest at the last look
+	known   origin // what current, or the last complaint, was made from
+	before  digest // at the last look
 }
 
-// NewSource makes a source whose content is current.
+// NewSource makes a source whose content is current. What has changed since that was read counts as a change.
 func NewSource(current *Config) *Source {
-	s := &Source{path: current.Path, current: current}
-	s.known, _ = s.digest()
-	s.before = s.known
-	return s
+	return &Source{path: current.Path, current: current, known: current.from, before: current.from.digest}
+}
+
+// digest tells contents apart.
+type digest [sha256.Size]byte
+
+// usedFile is a file that a value was, or was to be, taken from.
+type usedFile struct {
+	path string
+	sum  digest // of its content; zero: it could not be read
+}
+
+// useFile reads a file that a value comes from.
+func useFile(path string) (used usedFile, text []byte, err error) {
+	used.path = path
+	if text, err = os.ReadFile(path); err == nil { //nolint:gosec // the user names the file
+		used.sum = sha256.Sum256(text)
+	}
+	return used, text, err
+}
+
+// origin is what a configuration was made from: the text of its file, and the files that this names.
+type origin struct {
+	used   []usedFile
+	digest digest // of all of it
+}
+
+func newOrigin(text []byte, used []usedFile) origin {
+	hash := sha256.New()
+	hash.Write(text)
+	for _, file := range used {
+		hash.Write(file.sum[:])
+	}
+	return origin{used: used, digest: digest(hash.Sum(nil))}
 }
 
 // Look reads the file again. It returns a configuration when there is a new, valid one, and an error when the
@@ -32,45 +61,38 @@ func NewSource(current *Config) *Source {
 // the same, so that a file being written is not taken for an invalid one. Routes that are as they were keep their
 // identity.
 func (s *Source) Look() (*Config, error) {
-	digest, text := s.digest()
-	settled := digest == s.before
-	s.before = digest
-	if digest == s.known || !settled {
+	now, text := s.read()
+	settled := now == s.before
+	s.before = now
+	if now == s.known.digest || !settled {
 		return nil, nil //nolint:nilnil // nothing new is neither a configuration nor an error
 	}
-	s.known = digest
 	if text == nil {
+		s.known.digest = now
 		_, err := Load(s.path)
 		return nil, err
 	}
-	next, err := Parse(s.path, text)
+	next, from, err := parse(s.path, text)
+	s.known, s.before = from, from.digest // it may name other files now, also when it is not valid
 	if err != nil {
 		return nil, err
 	}
 	next.Table = keep(s.current.Table, next.Table)
 	s.current = next
-	s.known, _ = s.digest() // it may use other files now
-	s.before = s.known
 	return next, nil
 }
 
-// digest covers the file and those that its values come from. text is nil when it cannot be read.
-func (s *Source) digest() (digest [sha256.Size]byte, text []byte) {
-	hash := sha256.New()
+// read gives the file's text, nil when it cannot be read, and the digest of it and of the files it named before.
+func (s *Source) read() (digest, []byte) {
 	text, err := os.ReadFile(s.path)
 	if err != nil {
-		return digest, nil
+		return digest{}, nil
 	}
-	hash.Write(text)
-	for _, path := range s.current.used {
-		secret, err := os.ReadFile(path) //nolint:gosec // the user names the file
-		sum := sha256.Sum256(secret)
-		hash.Write(sum[:])
-		if err != nil {
-			hash.Write([]byte("unreadable"))
-		}
+	used := make([]usedFile, len(s.known.used))
+	for i, file := range s.known.used {
+		used[i], _, _ = useFile(file.path) // what cannot be read has a digest of its own
 	}
-	return [sha256.Size]byte(hash.Sum(nil)), bytes.Clone(text)
+	return newOrigin(text, used).digest, text
 }
 
 // keep replaces routes of next by equal ones of old, so that whoever compares tables sees what has changed.

@@ -159,6 +159,60 @@ func TestSourceSecretFile(t *testing.T) {
 	}
 }
 
+// A file that is named before it is there is waited for: nothing else needs to change.
+func TestSourceWaitsForFiles(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path, token, ca := filepath.Join(dir, "gateway.toml"), filepath.Join(dir, "token"), filepath.Join(dir, "ca.pem")
+	write(t, path, sourceText)
+	s, _ := newSource(t, path)
+	look := func() (*config.Config, error) {
+		t.Helper()
+		if next, err := s.Look(); next != nil || err != nil {
+			t.Fatalf("at the first look: %v, %v", next, err)
+		}
+		return s.Look()
+	}
+	write(t, path, sourceText+"tls_ca = \""+filepath.ToSlash(ca)+"\"\nheaders = {Authorization = \"file:"+filepath.ToSlash(token)+"\"}\n")
+	if _, err := look(); err == nil || !strings.Contains(err.Error(), "Authorization") || !strings.Contains(err.Error(), "tls_ca") {
+		t.Fatalf("without the files: %v", err)
+	}
+	if next, err := look(); next != nil || err != nil {
+		t.Fatalf("told twice: %v, %v", next, err)
+	}
+	write(t, token, "secret\n")
+	if _, err := look(); err == nil || strings.Contains(err.Error(), "Authorization") {
+		t.Fatalf("with the first file: %v", err)
+	}
+	write(t, ca, "pem")
+	next, err := look()
+	if err != nil || next == nil {
+		t.Fatalf("with both files: %v, %v", next, err)
+	}
+	if got := next.Table.Route("one").Headers["Authorization"]; got != "secret" {
+		t.Errorf("got %q", got)
+	}
+}
+
+// A change between the reading of a configuration and the first look is not lost.
+func TestSourceChangedSinceItWasRead(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "gateway.toml")
+	write(t, path, sourceText)
+	cfg, err := config.Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, path, sourceText+second())
+	s := config.NewSource(cfg)
+	if _, err := s.Look(); err != nil {
+		t.Fatal(err)
+	}
+	if next, err := s.Look(); err != nil || next == nil || next.Table.Len() != 2 {
+		t.Errorf("got %v, %v", next, err)
+	}
+}
+
 func TestNeedRestart(t *testing.T) {
 	t.Parallel()
 	parse := func(text string) *config.Config {

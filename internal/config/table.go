@@ -15,7 +15,7 @@ type document struct {
 	file     string
 	lines    map[string]int // key path -> line
 	problems []Problem
-	used     []string // paths of files that values were taken from
+	used     []usedFile
 }
 
 // complain reports a problem at a key; the nearest key above it that stands in the file gives the line.
@@ -101,31 +101,22 @@ func (t *table) text(name, fallback string) string {
 // secret is text that may be written env:NAME or file:PATH.
 func (t *table) secret(name string) string {
 	s := t.text(name, "")
-	if path, ok := strings.CutPrefix(s, "file:"); ok {
-		t.doc.used = append(t.doc.used, path)
-	}
-	value, err := resolve(s)
-	if err != nil {
-		t.complain(name, "", "%v", err)
-	}
-	return value
-}
-
-func resolve(s string) (string, error) {
-	if name, ok := strings.CutPrefix(s, "env:"); ok {
-		if v := os.Getenv(name); v != "" {
-			return v, nil
+	if variable, ok := strings.CutPrefix(s, "env:"); ok {
+		value := os.Getenv(variable)
+		if value == "" {
+			t.complain(name, "", "the environment variable %q is not set", variable)
 		}
-		return "", fmt.Errorf("the environment variable %q is not set", name)
+		return value
 	}
 	if path, ok := strings.CutPrefix(s, "file:"); ok {
-		text, err := os.ReadFile(path) //nolint:gosec // the user names the file
+		used, text, err := useFile(path)
+		t.doc.used = append(t.doc.used, used)
 		if err != nil {
-			return "", err
+			t.complain(name, "", "%v", err)
 		}
-		return strings.TrimRight(string(text), "\r\n"), nil
+		return strings.TrimRight(string(text), "\r\n")
 	}
-	return s, nil
+	return s
 }
 
 func (t *table) flag(name string) bool {
