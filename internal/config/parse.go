@@ -138,7 +138,11 @@ func readBroker(t *table) Broker {
 		t.complain("listen", "set broker.user and broker.password, or listen on 127.0.0.1", "anybody could connect: %s is not loopback and no credentials are set", b.Listen)
 	}
 	if (b.User == "") != (b.Password == "") {
-		t.complain("user", "", "user and password belong together; one of them is empty")
+		given, empty := "user", "password"
+		if b.User == "" {
+			given, empty = empty, given
+		}
+		t.complain(given, "set broker."+empty+" too, or neither", "user and password belong together, and %s is empty", empty)
 	}
 	for name, path := range map[string]string{"credentials": b.Credentials, "tls_ca": b.TLSCA} {
 		t.mustExist(name, path)
@@ -206,22 +210,21 @@ func readJobs(t *table) Jobs {
 }
 
 // crossCheck compares values of different tables. Half of each byte budget is for bodies and half for replies,
-// so that neither can lock the other out.
+// so that neither can lock the other out. The problem is told at the key that stands in the file.
 func crossCheck(doc *document, c *Config) {
-	if c.API.MaxBody > c.API.MaxInflightBytes/2 {
-		doc.complain("api.max_body", "make api.max_inflight_bytes larger",
-			"a body of %d bytes never fits in half of api.max_inflight_bytes (%d)", c.API.MaxBody, c.API.MaxInflightBytes)
+	const body, reply, front, worker = "api.max_body", "worker.max_reply", "api.max_inflight_bytes", "worker.max_inflight_bytes"
+	fits := func(key string, size int64, whole string, limit int64) {
+		if size > limit/2 {
+			doc.complain(doc.written(key, whole), "make "+whole+" larger, or "+key+" smaller",
+				"%s is %d bytes, which never fit in half of %s (%d)", key, size, whole, limit)
+		}
 	}
-	if c.API.MaxBody > c.Worker.MaxInflightBytes/2 {
-		doc.complain("api.max_body", "make worker.max_inflight_bytes larger",
-			"a body of %d bytes never fits in half of worker.max_inflight_bytes (%d)", c.API.MaxBody, c.Worker.MaxInflightBytes)
-	}
-	if limit := min(c.API.MaxInflightBytes, c.Worker.MaxInflightBytes) / 2; c.Worker.MaxReply > limit {
-		doc.complain("worker.max_reply", "make api.max_inflight_bytes and worker.max_inflight_bytes larger",
-			"a reply of %d bytes never fits in half of them (%d)", c.Worker.MaxReply, limit)
-	}
+	fits(body, c.API.MaxBody, front, c.API.MaxInflightBytes)
+	fits(body, c.API.MaxBody, worker, c.Worker.MaxInflightBytes)
+	fits(reply, c.Worker.MaxReply, front, c.API.MaxInflightBytes)
+	fits(reply, c.Worker.MaxReply, worker, c.Worker.MaxInflightBytes)
 	if c.API.Listen == c.Broker.Listen {
-		doc.complain("broker.listen", "choose another port", "api.listen has the same address")
+		doc.complain(doc.written("broker.listen", "api.listen"), "choose another port", "api.listen and broker.listen are the same address, %s", c.API.Listen)
 	}
 }
 

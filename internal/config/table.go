@@ -25,6 +25,16 @@ func (d *document) complain(key, hint, format string, args ...any) {
 	})
 }
 
+// written is the first of keys that stands in the file; when none does, the first of all.
+func (d *document) written(keys ...string) string {
+	for _, key := range keys {
+		if _, there := d.lines[key]; there {
+			return key
+		}
+	}
+	return keys[0]
+}
+
 func (d *document) line(key string) int {
 	for key != "" {
 		if n, ok := d.lines[key]; ok {
