@@ -142,6 +142,21 @@ func TestProblems(t *testing.T) {
 	}
 }
 
+// Problems are logged while Headrace runs, so they hold no password.
+func TestProblemsShowNoPassword(t *testing.T) {
+	t.Setenv("HEADRACE_TEST_NATS", "natss://admin:s3cret@h:4222,nats://s3cret@h,s3cret@h")
+	text := edit(`"http://h:1"`, `["http://u:s3cret@h:1", "http://u:s3cret@h:1", "ftp://s3cret@h", "u:s3cret@h", "http://u:s3 cret@h", "http://h/a@b#c"]`)
+	_, err := config.Parse("g.toml", []byte("[broker]\nurl = \"env:HEADRACE_TEST_NATS\"\n"+text))
+	if err == nil || strings.Contains(err.Error(), "s3") {
+		t.Fatalf("got %v", err)
+	}
+	for _, shown := range []string{`"http://...@h:1" must not hold a password`, `"ftp://...@h"`, `"...@h"`, `"natss://...@h:4222"`, `"http://h/a@b#c"`} {
+		if !strings.Contains(err.Error(), shown) {
+			t.Errorf("%s is not shown:\n%v", shown, err)
+		}
+	}
+}
+
 func TestAllProblemsAtOnce(t *testing.T) {
 	t.Parallel()
 	_, err := config.Parse("g.toml", []byte("[api]\nlisten = 1\nmax_body = -1\nfoo = 1\n[worker]\nslots = -3\n[[routes]]\nnope = 1\n"))

@@ -149,7 +149,7 @@ func readBroker(t *table) Broker {
 	}
 	for u := range strings.SplitSeq(b.URL, ",") {
 		if u = strings.TrimSpace(u); b.URL != "" && !validNATS(u) {
-			t.complain("url", `for example "nats://nats.example.org:4222"`, "%q is not the address of a NATS server", u)
+			t.complain("url", `for example "nats://nats.example.org:4222"`, "%q is not the address of a NATS server", withoutPassword(u))
 		}
 	}
 	t.finish()

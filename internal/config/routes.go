@@ -153,10 +153,10 @@ func readServers(t *table) []string {
 	}
 	for i, u := range urls {
 		if problem := CheckURL(u); problem != "" {
-			t.complain(key, "for example "+example, "%q %s", u, problem)
+			t.complain(key, "for example "+example, "%q %s", withoutPassword(u), problem)
 		}
 		if slices.Contains(urls[:i], u) {
-			t.complain(key, "", "%q is listed twice", u)
+			t.complain(key, "", "%q is listed twice", withoutPassword(u))
 		}
 	}
 	return urls
@@ -183,6 +183,19 @@ func CheckURL(s string) string {
 		}
 	}
 	return ""
+}
+
+// withoutPassword is an address as a log may show it: what stands before its last @ may be a secret.
+func withoutPassword(address string) string {
+	at := strings.LastIndexByte(address, '@')
+	if u, err := url.Parse(address); at < 0 || err == nil && u.User == nil && u.Host != "" {
+		return address
+	}
+	scheme, _, ok := strings.Cut(address[:at], "://")
+	if !ok {
+		return "..." + address[at:]
+	}
+	return scheme + "://..." + address[at:]
 }
 
 func readHeaders(t *table) map[string]string {
