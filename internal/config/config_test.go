@@ -119,6 +119,9 @@ func TestProblems(t *testing.T) {
 		{"no model", "[[routes]]\nname = \"a\"\nroute_type = \"llm/v1/chat\"\n", "routes[0].model", 1, "a model is required"},
 		{"nan", edit(`name = "a"`, "name = \"a\"\nnan = \"nul\""), "routes[0].nan", 4, "did you mean null?"},
 		{"template", edit(`name = "a"`, "name = \"a\"\nchat_template = \"{{\""), "routes[0].chat_template", 4, "template"},
+		{"template's field", edit(`name = "a"`, "name = \"a\"\nchat_template = \"{{.Foo}}\""), "routes[0].chat_template", 4, "can't evaluate field Foo"},
+		{"template's message", edit(`name = "a"`, "name = \"a\"\nchat_template = \"{{range .Messages}}{{.role}}{{end}}\""), "routes[0].chat_template", 4, "field role"},
+		{"template's function", edit(`name = "a"`, "name = \"a\"\nchat_template = \"{{index .Messages 7}}\""), "routes[0].chat_template", 4, "out of range"},
 		{"limit", good + "[routes.limit]\ncalls = 2\nrenewal_period = \"week\"\n", "routes[0].limit.renewal_period", 12, "is not a period"},
 		{"negative limit", good + "[routes.limit]\ncalls = -2\nrenewal_period = \"day\"\n", "routes[0].limit.calls", 11, "must be between"},
 		{"header", good + "[routes.model.config.headers]\nHost = \"x\"\n", "routes[0].model.config.headers.Host", 11, "itself"},
@@ -192,6 +195,7 @@ renewal_period = "2 MINUTES"
 [[endpoints]]
 name = "b"
 endpoint_type = "mlflow/v1/invocations"
+chat_template = "{{range .Messages}}{{.Role}}: {{.Content}}\n{{end}}{{(index .Messages 1).Content}}"
 slots = 7
 timeout = "3s"
 nan = "error"

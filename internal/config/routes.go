@@ -3,6 +3,7 @@ package config
 import (
 	"cmp"
 	"fmt"
+	"io"
 	"net/url"
 	"regexp"
 	"slices"
@@ -237,10 +238,29 @@ func readNaN(t *table) bool {
 
 func readTemplate(t *table) string {
 	s := t.text("chat_template", "")
-	if _, err := template.New("chat_template").Option("missingkey=error").Parse(s); err != nil {
+	parsed, err := template.New("chat_template").Option("missingkey=error").Parse(s)
+	if err == nil {
+		err = tryTemplate(parsed)
+	}
+	if err != nil {
 		t.complain("chat_template", `for example "{{range .Messages}}{{.Role}}: {{.Content}}\n{{end}}"`, "%v", err)
 	}
 	return s
+}
+
+// tryTemplate renders conversations of one to three messages: a template that can render none of them is wrong.
+func tryTemplate(parsed *template.Template) error {
+	type turn struct{ Role, Content string }
+	talk := []turn{{"user", "a"}, {"assistant", "b"}, {"user", "c"}}
+	var first error
+	for n := range talk {
+		err := parsed.Execute(io.Discard, struct{ Messages []turn }{talk[:n+1]})
+		if err == nil {
+			return nil
+		}
+		first = cmp.Or(first, err)
+	}
+	return first
 }
 
 func readOutput(t *table) *inference.Output {
