@@ -124,6 +124,13 @@ func TestProblems(t *testing.T) {
 		{"template's function", edit(`name = "a"`, "name = \"a\"\nchat_template = \"{{index .Messages 7}}\""), "routes[0].chat_template", 4, "out of range"},
 		{"limit", good + "[routes.limit]\ncalls = 2\nrenewal_period = \"week\"\n", "routes[0].limit.renewal_period", 12, "is not a period"},
 		{"negative limit", good + "[routes.limit]\ncalls = -2\nrenewal_period = \"day\"\n", "routes[0].limit.calls", 11, "must be between"},
+		{"header's name", good + "[routes.model.config.headers]\n\"X Y\" = \"x\"\n", "routes[0].model.config.headers.X Y", 11, "use letters"},
+		{"header's value", good + "[routes.model.config.headers]\nX = \"a\\nb\"\n", "routes[0].model.config.headers.X", 11, "on one line"},
+		{"long name", edit(`name = "a"`, `name = "`+strings.Repeat("a", 129)+`"`), "routes[0].name", 3, "129 characters"},
+		{"tls_ca missing", edit(`"http://h:1"`, "\"http://h:1\"\ntls_ca = \"/no/such\""), "routes[0].model.config.tls_ca", 10, "this process can read"},
+		{"count", "[worker]\nslots = -1\n", "worker.slots", 2, "for example slots = 1"},
+		{"long duration", "[worker]\ntimeout = \"25h\"\n", "worker.timeout", 2, "24h at most"},
+		{"list of numbers", "[api]\ntrusted_proxies = [1]\n", "api.trusted_proxies[0]", 2, `for example trusted_proxies = ["10.0.0.0/8"]`},
 		{"header", good + "[routes.model.config.headers]\nHost = \"x\"\n", "routes[0].model.config.headers.Host", 11, "itself"},
 		{"output", good + "[routes.output]\n", "routes[0].output.field", 10, "required"},
 	} {
@@ -132,6 +139,11 @@ func TestProblems(t *testing.T) {
 		if !ok {
 			t.Errorf("%s: got %v, want problems", c.name, err)
 			continue
+		}
+		for _, p := range invalid.Problems {
+			if p.Line == 0 || p.Hint == "" {
+				t.Errorf("%s: %q lacks its line or a hint", c.name, p)
+			}
 		}
 		i := slices.IndexFunc(invalid.Problems, func(p config.Problem) bool { return p.Key == c.key })
 		if i < 0 {

@@ -162,7 +162,7 @@ func (t *table) mustExist(name, path string) {
 	}
 	if _, err := os.Stat(path); err != nil {
 		t.doc.used = append(t.doc.used, usedFile{path: path}) // it may still come
-		t.complain(name, "", "%v", err)
+		t.complain(name, missingFile, "%v", err)
 	}
 }
 

@@ -58,7 +58,7 @@ func checkName(t *table, name string) {
 	case name == "":
 		t.complain("name", `for example name = "embeddings"`, "a name is required")
 	case len(name) > maxName:
-		t.complain("name", "", "is %d characters long; %d are allowed", len(name), maxName)
+		t.complain("name", "choose a shorter one", "is %d characters long; %d are allowed", len(name), maxName)
 	case strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.") != "" || !plainName(name):
 		t.complain("name", "use letters, digits, _ - and .", "%q has other characters", name)
 	}
@@ -157,7 +157,7 @@ func readServers(t *table) []string {
 			t.complain(key, "for example "+example, "%q %s", withoutPassword(u), problem)
 		}
 		if slices.Contains(urls[:i], u) {
-			t.complain(key, "", "%q is listed twice", withoutPassword(u))
+			t.complain(key, "list each replica once", "%q is listed twice", withoutPassword(u))
 		}
 	}
 	return urls
@@ -209,11 +209,11 @@ func readHeaders(t *table) map[string]string {
 		value := h.secret(name)
 		switch {
 		case !validHeaderName(name):
-			h.complain(name, "", "%q cannot be the name of a header", name)
+			h.complain(name, "use letters, digits and -, as in X-Team", "%q cannot be the name of a header", name)
 		case strings.ContainsAny(value, "\r\n\x00"):
-			h.complain(name, "", "the value has a line break")
+			h.complain(name, "write it on one line", "the value has a line break")
 		case slices.Contains([]string{"host", "content-length", "content-type", "transfer-encoding", "connection"}, strings.ToLower(name)):
-			h.complain(name, "", "Headrace sets this header itself")
+			h.complain(name, "leave it out", "Headrace sets this header itself")
 		}
 		headers[name] = value
 	}

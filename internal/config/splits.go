@@ -39,7 +39,7 @@ func readSplit(t *table, routes *inference.Table) *inference.Split {
 	case len(s.Destinations) == 0:
 		t.complain("destinations", "write [[splits.destinations]] with name and traffic_percentage for each endpoint", "at least one is required")
 	case sum != 100:
-		t.complain("destinations", "", "the percentages add up to %d, not to 100", sum)
+		t.complain("destinations", "change traffic_percentage of one of them", "the percentages add up to %d, not to 100", sum)
 	}
 	t.finish()
 	return s

@@ -46,6 +46,9 @@ func (d *document) line(key string) int {
 	return 0
 }
 
+// missingFile is the hint about a file that cannot be read.
+const missingFile = "name a file that this process can read; a path that is not absolute begins where Headrace was started"
+
 // table is one TOML table. Each getter names a key that the table knows; finish reports the others.
 type table struct {
 	doc    *document
@@ -114,7 +117,7 @@ func (t *table) secret(name string) string {
 	if variable, ok := strings.CutPrefix(s, "env:"); ok {
 		value := os.Getenv(variable)
 		if value == "" {
-			t.complain(name, "", "the environment variable %q is not set", variable)
+			t.complain(name, "set it for this process, or write the value or file:PATH", "the environment variable %q is not set", variable)
 		}
 		return value
 	}
@@ -122,7 +125,7 @@ func (t *table) secret(name string) string {
 		used, text, err := useFile(path)
 		t.doc.used = append(t.doc.used, used)
 		if err != nil {
-			t.complain(name, "", "%v", err)
+			t.complain(name, missingFile, "%v", err)
 		}
 		return strings.TrimRight(string(text), "\r\n")
 	}
@@ -152,7 +155,7 @@ func (t *table) count(name string, fallback, low int) int {
 	case !ok:
 		t.wrongType(name, v, "must be a whole number", strconv.Itoa(max(fallback, 1)))
 	case n < int64(low) || n > math.MaxInt32:
-		t.complain(name, "", "must be between %d and %d, not %d", low, math.MaxInt32, n)
+		t.complain(name, "for example "+name+" = "+strconv.Itoa(max(fallback, 1)), "must be between %d and %d, not %d", low, math.MaxInt32, n)
 	default:
 		return int(n)
 	}
@@ -175,13 +178,14 @@ func (t *table) durationUpTo(name string, fallback, most time.Duration) time.Dur
 		return fallback
 	}
 	d, err := time.ParseDuration(s)
+	example := "for example " + name + ` = "60s"`
 	switch {
 	case err != nil:
 		t.complain(name, `write a number and a unit: "500ms", "60s", "5m", "1h"`, "%q is not a duration", s)
 	case d <= 0:
-		t.complain(name, "", "must be longer than nothing, not %q", s)
+		t.complain(name, example, "must be longer than nothing, not %q", s)
 	case d > most:
-		t.complain(name, "", "must be %dh at most, not %q", int(most.Hours()), s)
+		t.complain(name, example, "must be %dh at most, not %q", int(most.Hours()), s)
 	default:
 		return d
 	}
@@ -250,7 +254,7 @@ func (t *table) size(name, fallback string) int64 {
 		return n
 	}
 	if got <= 0 {
-		t.complain(name, "", "must be more than 0 bytes")
+		t.complain(name, "for example "+name+" = "+strconv.Quote(fallback), "must be more than 0 bytes")
 		return n
 	}
 	return got
@@ -271,7 +275,7 @@ func (t *table) texts(name, example string) []string {
 	for i, item := range items {
 		s, ok := item.(string)
 		if !ok {
-			t.doc.complain(fmt.Sprintf("%s[%d]", t.key(name), i), "", "must be a string, but this is %s", kindOf(item))
+			t.doc.complain(fmt.Sprintf("%s[%d]", t.key(name), i), "for example "+name+" = "+example, "must be a string, but this is %s", kindOf(item))
 			continue
 		}
 		out = append(out, s)
