@@ -320,6 +320,25 @@ func TestSpellings(t *testing.T) {
 	}
 }
 
+// Forms of YAML that MLflow's reader takes: a directive above the document, keys behind a question mark.
+func TestForms(t *testing.T) {
+	t.Parallel()
+	const entry = "- name: a\n  endpoint_type: llm/v1/chat\n  model: {provider: mlflow-model-serving, name: m, config: {model_server_url: \"http://h:1\"}}\n"
+	for name, text := range map[string]string{
+		"plain": "endpoints:\n" + entry, "directive": "%YAML 1.1\n---\nendpoints:\n" + entry,
+		"end": "---\nendpoints:\n" + entry + "...\n", "explicit key": "? endpoints\n: " + strings.ReplaceAll(entry, "\n", "\n  ") + "\n",
+		"quoted explicit key": "endpoints:\n" + strings.Replace(entry, "endpoint_type: ", "? \"endpoint_type\"\n  : ", 1),
+	} {
+		got, err := mlflowyaml.Translate([]byte(text))
+		if err != nil || got.Routes != 1 || len(got.Left) > 0 {
+			t.Errorf("%s: %+v, %v\n%s", name, got, err, text)
+		}
+	}
+	if got, err := mlflowyaml.Translate([]byte("%YAML 1.1\n---\n")); err == nil {
+		t.Errorf("a directive alone: %+v", got)
+	}
+}
+
 // A traffic route may stand above its endpoints; what is wrong with it leaves it out, and nothing else.
 func TestSplits(t *testing.T) {
 	t.Parallel()

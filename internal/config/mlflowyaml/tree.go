@@ -71,7 +71,7 @@ func read(text []byte) (*node, error) {
 	}
 	var bodies []ast.Node
 	for _, doc := range file.Docs {
-		if doc.Body != nil {
+		if _, directive := doc.Body.(*ast.DirectiveNode); doc.Body != nil && !directive { // %YAML 1.1, say
 			bodies = append(bodies, doc.Body)
 		}
 	}
@@ -216,9 +216,12 @@ func (b *builder) members(out *node, values []*ast.MappingValueNode, depth int) 
 	return nil
 }
 
-func keyOf(key ast.MapKeyNode) string {
-	if s, ok := key.(*ast.StringNode); ok {
-		return s.Value
+func keyOf(key ast.Node) string {
+	switch key := key.(type) {
+	case *ast.StringNode:
+		return key.Value
+	case *ast.MappingKeyNode: // ? key
+		return keyOf(key.Value)
 	}
 	return key.GetToken().Value
 }
