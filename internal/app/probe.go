@@ -79,7 +79,7 @@ func probeServer(ctx context.Context, r *inference.Route, server string) probed 
 	found.Version = versionOf(ctx, server, r)
 	embeddings := ask(ctx, client, r, inference.Embeddings, r.Output)
 	texts := ask(ctx, client, r, inference.Completions, r.Output)
-	found.Latency = float64(min(embeddings.took, texts.took).Microseconds()) / 1000
+	found.Latency = float64(quicker(embeddings.took, texts.took).Microseconds()) / 1000
 	if embeddings.ok {
 		found.Serves = append(found.Serves, inference.Embeddings)
 	}
@@ -90,15 +90,27 @@ func probeServer(ctx context.Context, r *inference.Route, server string) probed 
 		found.Serves = append(found.Serves, inference.Raw)
 	}
 	found.Fits = slices.Contains(found.Serves, r.Type)
-	found.Message = advice(ctx, client, r, found, embeddings)
+	own := embeddings
+	if r.Type == inference.Completions || r.Type == inference.Chat {
+		own = texts
+	}
+	found.Message = advice(ctx, client, r, found, own)
 	return found
+}
+
+// quicker is the shorter of two times, of which 0 is none.
+func quicker(a, b time.Duration) time.Duration {
+	if a == 0 || b == 0 {
+		return max(a, b)
+	}
+	return min(a, b)
 }
 
 // answer is how one question went.
 type answer struct {
-	ok       bool // the answer fits the type
-	answered bool // there was an answer of an MLflow model server, whatever it said
-	took     time.Duration
+	ok       bool          // the answer fits the type
+	answered bool          // a raw route could pass it on, or it is an error of an MLflow model server
+	took     time.Duration // 0: there was no answer
 	err      error
 	body     []byte
 }
@@ -116,13 +128,13 @@ func ask(ctx context.Context, client *upstream.Client, r *inference.Route, kind 
 	}
 	began := time.Now()
 	reply, release, err := client.Do(ctx, call, probeReply)
-	a := answer{took: time.Since(began), err: err}
 	if err != nil {
-		return a
+		return answer{err: err}
 	}
 	defer release()
-	a.body = slices.Clone(reply.Body)
-	a.answered = reply.Status == http.StatusOK || isMLflowError(reply)
+	a := answer{took: time.Since(began), body: slices.Clone(reply.Body)}
+	_, unfit := p.Decode(&inference.Route{Type: inference.Raw}, &inference.Request{Type: inference.Raw}, reply)
+	a.answered = unfit == nil || isMLflowError(reply)
 	_, a.err = p.Decode(&route, req, reply)
 	a.ok = a.err == nil
 	return a
@@ -152,7 +164,8 @@ func versionOf(ctx context.Context, server string, r *inference.Route) string {
 		req.Header.Set(name, value)
 	}
 	req.Close = true
-	resp, err := http.DefaultClient.Do(req)
+	// As calls do: no proxy of the environment, and no redirect, which could carry the headers to another host.
+	resp, err := (&http.Transport{}).RoundTrip(req)
 	if err != nil {
 		return ""
 	}
@@ -161,26 +174,30 @@ func versionOf(ctx context.Context, server string, r *inference.Route) string {
 	if err != nil || resp.StatusCode != http.StatusOK {
 		return ""
 	}
-	return strings.Trim(strings.TrimSpace(string(text)), `"`)
+	version := strings.Trim(strings.TrimSpace(string(text)), `"`)
+	if strings.Trim(version, "0123456789.+-abcdefghijklmnopqrstuvwxyz") != "" { // a page of something else
+		return ""
+	}
+	return version
 }
 
-// advice says what to do about a server that does not fit its route.
-func advice(ctx context.Context, client *upstream.Client, r *inference.Route, found probed, embeddings answer) string {
+// advice says what to do about a server that does not fit its route; own is its answer to what the route asks.
+func advice(ctx context.Context, client *upstream.Client, r *inference.Route, found probed, own answer) string {
 	if found.Fits {
 		return "good"
 	}
-	if embeddings.err != nil && !embeddings.answered {
-		return fault.From(embeddings.err).Message
+	if own.err != nil && !own.answered {
+		return fault.From(own.err).Message
 	}
 	list := "routes"
 	key := "route_type"
 	if r.Family == inference.Endpoints {
 		list, key = "endpoints", "endpoint_type"
 	}
-	if r.Type == inference.Embeddings && r.Output == nil {
-		for _, field := range fieldsOf(embeddings.body) {
-			if ask(ctx, client, r, inference.Embeddings, &inference.Output{Field: field}).ok {
-				return fmt.Sprintf("its vectors stand under %q; write [%s.output] and field = %q", field, list, field)
+	if r.Output == nil {
+		for _, field := range fieldsOf(own.body) {
+			if ask(ctx, client, r, r.Type, &inference.Output{Field: field}).ok {
+				return fmt.Sprintf("its answers stand under %q; write [%s.output] and field = %q", field, list, field)
 			}
 		}
 	}
@@ -194,7 +211,7 @@ func advice(ctx context.Context, client *upstream.Client, r *inference.Route, fo
 		return fmt.Sprintf("it does not answer as %s needs, but it could serve %s", r.Type, strings.Join(others, " or "))
 	}
 	return fmt.Sprintf("it does not answer as %s needs (%s); write %s = %q to pass its own requests and answers through",
-		r.Type, fault.From(embeddings.err).Message, key, inference.Raw)
+		r.Type, fault.From(own.err).Message, key, inference.Raw)
 }
 
 // fieldsOf lists the keys of the first prediction, when it is an object.

@@ -31,8 +31,16 @@ func TestProbe(t *testing.T) {
 		"texts as vectors": {"llm/v1/embeddings", reply(`{"predictions": ["capital"]}`), false, `endpoint_type = "llm/v1/completions" or endpoint_type = "llm/v1/chat"`},
 		"vectors as texts": {"llm/v1/completions", mlflowtest.Embeddings(4), false, `endpoint_type = "llm/v1/embeddings"`},
 		"wrapped vectors":  {"llm/v1/embeddings", reply(`{"predictions": [{"embedding": [0.1, 0.2]}]}`), false, `field = "embedding"`},
-		"a table":          {"llm/v1/embeddings", reply(`{"predictions": [{"a": 1}]}`), false, `endpoint_type = "mlflow/v1/invocations"`},
-		"away":             {"llm/v1/embeddings", nil, false, "refused"},
+		"wrapped texts":    {"llm/v1/chat", reply(`{"predictions": [{"generated_text": "capital", "score": 1}]}`), false, `field = "generated_text"`},
+		"numbers":          {"llm/v1/completions", reply(`{"predictions": [1, 2]}`), false, "a completions or chat route accepts"},
+		"a page": {"mlflow/v1/invocations", func(mlflowtest.Request) mlflowtest.Reply {
+			return mlflowtest.Reply{Status: 200, ContentType: "text/html", Body: []byte("<h1>It works</h1>")}
+		}, false, "is model_server_url an MLflow model server?"},
+		"a page for vectors": {"llm/v1/embeddings", func(mlflowtest.Request) mlflowtest.Reply {
+			return mlflowtest.Reply{Status: 200, ContentType: "text/html", Body: []byte("<h1>It works</h1>")}
+		}, false, "is model_server_url an MLflow model server?"},
+		"a table": {"llm/v1/embeddings", reply(`{"predictions": [{"a": 1}]}`), false, `endpoint_type = "mlflow/v1/invocations"`},
+		"away":    {"llm/v1/embeddings", nil, false, "refused"},
 		"no model server": {"llm/v1/embeddings", func(mlflowtest.Request) mlflowtest.Reply {
 			return mlflowtest.Reply{Status: 404, Body: []byte("nothing")}
 		}, false, "404"},
@@ -66,6 +74,38 @@ func TestProbe(t *testing.T) {
 				t.Errorf("%d\n%s", code, out)
 			}
 		})
+	}
+}
+
+// What something else than a model server says of its version is not shown.
+func TestProbeOfAPage(t *testing.T) {
+	t.Parallel()
+	page := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<p>Welcome\nto nginx") }))
+	defer page.Close()
+	path := write(t, "gateway.toml", fmt.Sprintf("[[routes]]\nname = \"r\"\nroute_type = \"llm/v1/embeddings\"\n[routes.model]\n"+
+		"provider = \"mlflow-model-serving\"\n[routes.model.config]\nmodel_server_url = %q\n", page.URL))
+	code, out, _ := run(t.Context(), "check", "--config", path, "--probe", "--json")
+	var report struct {
+		Servers []struct{ Version, Message string }
+	}
+	if err := json.Unmarshal([]byte(out), &report); err != nil || code != 1 || len(report.Servers) != 1 ||
+		report.Servers[0].Version != "" || !strings.Contains(report.Servers[0].Message, "Welcome") {
+		t.Errorf("%d\n%s", code, out)
+	}
+}
+
+// The headers of a model server stay with it: a redirect is not followed.
+func TestProbeFollowsNoRedirect(t *testing.T) {
+	t.Parallel()
+	elsewhere := make(chan string, 10)
+	other := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { elsewhere <- r.Header.Get("X-Key") }))
+	defer other.Close()
+	server := httptest.NewServer(http.RedirectHandler(other.URL, http.StatusTemporaryRedirect))
+	defer server.Close()
+	path := write(t, "gateway.toml", fmt.Sprintf("[[routes]]\nname = \"r\"\nroute_type = \"llm/v1/embeddings\"\n[routes.model]\n"+
+		"provider = \"mlflow-model-serving\"\n[routes.model.config]\nmodel_server_url = %q\nheaders = {X-Key = \"secret\"}\n", server.URL))
+	if code, out, errs := run(t.Context(), "check", "--config", path, "--probe"); code != 1 || len(elsewhere) > 0 {
+		t.Errorf("%d, %d requests elsewhere\n%s%s", code, len(elsewhere), out, errs)
 	}
 }
 
