@@ -113,3 +113,18 @@ func TestUsage(t *testing.T) {
 		t.Errorf("%d %s", code, out)
 	}
 }
+
+// An address without its scheme is told from a gateway that does not run.
+func TestAddressWithoutScheme(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{
+		{"query", "emb", "text"}, {"query", "emb", "--data", "{}"}, {"routes"}, {"jobs", "ls"}, {"jobs", "get", "job_1"}, {"jobs", "submit", "emb", "text"},
+	} {
+		for _, address := range []string{"127.0.0.1:5000", "localhost:5000", "gateway", "", "http://", "ftp://h", "http://[::1"} {
+			code, out, errs := run(t.Context(), append(args, "--url", address)...)
+			if code != 2 || out != "" || !strings.Contains(errs, "begins with http:// or https://") {
+				t.Errorf("%v --url %q: %d\n%s%s", args, address, code, out, errs)
+			}
+		}
+	}
+}

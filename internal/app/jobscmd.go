@@ -12,7 +12,6 @@ import (
 	"net/url"
 	"os"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -77,7 +76,11 @@ func (c *jobsCommand) open(set *flag.FlagSet) ([]string, error) {
 	base := set.String("url", envOr("HEADRACE_URL", "http://127.0.0.1:5000"), "where Headrace listens (HEADRACE_URL)")
 	set.BoolVar(&c.asJSON, "json", false, "print JSON")
 	args, err := c.parse(set)
-	c.client = &client{base: strings.TrimRight(*base, "/")}
+	if err != nil {
+		return nil, err
+	}
+	at, err := gatewayAt(*base)
+	c.client = &client{base: at}
 	return args, err
 }
 

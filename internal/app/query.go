@@ -32,7 +32,11 @@ func runQuery(ctx context.Context, inv *invocation) error {
 	if (*data == "") == (len(texts) == 0) {
 		return usagef("headrace query: give either texts or --data")
 	}
-	client := &client{base: strings.TrimRight(*base, "/")}
+	at, err := gatewayAt(*base)
+	if err != nil {
+		return err
+	}
+	client := &client{base: at}
 	body, err := inv.body(*data)
 	if len(texts) > 0 {
 		body, err = client.bodyFor(ctx, route, texts)
@@ -63,6 +67,14 @@ func (inv *invocation) body(data string) ([]byte, error) {
 		return os.ReadFile(path) //nolint:gosec // the user names the file
 	}
 	return []byte(data), nil
+}
+
+// gatewayAt checks the value of --url.
+func gatewayAt(address string) (base string, err error) {
+	if u, err := url.Parse(address); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return "", usagef("--url %s: an address begins with http:// or https://, for example http://127.0.0.1:5000", address)
+	}
+	return strings.TrimRight(address, "/"), nil
 }
 
 // client asks a running Headrace.

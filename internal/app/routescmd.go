@@ -17,12 +17,16 @@ const routesPatience = 10 * time.Second
 // runRoutes shows what a running gateway serves, and how it fares.
 func runRoutes(ctx context.Context, inv *invocation) error {
 	set := inv.flags()
-	url := set.String("url", envOr("HEADRACE_URL", "http://127.0.0.1:5000"), "the gateway's `address` (HEADRACE_URL)")
+	address := set.String("url", envOr("HEADRACE_URL", "http://127.0.0.1:5000"), "the gateway's `address` (HEADRACE_URL)")
 	asJSON := set.Bool("json", false, "print JSON")
 	if err := inv.parseAlone(set); err != nil {
 		return err
 	}
-	body, err := fetch(ctx, strings.TrimRight(*url, "/")+"/v1/routes")
+	base, err := gatewayAt(*address)
+	if err != nil {
+		return err
+	}
+	body, err := fetch(ctx, base+"/v1/routes")
 	if err != nil {
 		return err
 	}
@@ -45,7 +49,7 @@ func runRoutes(ctx context.Context, inv *invocation) error {
 		} `json:"routes"`
 	}
 	if err := json.Unmarshal(body, &list); err != nil {
-		return fmt.Errorf("%s is no headrace: %w", *url, err)
+		return fmt.Errorf("%s is no headrace: %w", base, err)
 	}
 	table := tabwriter.NewWriter(inv.Out, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(table, "NAME\tTYPE\tLIST\tWORKERS\tSLOTS\tWAITING\tMODEL SERVERS")
