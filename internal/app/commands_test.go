@@ -101,6 +101,8 @@ func TestUsage(t *testing.T) {
 		{[]string{"up", "extra"}, 2, "extra"},
 		{[]string{"up", "--config", "/nowhere.toml"}, 2, "there is no such file"},
 		{[]string{"worker", "--config", write(t, "g.toml", ""), "--route", "x"}, 2, "no such route"},
+		{[]string{"worker", "--config", write(t, "g.toml", ""), "--provider", "openai"}, 2, "no such provider; mlflow-model-serving is"},
+		{[]string{"worker", "--config", write(t, "g.toml", ""), "--provider", "MLflow_Model-SERVING", "--route", "x"}, 2, "no such route"},
 		{[]string{"check", "--config", write(t, "g.toml", "[api]\nlisten = 5\n")}, 2, "api.listen"},
 		{[]string{"version", "--help"}, 0, "usage"},
 	} {

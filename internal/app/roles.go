@@ -400,6 +400,11 @@ func runWorker(ctx context.Context, inv *invocation) error {
 	if err != nil {
 		return err
 	}
+	for i, name := range providers {
+		if providers[i] = config.ProviderName(name); providers[i] != config.ProviderMLflow {
+			return usagef("--provider %s: there is no such provider; %s is", name, config.ProviderMLflow)
+		}
+	}
 	for _, name := range routes {
 		if p.cfg.Table.Route(name) == nil {
 			return usagef("--route %s: the configuration has no such route or endpoint", name)

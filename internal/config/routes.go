@@ -26,6 +26,9 @@ const (
 // ProviderMLflow is the canonical name of the provider for `mlflow models serve`.
 const ProviderMLflow = "mlflow-model-serving"
 
+// ProviderName is the canonical name of a provider: case, and - or _, do not matter.
+func ProviderName(given string) string { return strings.ReplaceAll(strings.ToLower(given), "_", "-") }
+
 // maxName is the longest name of a route.
 const maxName = 128
 
@@ -111,7 +114,7 @@ func readModel(t *table, r *inference.Route) {
 	defer m.finish()
 	r.Model = m.text("name", "")
 	given := m.text("provider", "")
-	r.Provider = strings.ReplaceAll(strings.ToLower(given), "_", "-")
+	r.Provider = ProviderName(given)
 	switch {
 	case given == "":
 		m.complain("provider", `write provider = "`+ProviderMLflow+`"`, "a provider is required")

@@ -211,7 +211,7 @@ func (t *translator) model(n *node, key string) (server *url.URL, name string, o
 		t.leave(model, key+".provider", "a model needs a provider")
 		return nil, "", false
 	}
-	if p := strings.ReplaceAll(strings.ToLower(provider.text), "_", "-"); p != config.ProviderMLflow {
+	if config.ProviderName(provider.text) != config.ProviderMLflow {
 		t.leave(provider, key+".provider", "the provider %q is not available yet; %s is", provider.text, config.ProviderMLflow)
 		return nil, "", false
 	}
