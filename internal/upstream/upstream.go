@@ -20,6 +20,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"os"
 	"strings"
@@ -174,9 +175,10 @@ func (c *Client) Do(ctx context.Context, call provider.Call, maxReply int64) (pr
 	var tried []*replica
 	for {
 		r := c.replicas.take(tried)
-		resp, err := c.transport.RoundTrip(c.request(ctx, r, call)) //nolint:bodyclose // read closes it
+		secured := new(atomic.Bool)
+		resp, err := c.transport.RoundTrip(c.request(watch(ctx, r, secured), r, call)) //nolint:bodyclose // read closes it
 		if err != nil {
-			unsent := isDial(err) && ctx.Err() == nil
+			unsent := ctx.Err() == nil && (isDial(err) || r.url.Scheme == "https" && !secured.Load())
 			if unsent {
 				c.replicas.lost(r)
 			}
@@ -191,6 +193,15 @@ func (c *Client) Do(ctx context.Context, call provider.Call, maxReply int64) (pr
 		c.replicas.done(r)
 		return reply, release, err
 	}
+}
+
+// watch notes in secured that a call over TLS got a connection. Until then nothing was sent, whatever goes wrong; the
+// errors of handshakes do not tell, as a server may just break the connection off.
+func watch(ctx context.Context, r *replica, secured *atomic.Bool) context.Context {
+	if r.url.Scheme != "https" {
+		return ctx
+	}
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { secured.Store(true) }})
 }
 
 // request makes the request for one replica. Unless it is to be sent once it is marked as one that may be repeated, by a

@@ -6,6 +6,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -349,8 +350,9 @@ func TestOnce(t *testing.T) {
 	}
 }
 
-func TestTLS(t *testing.T) {
-	t.Parallel()
+// secureServer is a model server over TLS, and the file of its authority.
+func secureServer(t *testing.T) (server *httptest.Server, authority string) {
+	t.Helper()
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("{}")) }))
 	s.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	s.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
@@ -360,6 +362,54 @@ func TestTLS(t *testing.T) {
 	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	return s, file
+}
+
+// A replica that breaks off the handshake, or answers it with something else, was sent nothing: the call moves on.
+func TestCallMovesOnFromHandshake(t *testing.T) {
+	t.Parallel()
+	s, file := secureServer(t)
+	plain := mlflowtest.New(t)
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			_ = conn.Close()
+		}
+	})
+	t.Cleanup(func() {
+		_ = listener.Close()
+		serving.Wait()
+	})
+	c := newClient(t, upstream.Config{
+		URLs:  []string{"https://" + listener.Addr().String(), strings.Replace(plain.URL, "http:", "https:", 1), s.URL},
+		TLSCA: file,
+	})
+	for range 3 {
+		if _, _, err := c.Do(t.Context(), call("{}"), plenty); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, want := range []upstream.State{upstream.Down, upstream.Down, upstream.Up} {
+		if got := c.Replicas()[i]; got.State != want || got.Busy != 0 {
+			t.Errorf("replica %d is %+v, want %s", i, got, want)
+		}
+	}
+	if n := len(plain.Requests()); n != 0 {
+		t.Errorf("the plain server got %d requests", n)
+	}
+}
+
+func TestTLS(t *testing.T) {
+	t.Parallel()
+	s, file := secureServer(t)
 	c := newClient(t, upstream.Config{URLs: []string{s.URL}, TLSCA: file})
 	if reply, _, err := c.Do(t.Context(), call("{}"), plenty); err != nil || reply.Status != http.StatusOK {
 		t.Errorf("got %v, %v", reply, err)
