@@ -3,6 +3,7 @@ package app_test
 import (
 	"bytes"
 	"context"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -128,5 +129,27 @@ func TestAddressWithoutScheme(t *testing.T) {
 				t.Errorf("%v --url %q: %d\n%s%s", args, address, code, out, errs)
 			}
 		}
+	}
+}
+
+// A text goes to a split in the form of its type, which is described in another place than a route's.
+func TestQueryOfSplit(t *testing.T) {
+	t.Parallel()
+	gateway := http.NewServeMux()
+	gateway.HandleFunc("GET /api/3.0/gateway/route/ab", func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, `{"name":"ab","task_type":"llm/v1/embeddings","destinations":[],"routing_strategy":"TRAFFIC_SPLIT"}`)
+	})
+	gateway.HandleFunc("POST /v1/routes/ab/invocations", func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) })
+	gateway.HandleFunc("GET /v1/routes/{name}", func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusNotFound)
+		_, _ = io.WriteString(w, `{"detail":"The route '`+r.PathValue("name")+`' is not present","code":"not_found"}`)
+	})
+	s := httptest.NewServer(gateway)
+	defer s.Close()
+	if code, out, errs := run(t.Context(), "query", "--url", s.URL, "ab", "one", "two"); code != 0 || out != `{"input":["one","two"]}`+"\n" {
+		t.Errorf("%d %s%s", code, out, errs)
+	}
+	if code, _, errs := run(t.Context(), "query", "--url", s.URL, "nope", "one"); code != 1 || !strings.Contains(errs, "'nope' is not present") {
+		t.Errorf("%d %s", code, errs)
 	}
 }

@@ -2,8 +2,10 @@ package app
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -80,20 +82,42 @@ func gatewayAt(address string) (base string, err error) {
 // client asks a running Headrace.
 type client struct{ base string }
 
-// bodyFor makes the body that the route's type wants for texts.
-func (c *client) bodyFor(ctx context.Context, route string, texts []string) ([]byte, error) {
-	answer, err := c.do(ctx, http.MethodGet, "/v1/routes/"+url.PathEscape(route), nil)
+// typeOf asks for the type of a route, or of a split, which is described in MLflow's place for it.
+func (c *client) typeOf(ctx context.Context, route string) (inference.Type, error) {
+	name := url.PathEscape(route)
+	answer, err := c.do(ctx, http.MethodGet, "/v1/routes/"+name, nil)
+	if isStatus(err, http.StatusNotFound) {
+		if split, other := c.do(ctx, http.MethodGet, "/api/3.0/gateway/route/"+name, nil); other == nil {
+			answer, err = split, nil
+		}
+	}
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	var described struct {
 		Type inference.Type `json:"type"`
+		Task inference.Type `json:"task_type"`
 	}
 	if err := json.Unmarshal(answer, &described); err != nil {
-		return nil, fmt.Errorf("reading the description of %q: %w", route, err)
+		return "", fmt.Errorf("reading the description of %q: %w", route, err)
+	}
+	return cmp.Or(described.Type, described.Task), nil
+}
+
+// isStatus tells an error reply with one status.
+func isStatus(err error, status int) bool {
+	reply, ok := errors.AsType[*replyError](err)
+	return ok && reply.status == status
+}
+
+// bodyFor makes the body that the route's type wants for texts.
+func (c *client) bodyFor(ctx context.Context, route string, texts []string) ([]byte, error) {
+	kind, err := c.typeOf(ctx, route)
+	if err != nil {
+		return nil, err
 	}
 	joined := strings.Join(texts, " ")
-	switch described.Type {
+	switch kind {
 	case inference.Completions:
 		return json.Marshal(map[string]any{"prompt": joined})
 	case inference.Chat:
@@ -103,7 +127,7 @@ func (c *client) bodyFor(ctx context.Context, route string, texts []string) ([]b
 	case inference.Raw:
 		return json.Marshal(map[string]any{"inputs": texts})
 	default:
-		return nil, fmt.Errorf("route %q has the type %q, which this version does not know; use --data", route, described.Type)
+		return nil, fmt.Errorf("route %q has the type %q, which this version does not know; use --data", route, kind)
 	}
 }
 
