@@ -159,7 +159,7 @@ func readUnknown(ctx context.Context, in io.Reader, limit int64, h *held) ([]byt
 // decoded undoes the Content-Encoding; known tells that the length is the announced one.
 func decoded(resp *http.Response) (body io.Reader, known bool, err error) {
 	encoding := strings.ToLower(strings.TrimSpace(resp.Header.Get("Content-Encoding")))
-	if encoding == "" || encoding == "identity" || resp.ContentLength == 0 {
+	if !compressed(encoding) || resp.ContentLength == 0 {
 		return resp.Body, resp.ContentLength >= 0, nil
 	}
 	d := &decoding{src: source{in: resp.Body}}
@@ -175,6 +175,16 @@ func decoded(resp *http.Response) (body io.Reader, known bool, err error) {
 		return nil, false, d.blame(err)
 	}
 	return d, false, nil
+}
+
+// compressed tells the codings of RFC 9110 and their like. What else stands in Content-Encoding, "utf-8" for example, is a
+// mistake of the server's and says nothing of the body.
+func compressed(encoding string) bool {
+	switch encoding {
+	case "gzip", "x-gzip", "deflate", "compress", "x-compress", "br", "zstd":
+		return true
+	}
+	return strings.Contains(encoding, ",") // one after the other
 }
 
 // inflate reads "deflate", which some servers take for a zlib stream and others for a bare one.

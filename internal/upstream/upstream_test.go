@@ -144,6 +144,7 @@ func TestAnswersAreNotJudged(t *testing.T) {
 		"unframed":  {mlflowtest.Reply{Unframed: true, Body: []byte(`{"a": 1}`)}, "OK"},
 		"gzip":      {mlflowtest.Reply{Encoding: "gzip", Body: []byte(`{"a": 1}`)}, "OK"},
 		"deflate":   {mlflowtest.Reply{Encoding: "deflate", Body: []byte(`{"a": 1}`)}, "OK"},
+		"mistaken":  {mlflowtest.Reply{Header: http.Header{"Content-Encoding": {"UTF-8"}}, Body: []byte(`{"a": 1}`)}, "OK"},
 		"identity":  {mlflowtest.Reply{Header: http.Header{"Content-Encoding": {"identity"}}, Body: []byte(`{"a": 1}`)}, "OK"},
 		"cookie":    {mlflowtest.Reply{Header: http.Header{"Set-Cookie": {"s=1"}}, Body: []byte("{}")}, "OK"},
 	} {
@@ -195,6 +196,8 @@ func TestFaults(t *testing.T) {
 		"too large":        {mlflowtest.Huge(5000), fault.UpstreamBadResponse},
 		"too large, gzip":  {mlflowtest.Reply{Encoding: "gzip", Body: make([]byte, 5000)}, fault.UpstreamBadResponse},
 		"gzip, but is not": {mlflowtest.Reply{Header: http.Header{"Content-Encoding": {"gzip"}}, Body: []byte("{}")}, fault.UpstreamBadResponse},
+		"two encodings":    {mlflowtest.Reply{Header: http.Header{"Content-Encoding": {"gzip, gzip"}}, Body: []byte("{}")}, fault.UpstreamBadResponse},
+		"zstd":             {mlflowtest.Reply{Header: http.Header{"Content-Encoding": {"zstd"}}, Body: []byte("{}")}, fault.UpstreamBadResponse},
 		"unknown encoding": {mlflowtest.Reply{Header: http.Header{"Content-Encoding": {"br"}}, Body: []byte("{}")}, fault.UpstreamBadResponse},
 		"bad length":       {mlflowtest.Reply{HTTP10: true, Header: http.Header{"Content-Length": {"x"}}, Unframed: true}, fault.UpstreamBadResponse},
 	} {
