@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"net/http"
 	"strings"
 	"sync"
@@ -42,20 +43,27 @@ func readBatch(body []byte) ([]json.RawMessage, error) {
 func (s *Server) placeItem(ctx context.Context, index int, raw json.RawMessage, requestID string) batchItem {
 	rec, fresh, err := s.placeEnvelope(ctx, raw, requestID)
 	if err != nil {
-		e := fault.From(err)
-		m := meaningOf(e)
-		message := e.Message
-		if e.Code == fault.Internal {
-			s.log.ErrorContext(ctx, "a job of a batch was not placed", "request_id", requestID, "index", index, "error", err)
-			message = "internal error"
-		}
-		return batchItem{Index: index, Status: m.status, Error: headraceBody(e, m, message, requestID)}
+		status, problem := s.itemProblem(ctx, slog.Int("index", index), err, requestID)
+		return batchItem{Index: index, Status: status, Error: problem}
 	}
 	status := http.StatusAccepted
 	if !fresh {
 		status = http.StatusOK
 	}
 	return batchItem{Index: index, Status: status, Job: new(s.viewJob(rec))}
+}
+
+// itemProblem is the status and the error of one job of several, of which says which one. Of what is our fault the caller
+// hears that it is, and the log the rest.
+func (s *Server) itemProblem(ctx context.Context, of slog.Attr, err error, requestID string) (status int, body any) {
+	e := fault.From(err)
+	m := meaningOf(e)
+	message := e.Message
+	if e.Code == fault.Internal {
+		s.log.LogAttrs(ctx, slog.LevelError, "one job of several failed inside", slog.String("request_id", requestID), of, slog.Any("error", err))
+		message = internalMessage(requestID)
+	}
+	return m.status, headraceBody(e, m, message, requestID)
 }
 
 func (s *Server) placeEnvelope(ctx context.Context, raw json.RawMessage, requestID string) (*job.Record, bool, error) {

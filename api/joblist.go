@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"slices"
@@ -292,9 +293,8 @@ func (s *Server) redriveMany(w *replyWriter, r *http.Request, _ string) error {
 	done := make([]redriven, 0, len(ids))
 	for _, id := range ids {
 		if _, err := s.jobs.Retry(r.Context(), id); err != nil {
-			e := fault.From(err)
-			m := meaningOf(e)
-			done = append(done, redriven{ID: id, Status: m.status, Error: headraceBody(e, m, e.Message, w.id)})
+			status, problem := s.itemProblem(r.Context(), slog.String("job", string(id)), err, w.id)
+			done = append(done, redriven{ID: id, Status: status, Error: problem})
 			continue
 		}
 		done = append(done, redriven{ID: id, Status: http.StatusAccepted})

@@ -1,7 +1,10 @@
 package api_test
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
@@ -19,6 +22,32 @@ type oneJob struct {
 }
 
 func (o oneJob) Get(context.Context, job.ID) (*job.Record, error) { return o.record, nil }
+
+func (o oneJob) Retry(context.Context, job.ID) (*job.Record, error) {
+	return nil, errors.New("what only the operator may know")
+}
+
+func (o oneJob) Page(context.Context, job.Filter) (ids []job.ID, more bool, err error) {
+	return []job.ID{o.record.ID}, false, nil
+}
+
+// Our own faults at one of several jobs are told to the operator, and to the caller only that there is one.
+func TestRedriveHidesInternalErrors(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	s := newServer(t, &fakeBroker{}, func(_ *api.Config, d *api.Deps) {
+		store := oneJob{record: &job.Record{ID: "broken"}}
+		d.Jobs, d.List, d.Logger = store, store, slog.New(slog.NewTextHandler(&log, nil))
+	})
+	w := do(t, s, http.MethodPost, "/v1/dead/redrive", "", "X-Request-Id: mine")
+	if body := w.Body.String(); w.Code != http.StatusAccepted || !strings.Contains(body, `"status":500`) || strings.Contains(body, "operator may know") ||
+		!strings.Contains(body, "in the log under the request id mine") {
+		t.Errorf("%d %s", w.Code, body)
+	}
+	if said := log.String(); !strings.Contains(said, "operator may know") || !strings.Contains(said, "job=broken") || !strings.Contains(said, "request_id=mine") {
+		t.Errorf("the log says %q", said)
+	}
+}
 
 // A job's timings are those of its run: neither the time before its earliest start counts, nor an earlier run.
 func TestJobTimings(t *testing.T) {

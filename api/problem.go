@@ -106,7 +106,7 @@ func problem(w http.ResponseWriter, v voice, e *fault.Error, id string) {
 	m := meaningOf(e)
 	message := e.Message
 	if e.Code == fault.Internal {
-		message = "Internal error. The operator finds its cause in the log under the request id " + id + "."
+		message = internalMessage(id)
 	}
 	header := w.Header()
 	contentType := "application/json"
@@ -134,6 +134,11 @@ func problem(w http.ResponseWriter, v voice, e *fault.Error, id string) {
 		header.Set("Retry-After", strconv.FormatInt(int64(max(1, (wait+time.Second-1)/time.Second)), 10))
 	}
 	writeJSON(w, m.status, contentType, body)
+}
+
+// internalMessage is what callers hear of an error that is our fault.
+func internalMessage(id string) string {
+	return "Internal error. The operator finds its cause in the log under the request id " + id + "."
 }
 
 // writeJSON writes v without the escapes meant for HTML pages.
