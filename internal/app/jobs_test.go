@@ -4,12 +4,19 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"headrace/internal/mlflowtest"
@@ -279,25 +286,25 @@ func TestJobsFileGoesOn(t *testing.T) {
 	t.Parallel()
 	addr, model := upWith(t, "")
 	const n = 1000
-	var lines strings.Builder
-	for i := range n {
-		fmt.Fprintf(&lines, "{\"input\":\"line %d\"}\n", i)
-	}
-	file := write(t, "lines.jsonl", lines.String())
-	args := []string{"jobs", "submit", "emb", "--file", file, "--url", "http://" + addr}
+	file := manyLines(t, n)
 	cut, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	first := make(chan int, 1)
-	go func() {
-		code, _, _ := run(cut, args...)
-		first <- code
-	}()
-	model.WaitRequests(20)
-	cancel()
-	if code := <-first; code == 0 {
-		t.Skip("it was done before it could be cut off")
+	var batches atomic.Int64
+	front := between(t, addr, func(w http.ResponseWriter, r *http.Request, on http.Handler) {
+		if r.Method == http.MethodPost && batches.Add(1) == 3 {
+			_, err := io.Copy(io.Discard, r.Body) // else nobody notices that the client leaves
+			cancel()
+			if err == nil {
+				<-r.Context().Done()
+			}
+			return
+		}
+		on.ServeHTTP(w, r)
+	})
+	if code, out, _ := run(cut, "jobs", "submit", "emb", "--file", file, "--url", front); code == 0 || len(ids(out)) != 400 {
+		t.Fatalf("cut off in the third of five batches: %d, %d jobs", code, len(ids(out)))
 	}
-	code, out, errs := run(t.Context(), args...)
+	code, out, errs := run(t.Context(), "jobs", "submit", "emb", "--file", file, "--url", front)
 	if got := len(ids(out)); code != 0 || got != n {
 		t.Fatalf("%d, %d jobs: %s", code, got, errs)
 	}
@@ -315,5 +322,76 @@ func TestJobsFileGoesOn(t *testing.T) {
 	}
 	if got := len(model.Requests()); got != n {
 		t.Errorf("%d lines were run %d times", n, got)
+	}
+}
+
+// manyLines writes a file of inputs.
+func manyLines(t *testing.T, n int) string {
+	t.Helper()
+	var lines strings.Builder
+	for i := range n {
+		fmt.Fprintf(&lines, "{\"input\":\"line %d\"}\n", i)
+	}
+	return write(t, "lines.jsonl", lines.String())
+}
+
+// between starts a proxy in front of a gateway, and gives its address. do passes requests on, or does not.
+func between(t *testing.T, addr string, do func(w http.ResponseWriter, r *http.Request, on http.Handler)) string {
+	t.Helper()
+	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: addr})
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { do(w, r, proxy) }))
+	t.Cleanup(front.Close)
+	return front.URL
+}
+
+// A gateway that is away for a moment, or has no room, is asked again for the lines that it has not taken.
+func TestJobsFileWaits(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		config  string
+		answers []int // to batches, before they are passed on
+	}{
+		"the gateway is restarted": {answers: []int{http.StatusServiceUnavailable, 0, http.StatusServiceUnavailable}},
+		"the queue is full":        {config: "[jobs]\nmax_waiting = 100\n[worker]\nslots = 4"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			addr, model := upWith(t, c.config)
+			hold := make(chan struct{})
+			release := sync.OnceFunc(func() { close(hold) })
+			t.Cleanup(release)
+			model.Handle(mlflowtest.Held(hold, mlflowtest.Embeddings(4)))
+			var batches atomic.Int64
+			front := between(t, addr, func(w http.ResponseWriter, r *http.Request, on http.Handler) {
+				if r.Method == http.MethodPost {
+					i := int(batches.Add(1)) - 1
+					if i > 0 {
+						release() // until then the jobs of the first batch wait
+					}
+					if i < len(c.answers) && c.answers[i] != 0 {
+						w.WriteHeader(c.answers[i])
+						return
+					}
+				}
+				on.ServeHTTP(w, r)
+			})
+			const n = 400
+			file := manyLines(t, n)
+			code, out, errs := run(t.Context(), "jobs", "submit", "emb", "--file", file, "--url", front)
+			if got := len(ids(out)); code != 0 || got != n {
+				t.Fatalf("%d, %d jobs: %s", code, got, errs)
+			}
+			if !strings.Contains(errs, "503") {
+				t.Errorf("nobody was told: %s", errs)
+			}
+			for _, id := range ids(out) {
+				if r := call(t, "GET", "http://"+addr+"/v1/jobs/"+id+"?wait=30", ""); r.job.Status != "succeeded" {
+					t.Errorf("%d %s", r.status, r.body)
+				}
+			}
+			if got := len(model.Requests()); got != n {
+				t.Errorf("%d lines were run %d times", n, got)
+			}
+		})
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"time"
 )
 
 // lineSender places the lines of a file, many at a time.
@@ -113,30 +114,55 @@ func (l *lineSender) add(ctx context.Context, line fileLine) error {
 	return nil
 }
 
-// flush places what was gathered and prints the answers.
+// flush places what was gathered and prints the answers. A gateway that is away, or has no room, is asked again for a while:
+// the lines' ids see to it that nothing is placed twice.
 func (l *lineSender) flush(ctx context.Context) error {
-	if len(l.batch) == 0 {
-		return nil
+	var since time.Time
+	for len(l.batch) > 0 {
+		left, err := l.placeBatch(ctx)
+		if len(left) < len(l.batch) {
+			since = time.Time{}
+		}
+		l.batch = left
+		if err == nil {
+			continue
+		}
+		if err := l.bear(ctx, &since, err); err != nil {
+			return fmt.Errorf("%w; run the same command again: nothing is placed twice", err)
+		}
 	}
+	l.size = 0
+	return nil
+}
+
+// placeBatch places what was gathered once. It gives the lines that the gateway may take later, and why it has not.
+func (l *lineSender) placeBatch(ctx context.Context) (left []fileLine, err error) {
 	jobs := make([]any, 0, len(l.batch))
 	for _, line := range l.batch {
 		jobs = append(jobs, line.job)
 	}
 	items, err := l.place(ctx, jobs)
 	if err != nil {
-		return fmt.Errorf("%w; run the same command again: nothing is placed twice", err)
+		return l.batch, err
 	}
+	why := ""
 	for i, item := range items {
-		if item.Job == nil {
+		switch {
+		case item.Job != nil:
+			err = errors.Join(err, l.show(item.Job))
+		case item.Status == http.StatusServiceUnavailable:
+			left, why = append(left, l.batch[i]), item.refusal()
+		default:
 			l.refuse(l.batch[i].number, item.refusal())
-			continue
 		}
-		if err := l.show(item.Job); err != nil {
-			return err
+		if err != nil {
+			return l.batch[i:], err
 		}
 	}
-	l.batch, l.size = l.batch[:0], 0
-	return nil
+	if len(left) > 0 {
+		return left, &replyError{http.StatusServiceUnavailable, why}
+	}
+	return nil, nil
 }
 
 // lineJob makes a job of a line: a whole one, or an input for the route of the command line.
@@ -157,7 +183,7 @@ func lineJob(line []byte, number int, route []string, priority string) (json.Raw
 			job[key] = value
 		}
 	}
-	if job["id"] == nil {
+	if job["id"] == nil && job["idempotency_key"] == nil {
 		sum := sha256.Sum256(fmt.Appendf(nil, "%d\x00%s\x00%s", number, strings.Join(route, ""), line))
 		job["id"] = "line-" + hex.EncodeToString(sum[:12])
 	}
