@@ -510,3 +510,26 @@ func QueueOf(route *inference.Route, priority job.Priority) (stream, subject, co
 	l := jobLaneOf(route, priority)
 	return l.stream, l.subject, l.consumer
 }
+
+// Away reports whether an error of the store costs a job no attempt.
+func Away(err error) bool { return away(err) }
+
+// What the store says by itself.
+var (
+	ErrDamaged    = errDamaged
+	ErrBrokerLost = errBrokerLost
+	ErrUnsynced   = errUnsynced
+)
+
+// Bodies counts the messages that hold inputs and large results of a job's shard.
+func (s JobStore) Bodies(ctx context.Context, id job.ID) (uint64, error) {
+	stream, err := s.s.stream(ctx, dataStream+jobShard(string(id)))
+	if err != nil {
+		return 0, err
+	}
+	info, err := stream.Info(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return info.State.Msgs, nil
+}

@@ -458,7 +458,7 @@ func (s *jobStore) body(ctx context.Context, id job.ID, prefix string, b *job.Bo
 		}
 		data = make([]byte, 0, b.Bytes)
 		for n := range b.Parts {
-			msg, err := stream.GetLastMsgForSubject(ctx, partSubject(prefix, b.Series, n))
+			msg, err := readPart(ctx, stream, partSubject(prefix, b.Series, n))
 			if errors.Is(err, jetstream.ErrMsgNotFound) {
 				return nil, ErrNoBody
 			}
@@ -472,6 +472,12 @@ func (s *jobStore) body(ctx context.Context, id job.ID, prefix string, b *job.Bo
 		return nil, fmt.Errorf("job %s, %d bytes: %w", id, len(data), errDamaged)
 	}
 	return data, nil
+}
+
+func readPart(ctx context.Context, stream jetstream.Stream, subject string) (*jetstream.RawStreamMsg, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*storePatience)
+	defer cancel()
+	return stream.GetLastMsgForSubject(ctx, subject)
 }
 
 // erase drops input and results.

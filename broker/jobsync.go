@@ -10,8 +10,12 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// errBrokerLost says that nobody knows what is on disk: the broker was away meanwhile.
-var errBrokerLost = errors.New("the broker was lost while writes waited to be synced")
+var (
+	// errBrokerLost says that nobody knows what is on disk: the broker was away meanwhile.
+	errBrokerLost = errors.New("the broker was lost while writes waited to be synced")
+	// errUnsynced says that the broker is there and cannot sync.
+	errUnsynced = errors.New("the broker says")
+)
 
 // Syncs is what one process knows of writes that are on disk, and asks for. It is shared by all who write and read jobs.
 type Syncs struct {
@@ -141,7 +145,7 @@ func (g *syncGroup) ask(l *link) error {
 		case err == nil && len(reply.Data) == 0:
 			return nil
 		case err == nil:
-			return fmt.Errorf("syncing %s: the broker says: %s", g.stream, reply.Data)
+			return fmt.Errorf("syncing %s: %w: %s", g.stream, errUnsynced, reply.Data)
 		case !errors.Is(err, nats.ErrNoResponders): // which is a broker that has just started
 			return fmt.Errorf("syncing %s: %w", g.stream, err)
 		}

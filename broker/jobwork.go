@@ -81,10 +81,10 @@ func (d *Delivery) claimJob(ctx context.Context) (context.Context, *Claim, error
 	}
 	w.enterJob(c)
 	go w.beat(ctx, c)
-	if err := w.openJob(ctx, r, c); err != nil {
-		return nil, nil, c.Fail(ctx, err)
-	}
 	ctx, c.stopTimer = context.WithDeadline(ctx, until)
+	if err := w.openJob(ctx, r, c); err != nil {
+		return nil, nil, c.notOpened(ctx, err)
+	}
 	return ctx, c, nil
 }
 
@@ -145,8 +145,8 @@ func (d *Delivery) notStarted(err error) error {
 	return ErrReturned
 }
 
-// openJob reads the job's input.
-func (w *WorkerEnd) openJob(ctx context.Context, r *job.Record, c *Claim) *fault.Error {
+// openJob reads the job's input. What is no *fault.Error is the store's.
+func (w *WorkerEnd) openJob(ctx context.Context, r *job.Record, c *Claim) error {
 	if r.Input == nil {
 		return fault.New(fault.Gone, "the job's input is not stored any more")
 	}
@@ -155,16 +155,15 @@ func (w *WorkerEnd) openJob(ctx context.Context, r *job.Record, c *Claim) *fault
 		return fault.Wrap(fault.QueueFull, err, "no room for the job's input in worker.max_inflight_bytes")
 	}
 	c.releaseBody = func() { w.bodies.Release(size) }
-	data, err := w.jobs.body(ctx, r.ID, inputPrefix(r.ID), r.Input)
+	data, err := w.readInput(ctx, r)
 	switch {
 	case errors.Is(err, ErrNoBody):
 		return fault.Wrap(fault.Gone, err, "the job's input is not stored any more")
 	case errors.Is(err, errDamaged):
 		w.log.Error("the input of a job is damaged", "job", r.ID, "error", err)
 		return fault.Wrap(fault.Gone, err, "the job's stored input is damaged")
-	}
-	if err != nil {
-		return fault.Wrap(fault.UpstreamUnavailable, err, "the job's input could not be read")
+	case err != nil:
+		return err
 	}
 	in := reader{rest: data}
 	in.bytes() // what the caller sent
@@ -285,9 +284,9 @@ func (c *Claim) answerJob(ctx context.Context, result *inference.Result) error {
 	segments, size := w.finish()
 	data := joined(make([]byte, 0, size), segments)
 	series := strconv.Itoa(c.job.start) + "-" + rand.Text()[:10]
-	body, err := jobs.putBody(context.WithoutCancel(ctx), c.job.id, outputPrefix(c.job.id), series, data, c.job.life)
+	body, err := c.putResult(ctx, series, data)
 	if err != nil {
-		return c.Fail(ctx, fault.Wrap(fault.UpstreamUnavailable, err, "the job's result could not be stored"))
+		return c.notStored(ctx, series, err)
 	}
 	r, err := c.finishJob(ctx, func(r *job.Record, now time.Time) error {
 		return r.Succeed(body, result.Upstream, now)
@@ -318,15 +317,22 @@ func (c *Claim) failJob(ctx context.Context, f *fault.Error) error {
 	return errors.Join(f, err)
 }
 
-// dropJob ends an attempt that was aborted: the job was cancelled, or the lease was lost and somebody else has it.
-func (c *Claim) dropJob() {
-	_, err := c.finishJob(context.Background(), func(r *job.Record, now time.Time) error {
+// returnJob gives the job back, or ends it when its cancel was asked for. nil: somebody else has it, or has ended it.
+func (c *Claim) returnJob(ctx context.Context) (*job.Record, error) {
+	return c.finishJob(ctx, func(r *job.Record, now time.Time) error {
 		if r.State == job.Cancelling {
 			return r.Abort(now)
 		}
 		return r.Return(now)
 	})
-	if err != nil {
-		c.worker.log.Warn("the end of an aborted job was not stored", "job", c.job.id, "error", err)
+}
+
+// dropJob ends an attempt that was aborted: the job was cancelled, or the lease was lost and somebody else has it.
+func (c *Claim) dropJob() { c.giveBack(context.Background()) }
+
+// giveBack is returnJob for a caller who has nobody to tell.
+func (c *Claim) giveBack(ctx context.Context) {
+	if _, err := c.returnJob(ctx); err != nil {
+		c.worker.log.Warn("a job that was given up could not be given back; its lease ends by itself", "job", c.job.id, "error", err)
 	}
 }

@@ -164,8 +164,10 @@ type severable struct {
 
 	mu    sync.Mutex
 	dead  bool
+	away  bool // connections are closed as soon as they are made
 	conns []net.Conn
 	still chan struct{} // closed when bytes pass again; nil while they do
+	mute  bool          // only those that come from the server are kept back
 }
 
 // stall keeps all bytes back until resume is called: the connections stay, and nothing comes through them.
@@ -184,17 +186,47 @@ func (s *severable) resume() {
 	}
 }
 
+// deafen is stall for what comes from the server only.
+func (s *severable) deafen() {
+	s.stall()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mute = true
+}
+
+// lose closes all connections, and those that are made until restore is called.
+func (s *severable) lose() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.away = true
+	for _, c := range s.conns {
+		_ = c.Close()
+	}
+	s.conns = nil
+}
+
+func (s *severable) restore() {
+	s.resume()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.away, s.mute = false, false
+}
+
 // gate is one end of a connection that can be stalled.
 type gate struct {
 	net.Conn
 
 	way *severable
+	in  bool // towards the server
 }
 
 // Write waits as long as the way is stalled.
 func (g gate) Write(p []byte) (int, error) {
 	g.way.mu.Lock()
 	still := g.way.still
+	if g.in && g.way.mute {
+		still = nil
+	}
 	g.way.mu.Unlock()
 	if still != nil {
 		<-still
@@ -231,12 +263,12 @@ func (s *severable) join(in, out net.Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.conns = append(s.conns, in, out)
-	if s.dead {
+	if s.dead || s.away {
 		_, _ = in.Close(), out.Close()
 	}
 	for from, to := range map[net.Conn]net.Conn{in: out, out: in} {
 		s.copying.Go(func() {
-			_, _ = io.Copy(gate{to, s}, from) // until one of them is closed
+			_, _ = io.Copy(gate{to, s, to == out}, from) // until one of them is closed
 			_, _ = to.Close(), from.Close()
 		})
 	}
