@@ -45,16 +45,20 @@ func (s *Server) disk() (free, spare uint64, known bool) {
 
 // mended reports whether a stream could not be written and the disk can be written again.
 func (s *Server) mended(ns *server.Server) bool {
-	health := ns.Healthz(nil)
-	if !strings.Contains(health.Error, "write error") { // it has no other name for it
+	health := s.health(ns)
+	if !strings.Contains(health, "write error") { // it has no other name for it, nor for a sync that has failed
 		return false
 	}
 	s.mu.Lock()
-	if s.trouble.IsZero() {
+	news := s.trouble.IsZero()
+	if news {
 		s.trouble = time.Now()
-		s.log.Error("a stream cannot be written; no job is accepted until the disk has room", "error", health.Error)
 	}
 	s.mu.Unlock()
+	if news {
+		s.log.Error("a stream cannot be written; no job is accepted until the disk has room", "error", health)
+		s.doubt(errors.New(health))
+	}
 	if free, spare, known := s.disk(); known && free < spare {
 		return false
 	}

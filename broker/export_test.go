@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
 	"headrace/internal/budget"
@@ -397,6 +398,11 @@ func (m *RecentJobs) Size() (records int, bytes int64) {
 
 // Flush makes the server sync files with flush. It must be called before Run.
 func (s *Server) Flush(flush func(*os.File) error) { s.flush = flush }
+
+// Health makes the server believe what health says of its streams. It must be called before Run.
+func (s *Server) Health(health func() string) {
+	s.health = func(*server.Server) string { return health() }
+}
 
 // What tests of durability have to know.
 const (

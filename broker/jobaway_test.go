@@ -97,10 +97,11 @@ func (r *awayRig) begin(handle func(context.Context, *broker.Claim)) (stop func(
 	}), ran
 }
 
-// known is a record whose shard the worker knows.
-func (r *awayRig) known() *job.Record {
+// inShard is a record of a shard.
+func (r *jobRig) inShard(shard string) *job.Record {
+	r.tb.Helper()
 	for {
-		if rec := r.record(); broker.JobShard(string(rec.ID)) == r.shard {
+		if rec := r.record(); broker.JobShard(string(rec.ID)) == shard {
 			return rec
 		}
 	}
@@ -165,7 +166,7 @@ func TestJobInputWhileTheBrokerIsAway(t *testing.T) {
 			}
 			r.used.Store(&used)
 			_, ran := r.begin(r.echo)
-			r.unharmed(r.until(r.accept(r.known(), large('x')).ID, job.Succeeded), large('x'), c.outcomes...)
+			r.unharmed(r.until(r.accept(r.inShard(r.shard), large('x')).ID, job.Succeeded), large('x'), c.outcomes...)
 			if ran.Load() != 1 {
 				t.Errorf("it ran %d times", ran.Load())
 			}
@@ -200,7 +201,7 @@ func TestJobResultWhileTheBrokerIsAway(t *testing.T) {
 					r.tb.Errorf("answer: %v", err)
 				}
 			})
-			rec, store := r.known(), broker.StoreOf(r.jobs)
+			rec, store := r.inShard(r.shard), broker.StoreOf(r.jobs)
 			before, err := store.Bodies(t.Context(), rec.ID)
 			r.must(err)
 			r.accept(rec, `"x"`)
@@ -241,7 +242,7 @@ func TestJobInputUnreadAtTheEnd(t *testing.T) {
 	r.used.Store(&used)
 	in := r.end.Intake([]*inference.Route{r.route})
 	defer in.Close()
-	rec := r.accept(r.known(), large('x'))
+	rec := r.accept(r.inShard(r.shard), large('x'))
 	got, err := in.Lease(t.Context(), 1)
 	r.must(err)
 	if _, _, err := got[0].Claim(ctx); fault.CodeOf(err) != fault.ShuttingDown {

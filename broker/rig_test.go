@@ -53,6 +53,7 @@ type rig struct {
 	tb      testing.TB
 	dial    broker.Dial
 	flush   func(*os.File) error // syncs files of the server; nil: as usual
+	health  func() string        // of the server's streams; nil: as it is
 	store   int64                // bytes for jobs; 0: no limit
 	server  *broker.Server
 	front   *broker.FrontEnd
@@ -135,6 +136,9 @@ func (r *rig) serveBrokerIn(dir string, cfg broker.ServerConfig) {
 	}
 	if r.flush != nil {
 		r.server.Flush(r.flush)
+	}
+	if r.health != nil {
+		r.server.Health(r.health)
 	}
 	background(r.tb, r.server.Run)
 	<-r.server.Ready()

@@ -61,11 +61,14 @@ type Server struct {
 	log   *slog.Logger
 	opts  *server.Options
 	flush func(*os.File) error // syncs a file
-	ready chan struct{}
+	// health is what the server says of its streams; "" when all is well.
+	health func(*server.Server) string
+	ready  chan struct{}
 
-	mu      sync.Mutex
-	ns      *server.Server // set before ready is closed; another one after a disk was full
-	trouble time.Time      // since when a stream cannot be written; zero = all can
+	mu       sync.Mutex
+	ns       *server.Server // set before ready is closed; another one after a disk was full
+	trouble  time.Time      // since when a stream cannot be written; zero = all can
+	unsynced time.Time      // when a sync has failed first; zero = what was written is trusted
 }
 
 // NewServer validates cfg. Nothing is opened before Run.
@@ -104,7 +107,10 @@ func NewServer(cfg ServerConfig, log *slog.Logger) (*Server, error) {
 			opts.Port = server.RANDOM_PORT
 		}
 	}
-	return &Server{cfg: cfg, log: log, opts: opts, flush: (*os.File).Sync, ready: make(chan struct{})}, nil
+	return &Server{
+		cfg: cfg, log: log, opts: opts, flush: (*os.File).Sync, ready: make(chan struct{}),
+		health: func(ns *server.Server) string { return ns.Healthz(nil).Error },
+	}, nil
 }
 
 // Run serves until ctx ends, then stays until the last foreign client has left or the grace is over. It
@@ -115,6 +121,9 @@ func (s *Server) Run(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
+	if err := s.recall(); err != nil {
+		return fmt.Errorf("broker: data_dir: %w", err)
+	}
 	for {
 		again, err := s.serve(ctx)
 		if err != nil || !again {
@@ -126,6 +135,10 @@ func (s *Server) Run(ctx context.Context) error {
 // serve is one life of the embedded server. It reports whether there is to be another one: a stream whose disk was
 // full takes nothing any more, even when there is room again, until it is read anew.
 func (s *Server) serve(ctx context.Context) (again bool, err error) {
+	lost := s.renew()
+	if lost != nil {
+		s.log.Error("what may be lost could not be written once more; mend the disk and restart the broker", "error", lost)
+	}
 	ns, err := server.NewServer(s.opts)
 	if err != nil {
 		return false, fmt.Errorf("starting the embedded NATS server: %w", err)
@@ -141,7 +154,7 @@ func (s *Server) serve(ctx context.Context) (again bool, err error) {
 		return false, err
 	}
 	s.begin(ns)
-	stopSync, err := s.syncing() //nolint:contextcheck // clients are served after ctx has ended
+	stopSync, err := s.syncing(lost) //nolint:contextcheck // clients are served after ctx has ended
 	if err != nil {
 		return false, err
 	}
@@ -197,8 +210,9 @@ func (s *Server) server() *server.Server {
 // Syncs reports whether writers have to ask for their writes to be synced.
 func (s *Server) Syncs() bool { return s.cfg.power() && syncOnRequest }
 
-// syncing serves writers who ask for a sync, until stop is called: as long as there are clients there may be some.
-func (s *Server) syncing() (stop func(), err error) {
+// syncing serves writers who ask for a sync, until stop is called: as long as there are clients there may be some. lost
+// is why none can be made.
+func (s *Server) syncing(lost error) (stop func(), err error) {
 	if !s.Syncs() {
 		return func() {}, nil
 	}
@@ -206,13 +220,14 @@ func (s *Server) syncing() (stop func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the embedded NATS server: %w", err)
 	}
-	// A single server keeps the streams of its only account here.
-	dir := filepath.Join(s.server().JetStreamConfig().StoreDir, s.server().GlobalAccount().GetName(), "streams")
+	root := filepath.Clean(s.cfg.DataDir)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		sync := &syncer{log: s.log, dir: dir, root: filepath.Clean(s.cfg.DataDir), clock: time.Now, flush: s.flush}
+		sync := &syncer{
+			log: s.log, dir: streamsDir(root), root: root, clock: time.Now, flush: s.flush, lost: lost, failed: s.doubt,
+		}
 		if err := sync.run(ctx, nc); err != nil {
 			s.log.Error("jobs cannot be made durable", "error", err)
 		}

@@ -36,6 +36,9 @@ type syncer struct {
 	root  string // data_dir
 	clock func() time.Time
 	flush func(*os.File) error
+	// lost is why nothing can be made durable; nil: nothing is known to be lost.
+	lost   error
+	failed func(error) // is told of syncs that fail
 }
 
 // syncedStreams are those whose writes have to survive a loss of power. The work queues are not among them: what is lost
@@ -66,7 +69,7 @@ func (s *syncer) run(ctx context.Context, nc *nats.Conn) error {
 }
 
 func (s *syncer) serve(ctx context.Context, name string, asked <-chan *nats.Msg) {
-	files := &streamFiles{dir: filepath.Join(s.dir, name), root: s.root, flush: s.flush}
+	files := &streamFiles{dir: filepath.Join(s.dir, name), root: s.root, flush: s.flush, failed: s.lost}
 	defer files.close()
 	var waiting []*nats.Msg
 	for {
@@ -87,6 +90,7 @@ func (s *syncer) serve(ctx context.Context, name string, asked <-chan *nats.Msg)
 		text := ""
 		if err := files.sync(s.clock()); err != nil {
 			s.log.Error("jobs cannot be made durable; mend the disk and restart the broker", "stream", name, "error", err)
+			s.failed(err)
 			text = err.Error()
 		}
 		for _, msg := range waiting {
@@ -179,19 +183,40 @@ func (f *streamFiles) syncBlocks(dir string) error {
 		if name == newest || f.known[name].same(state.info) {
 			continue
 		}
-		if err := f.syncFile(filepath.Join(dir, name)); err != nil {
+		if err := f.syncBlock(filepath.Join(dir, name), state); err != nil {
 			return err
 		}
 	}
 	f.known = known
-	if err := f.keep(dir, newest); err != nil {
+	if err := f.keep(dir, newest, known[newest]); err != nil {
 		return err
 	}
 	return f.syncFile(dir)
 }
 
+// syncBlock syncs a block that has changed. One that is held open tells of every failure since it was opened, also of those
+// that the server's own syncs were told of.
+func (f *streamFiles) syncBlock(path string, state blockState) error {
+	if f.holds(state) {
+		return f.flush(f.newest)
+	}
+	return f.syncFile(path)
+}
+
+// holds reports whether it is the block that is held open.
+func (f *streamFiles) holds(state blockState) bool {
+	if f.newest == nil || state.info == nil {
+		return false
+	}
+	held, err := f.newest.Stat()
+	return err == nil && os.SameFile(held, state.info)
+}
+
 // keep holds the newest block open: most syncs are of nothing else.
-func (f *streamFiles) keep(dir, newest string) error {
+func (f *streamFiles) keep(dir, newest string, state blockState) error {
+	if f.holds(state) {
+		return f.flush(f.newest)
+	}
 	f.close()
 	if newest == "" {
 		return nil
