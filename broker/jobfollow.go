@@ -92,13 +92,14 @@ func readEntry(msg jetstream.Msg) (e job.Entry, ok bool, err error) {
 
 // Listing takes what is written of jobs.
 type Listing interface {
-	// From is the number after the last one that was noted of a shard; 0 = the beginning. stream names the stream
-	// that the numbers are of: what was noted of another one of the same shard is to be forgotten.
-	From(ctx context.Context, shard, stream string) (uint64, error)
+	// From is the number after the last one that was seen of a shard; 0 = the beginning. stream names the stream
+	// that the numbers are of, and still reports whether what was seen last is still the past of that stream: what was noted
+	// of another stream of the same shard, or of another past, is to be forgotten.
+	From(ctx context.Context, shard, stream string, still func(revision uint64, at time.Time) (bool, error)) (uint64, error)
 	// Note takes an entry. After an error From is asked again.
 	Note(ctx context.Context, e job.Entry) error
-	// Seen says that a shard was followed up to a number.
-	Seen(shard string, revision uint64)
+	// Seen says that a shard was followed up to a number, which was written at a time.
+	Seen(shard string, revision uint64, at time.Time)
 }
 
 // Follow tells list of every job, and of every change, until ctx ends. What was written before is told first.
@@ -113,7 +114,8 @@ func (j *Jobs) Follow(ctx context.Context, list Listing) error {
 	for shard := range jobShards {
 		running.Go(func() {
 			for ctx.Err() == nil {
-				if err := j.followShard(ctx, strconv.Itoa(shard), list); err != nil && ctx.Err() == nil {
+				err := j.followShard(ctx, strconv.Itoa(shard), list)
+				if ctx.Err() == nil && j.store.link.news(err) {
 					j.log.Warn("following the jobs' records for lists", "shard", shard, "error", err)
 				}
 				pauseFor(ctx, sweepAgain)
@@ -124,17 +126,28 @@ func (j *Jobs) Follow(ctx context.Context, list Listing) error {
 }
 
 func (j *Jobs) followShard(ctx context.Context, shard string, list Listing) error {
-	name := recordStream + shard
+	name, reconnects := recordStream+shard, j.store.link.reconnects()
 	stream, err := j.store.stream(ctx, name)
 	if err != nil {
 		return err
 	}
+	err = j.followStream(ctx, shard, stream, reconnects, list)
+	j.store.forget(name)
+	return err
+}
+
+func (j *Jobs) followStream(ctx context.Context, shard string, stream jetstream.Stream, reconnects uint64, list Listing) error {
 	info, err := stream.Info(ctx)
 	if err != nil {
-		j.store.forget(name)
 		return err
 	}
-	from, err := list.From(ctx, shard, info.Created.UTC().Format(time.RFC3339Nano))
+	from, err := list.From(ctx, shard, info.Created.UTC().Format(time.RFC3339Nano), func(revision uint64, at time.Time) (bool, error) {
+		if info.State.LastSeq < revision {
+			return false, nil
+		}
+		next, err := writtenAfter(ctx, stream, at)
+		return next == 0 || next > revision, err
+	})
 	if err != nil {
 		return err
 	}
@@ -142,36 +155,48 @@ func (j *Jobs) followShard(ctx context.Context, shard string, list Listing) erro
 	if from > 0 {
 		config.DeliverPolicy, config.OptStartSeq = jetstream.DeliverByStartSequencePolicy, from
 	}
-	consumer, err := stream.OrderedConsumer(ctx, config)
+	return j.store.link.follow(ctx, stream, config, reconnects, func(msg jetstream.Msg) error { return j.tell(ctx, shard, msg, list) })
+}
+
+func (j *Jobs) tell(ctx context.Context, shard string, msg jetstream.Msg, list Listing) error {
+	entry, ok, err := readEntry(msg)
 	if err != nil {
-		j.store.forget(name)
-		return err
+		j.log.Warn("a record cannot be listed", "subject", msg.Subject(), "error", err)
 	}
-	messages, err := consumer.Messages()
-	if err != nil {
-		return err
-	}
-	stop := context.AfterFunc(ctx, messages.Stop)
-	defer stop()
-	for {
-		msg, err := messages.Next()
-		if err != nil {
-			j.store.forget(name)
+	if ok {
+		if err := list.Note(ctx, entry); err != nil {
 			return err
 		}
-		entry, ok, err := readEntry(msg)
-		if err != nil {
-			j.log.Warn("a record cannot be listed", "subject", msg.Subject(), "error", err)
-		}
-		if ok {
-			if err := list.Note(ctx, entry); err != nil {
-				return err
-			}
-		}
-		if meta, err := msg.Metadata(); err == nil {
-			list.Seen(shard, meta.Sequence.Stream)
-		}
 	}
+	if meta, err := msg.Metadata(); err == nil {
+		list.Seen(shard, meta.Sequence.Stream, meta.Timestamp)
+	}
+	return nil
+}
+
+// writtenAfter is the number of the first message that was written after a time; 0 = there is none.
+func writtenAfter(ctx context.Context, stream jetstream.Stream, at time.Time) (number uint64, err error) {
+	at = at.Add(time.Nanosecond)
+	consumer, err := stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
+		HeadersOnly: true, DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &at,
+		AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, InactiveThreshold: storePatience, Replicas: 1,
+	})
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, stream.DeleteConsumer(ctx, consumer.CachedInfo().Name)) }()
+	batch, err := consumer.FetchNoWait(1)
+	if err != nil {
+		return 0, err
+	}
+	for msg := range batch.Messages() {
+		meta, err := msg.Metadata()
+		if err != nil {
+			return 0, err
+		}
+		number = meta.Sequence.Stream
+	}
+	return number, batch.Error()
 }
 
 // Written is the number of the last record that was written, by shard.

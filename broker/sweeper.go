@@ -51,8 +51,9 @@ type Sweeper struct {
 	versions map[string]*versions // by shard
 	depths   map[string]*laneDepth
 	finished map[job.State]uint64
-	paused   map[string]bool // routes whose jobs are not to be started
-	told     bool            // paused is complete
+	counted  map[string]time.Time // by shard: when the last end was written that is counted in finished
+	paused   map[string]bool      // routes whose jobs are not to be started
+	told     bool                 // paused is complete
 	began    time.Time
 	keeps    bool // the records' streams keep every version
 }
@@ -71,8 +72,8 @@ func NewSweeper(dial Dial, log *slog.Logger) (*Sweeper, error) {
 	return &Sweeper{
 		dial: dial, log: log, wake: make(chan struct{}, 1), work: make(chan job.ID),
 		pending: make(map[job.ID]*pendingJob), waiting: make(map[string]int), lanes: make(map[string]*string), versions: make(map[string]*versions), depths: make(map[string]*laneDepth), finished: make(map[job.State]uint64),
-		paused: make(map[string]bool),
-		began:  time.Now(),
+		paused: make(map[string]bool), counted: make(map[string]time.Time),
+		began: time.Now(),
 	}, nil
 }
 
@@ -127,7 +128,7 @@ func (s *Sweeper) Run(ctx context.Context) error {
 func (s *Sweeper) follow(ctx context.Context, name string) {
 	for ctx.Err() == nil {
 		err := s.followOnce(ctx, name)
-		if err != nil && ctx.Err() == nil {
+		if ctx.Err() == nil && s.store.link.news(err) {
 			s.log.Warn("following the jobs' records", "stream", name, "error", err)
 		}
 		pauseFor(ctx, sweepAgain)
@@ -135,47 +136,38 @@ func (s *Sweeper) follow(ctx context.Context, name string) {
 }
 
 func (s *Sweeper) followOnce(ctx context.Context, name string) error {
+	reconnects := s.store.link.reconnects()
 	stream, err := s.store.stream(ctx, name)
 	if err != nil {
 		return err
 	}
-	shard := name[len(recordStream):]
+	err = s.followStream(ctx, name[len(recordStream):], stream, reconnects)
+	s.store.forget(name)
+	return err
+}
+
+func (s *Sweeper) followStream(ctx context.Context, shard string, stream jetstream.Stream, reconnects uint64) error {
 	if shard == pauseShard {
 		if err := s.loadPaused(ctx, stream); err != nil {
-			s.store.forget(name)
 			return err
 		}
 	}
-	consumer, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{
+	config := jetstream.OrderedConsumerConfig{
 		FilterSubjects: []string{prefixRecord + shard + ".*", prefixPause + shard + ".*"}, HeadersOnly: true, DeliverPolicy: jetstream.DeliverAllPolicy,
-	})
-	if err != nil {
-		s.store.forget(name)
-		return err
 	}
-	messages, err := consumer.Messages()
-	if err != nil {
-		return err
-	}
-	stop := context.AfterFunc(ctx, messages.Stop)
-	defer stop()
-	for {
-		msg, err := messages.Next()
-		if err != nil {
-			s.store.forget(name)
-			return err
-		}
+	return s.store.link.follow(ctx, stream, config, reconnects, func(msg jetstream.Msg) error {
 		if strings.HasPrefix(msg.Subject(), prefixPause) {
 			s.learnPause(msg.Subject(), msg.Headers())
 			s.tellQueues()
-			continue
+			return nil
 		}
 		news, err := readNews(msg)
 		if err != nil {
 			return err
 		}
 		s.learn(news, time.Now())
-	}
+		return nil
+	})
 }
 
 // learn notes what was written about a job.
@@ -187,9 +179,7 @@ func (s *Sweeper) learn(n *jobNews, now time.Time) {
 		s.versionsOf(n.shard).replaced(p.revision, n.revision)
 	}
 	if n.state.Terminal() {
-		if n.state != job.Erased && n.at.After(s.began) {
-			s.finished[n.state]++
-		}
+		s.finish(n.shard, n.state, n.at)
 		s.versionsOf(n.shard).ended(n.revision)
 		s.drop(n.id)
 		return
@@ -212,6 +202,17 @@ func (s *Sweeper) learn(n *jobNews, now time.Time) {
 		}
 	}
 	s.place(p)
+}
+
+// finish counts a job that has ended since the sweeper was made, once. It must be called with mu held.
+func (s *Sweeper) finish(shard string, state job.State, at time.Time) {
+	if !at.After(s.began) || !at.After(s.counted[shard]) {
+		return
+	}
+	s.counted[shard] = at
+	if state != job.Erased {
+		s.finished[state]++
+	}
 }
 
 // laneOf is the lane of a place in the queue. Jobs of a lane share its name. It must be called with mu held.

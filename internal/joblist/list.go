@@ -51,12 +51,18 @@ type List struct {
 	writing sync.Mutex // one writer at a time; also guards db against being replaced
 	db      *sql.DB
 
-	mu      sync.Mutex
-	pending map[job.ID]job.Entry
-	seen    map[string]uint64 // by shard
-	missing map[string]uint64 // by shard: a number that was waited for and does not come
-	streams map[string]string
-	news    chan struct{} // closed and made anew when something was seen
+	mu        sync.Mutex
+	pending   map[job.ID]job.Entry
+	positions map[string]position // by shard
+	missing   map[string]uint64   // by shard: a number that was waited for and does not come
+	news      chan struct{}       // closed and made anew when something was seen
+}
+
+// position is how far a shard was followed.
+type position struct {
+	stream string // that the number is of
+	seen   uint64
+	at     time.Time // when that number was written
 }
 
 // New makes a list in the file at path, whose folder is made. The file belongs to the list.
@@ -66,7 +72,7 @@ func New(path string, source Source, log *slog.Logger) (*List, error) {
 	}
 	return &List{
 		path: path, log: log, source: source, ready: make(chan struct{}), pending: make(map[job.ID]job.Entry),
-		seen: make(map[string]uint64), missing: make(map[string]uint64), streams: make(map[string]string), news: make(chan struct{}),
+		positions: make(map[string]position), missing: make(map[string]uint64), news: make(chan struct{}),
 	}, nil
 }
 
@@ -159,8 +165,9 @@ func setUp(ctx context.Context, db *sql.DB) (*sql.DB, error) {
 	return db, nil
 }
 
-// From is where to go on in a shard. It implements what follows the records.
-func (l *List) From(ctx context.Context, shard, stream string) (uint64, error) {
+// From is where to go on in a shard; what was noted of another stream, or of a past that still does not know, is
+// forgotten. It implements what follows the records.
+func (l *List) From(ctx context.Context, shard, stream string, still func(uint64, time.Time) (bool, error)) (uint64, error) {
 	select {
 	case <-l.ready:
 	case <-ctx.Done():
@@ -169,27 +176,38 @@ func (l *List) From(ctx context.Context, shard, stream string) (uint64, error) {
 	if err := l.write(ctx); err != nil {
 		return 0, err
 	}
+	was, err := positionIn(ctx, l.db, shard)
+	if err != nil {
+		return 0, err
+	}
+	valid := was.stream == stream
+	if valid && was.seen > 0 {
+		if valid, err = still(was.seen, was.at); err != nil {
+			return 0, err
+		}
+	}
 	l.writing.Lock()
 	defer l.writing.Unlock()
-	var known string
-	var seen uint64
-	err := l.db.QueryRowContext(ctx, "SELECT stream, seen FROM shards WHERE shard = ?", shard).Scan(&known, &seen)
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return 0, fmt.Errorf("joblist: %w", err)
+	if !valid {
+		was = position{stream: stream}
 	}
-	if known != stream {
+	l.begin(shard, was) // before anything is forgotten: nothing is to be written of an earlier position any more
+	if !valid {
 		if err := forget(ctx, l.db, shard); err != nil {
 			return 0, err
 		}
-		seen = 0
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.streams[shard], l.seen[shard] = stream, seen
-	if seen == 0 {
+	if was.seen == 0 {
 		return 0, nil
 	}
-	return seen + 1, nil
+	return was.seen + 1, nil
+}
+
+func (l *List) begin(shard string, at position) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.positions[shard] = at
+	delete(l.missing, shard)
 }
 
 // Note takes an entry; it is written within a moment, or when somebody lists. When many are held it writes them
@@ -211,12 +229,12 @@ func (l *List) hold(e job.Entry) int {
 	return len(l.pending)
 }
 
-// Seen says that a shard was followed up to a number.
-func (l *List) Seen(shard string, revision uint64) {
+// Seen says that a shard was followed up to a number, which was written at a time.
+func (l *List) Seen(shard string, revision uint64, at time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if revision > l.seen[shard] {
-		l.seen[shard] = revision
+	if was := l.positions[shard]; revision > was.seen {
+		l.positions[shard] = position{was.stream, revision, at}
 		close(l.news)
 		l.news = make(chan struct{})
 	}
@@ -253,7 +271,7 @@ func (l *List) current(ctx context.Context) error {
 		l.mu.Lock()
 		behind := false
 		for shard, revision := range written {
-			behind = behind || l.seen[shard] < revision && l.missing[shard] < revision
+			behind = behind || l.positions[shard].seen < revision && l.missing[shard] < revision
 		}
 		news := l.news
 		l.mu.Unlock()

@@ -2,6 +2,7 @@ package joblist_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -64,12 +65,26 @@ func note(t *testing.T, list *joblist.List, e job.Entry) {
 
 func from(t *testing.T, list *joblist.List, stream string) uint64 {
 	t.Helper()
-	n, err := list.From(t.Context(), "0", stream)
+	return fromIf(t, list, stream, true)
+}
+
+// fromIf is from where the past that was seen is still there or not.
+func fromIf(t *testing.T, list *joblist.List, stream string, still bool) uint64 {
+	t.Helper()
+	n, err := list.From(t.Context(), "0", stream, func(revision uint64, at time.Time) (bool, error) {
+		if !at.Equal(writtenAt(revision)) {
+			t.Errorf("%d is said to be of %s", revision, at)
+		}
+		return still, nil
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return n
 }
+
+// writtenAt is when a number was written.
+func writtenAt(revision uint64) time.Time { return time.Unix(1_700_000_000, int64(revision)) }
 
 func page(t *testing.T, list *joblist.List, f job.Filter) string {
 	t.Helper()
@@ -93,7 +108,7 @@ func TestListGoesOn(t *testing.T) {
 	}
 	for n := 1; n <= 3; n++ {
 		note(t, list, entry(n, job.Queued))
-		list.Seen("0", uint64(n))
+		list.Seen("0", uint64(n), writtenAt(uint64(n)))
 	}
 	if got := page(t, list, job.Filter{}); got != "[3 2 1] false" {
 		t.Error(got)
@@ -106,7 +121,7 @@ func TestListGoesOn(t *testing.T) {
 	}
 	note(t, list, entry(2, job.Erased))
 	note(t, list, entry(4, job.Queued))
-	list.Seen("0", 4)
+	list.Seen("0", 4, writtenAt(4))
 	if got := page(t, list, job.Filter{}); got != "[4 3 1] false" {
 		t.Error(got)
 	}
@@ -134,6 +149,43 @@ func TestListGoesOn(t *testing.T) {
 	}
 }
 
+// A stream whose broker has lost what it wrote last gives numbers again: what was noted of it is forgotten, at once and
+// after a restart. When it is not known what the stream has, nothing is.
+func TestListOfAnotherPast(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "jobs.db")
+	list, stop := run(t, path, written{})
+	from(t, list, "s")
+	for n := 1; n <= 3; n++ {
+		note(t, list, entry(n, job.Queued))
+		list.Seen("0", uint64(n), writtenAt(uint64(n)))
+	}
+	away := errors.New("the broker is away")
+	if _, err := list.From(t.Context(), "0", "s", func(uint64, time.Time) (bool, error) { return false, away }); !errors.Is(err, away) {
+		t.Errorf("got %v", err)
+	}
+	if got := page(t, list, job.Filter{}); got != "[3 2 1] false" {
+		t.Errorf("while the broker is away there are %s", got)
+	}
+	if n := fromIf(t, list, "s", false); n != 0 {
+		t.Errorf("with another past it goes on at %d", n)
+	}
+	note(t, list, entry(2, job.Running))
+	list.Seen("0", 2, writtenAt(2))
+	if got := page(t, list, job.Filter{}); got != "[2] false" {
+		t.Errorf("of the new past there are %s", got)
+	}
+	stop()
+
+	list, _ = run(t, path, written{})
+	if n := fromIf(t, list, "s", false); n != 0 {
+		t.Errorf("after a restart it goes on at %d", n)
+	}
+	if got := page(t, list, job.Filter{}); got != "[] false" {
+		t.Errorf("of a past that is gone there are %s", got)
+	}
+}
+
 // Where no file can be made the list is kept in memory.
 func TestListInMemory(t *testing.T) {
 	t.Parallel()
@@ -155,11 +207,11 @@ func TestListWaits(t *testing.T) {
 	list, _ := run(t, filepath.Join(t.TempDir(), "jobs.db"), written{"0": 2})
 	from(t, list, "s")
 	note(t, list, entry(1, job.Queued))
-	list.Seen("0", 1)
+	list.Seen("0", 1, writtenAt(1))
 	asked := make(chan string, 1)
 	go func() { asked <- page(t, list, job.Filter{}) }()
 	note(t, list, entry(2, job.Queued))
-	list.Seen("0", 2)
+	list.Seen("0", 2, writtenAt(2))
 	if got := <-asked; got != "[2 1] false" {
 		t.Error(got)
 	}
@@ -222,7 +274,7 @@ func BenchmarkNote(b *testing.B) {
 	ctx, cancel := context.WithCancel(b.Context())
 	done := make(chan error, 1)
 	go func() { done <- list.Run(ctx) }()
-	if _, err := list.From(b.Context(), "0", "s"); err != nil {
+	if _, err := list.From(b.Context(), "0", "s", nil); err != nil {
 		b.Fatal(err)
 	}
 	n := 0

@@ -14,12 +14,12 @@ import (
 	"headrace/internal/job"
 )
 
-const schemaVersion = 1
+const schemaVersion = 2
 
-// schema drops what is there and makes it anew. Times are unix milliseconds, 0 = not yet.
+// schema drops what is there and makes it anew. Times are unix milliseconds, 0 = not yet; those of shards nanoseconds.
 const schema = `
 DROP TABLE IF EXISTS shards; DROP TABLE IF EXISTS jobs; DROP TABLE IF EXISTS labels;
-CREATE TABLE shards (shard TEXT PRIMARY KEY, stream TEXT NOT NULL, seen INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE shards (shard TEXT PRIMARY KEY, stream TEXT NOT NULL, seen INTEGER NOT NULL, at INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE jobs (
 	place TEXT PRIMARY KEY, id TEXT NOT NULL, shard TEXT NOT NULL, state TEXT NOT NULL, route TEXT NOT NULL,
 	provider TEXT NOT NULL, priority TEXT NOT NULL, created INTEGER NOT NULL, finished INTEGER NOT NULL,
@@ -31,7 +31,7 @@ CREATE INDEX jobs_error ON jobs (error, place) WHERE error <> '';
 CREATE INDEX jobs_until ON jobs (until) WHERE until > 0;
 CREATE TABLE labels (label TEXT NOT NULL, place TEXT NOT NULL, PRIMARY KEY (label, place)) WITHOUT ROWID;
 CREATE INDEX labels_place ON labels (place);
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
 `
 
 const upsert = `INSERT INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (place) DO UPDATE SET
@@ -52,7 +52,7 @@ func (l *List) write(ctx context.Context) error {
 	l.writing.Lock()
 	defer l.writing.Unlock()
 	l.mu.Lock()
-	entries, seen, streams := l.pending, maps.Clone(l.seen), maps.Clone(l.streams)
+	entries, positions := l.pending, maps.Clone(l.positions)
 	if len(entries) == 0 {
 		l.mu.Unlock()
 		return nil
@@ -63,8 +63,8 @@ func (l *List) write(ctx context.Context) error {
 		if err := writeEntries(ctx, tx, entries); err != nil {
 			return err
 		}
-		for shard, revision := range seen {
-			if _, err := tx.ExecContext(ctx, "INSERT OR REPLACE INTO shards VALUES (?, ?, ?)", shard, streams[shard], int64(revision)); err != nil {
+		for shard, p := range positions {
+			if err := writePosition(ctx, tx, shard, p); err != nil {
 				return err
 			}
 		}
@@ -76,6 +76,26 @@ func (l *List) write(ctx context.Context) error {
 		}
 	}
 	return err
+}
+
+func writePosition(ctx context.Context, tx *sql.Tx, shard string, p position) error {
+	at := int64(0)
+	if !p.at.IsZero() {
+		at = p.at.UnixNano()
+	}
+	_, err := tx.ExecContext(ctx, "INSERT OR REPLACE INTO shards VALUES (?, ?, ?, ?)", shard, p.stream, int64(p.seen), at)
+	return err
+}
+
+// positionIn is how far a shard was followed, as it was written.
+func positionIn(ctx context.Context, db *sql.DB, shard string) (p position, err error) {
+	var at int64
+	err = db.QueryRowContext(ctx, "SELECT stream, seen, at FROM shards WHERE shard = ?", shard).Scan(&p.stream, &p.seen, &at)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return p, fmt.Errorf("joblist: %w", err)
+	}
+	p.at = time.Unix(0, at)
+	return p, nil
 }
 
 func transact(ctx context.Context, db *sql.DB, do func(*sql.Tx) error) error {
