@@ -14,6 +14,17 @@ import (
 	"golang.org/x/sync/singleflight"
 )
 
+const (
+	// pingEvery is how often each side of a connection asks the other whether it is there, and pingsMissed how many answers may
+	// be missing: a connection that carries nothing any more is given up after 9 seconds by us, and after 12 by the server, which
+	// counts from the first interval without a word. Within a process nothing is asked: there is no way that could be cut, and
+	// a machine that is busy for so long should not lose calls for it.
+	pingEvery   = 3 * time.Second
+	pingsMissed = 2
+	// writePatience is how long a write to a connection may take before it is given up, on either side.
+	writePatience = 5 * time.Second
+)
+
 // Dial says how to reach the NATS server.
 type Dial struct {
 	// URL is one or more nats:// addresses, separated by commas. Ignored when Server is set.
@@ -114,7 +125,6 @@ func (d Dial) options(name string, log *slog.Logger, events linkEvents) []nats.O
 		nats.IgnoreAuthErrorAbort(),
 		nats.ReconnectWait(100 * time.Millisecond),
 		nats.ReconnectJitter(100*time.Millisecond, 500*time.Millisecond),
-		nats.PingInterval(20 * time.Second),
 		nats.Timeout(5 * time.Second),
 		nats.SyncQueueLen(256),
 		// Nothing is kept for a dead link: a frame that arrives a minute late answers nobody.
@@ -145,6 +155,12 @@ func (d Dial) options(name string, log *slog.Logger, events linkEvents) []nats.O
 	}
 	if d.Server != nil {
 		opts = append(opts, d.Server.InProcess())
+	} else {
+		opts = append(
+			opts, nats.PingInterval(pingEvery), nats.MaxPingsOutstanding(pingsMissed),
+			// A write that is stuck keeps pings back, too.
+			nats.FlusherTimeout(writePatience), nats.ReconnectOnFlusherError(),
+		)
 	}
 	if d.User != "" {
 		opts = append(opts, nats.UserInfo(d.User, d.Password))

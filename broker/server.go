@@ -87,14 +87,13 @@ func NewServer(cfg ServerConfig, log *slog.Logger) (*Server, error) {
 		SyncAlways:         cfg.power() && !syncOnRequest,
 		MaxPayload:         maxPayload,
 		MaxPending:         64 << 20,
-		WriteDeadline:      5 * time.Second,
-		PingInterval:       20 * time.Second,
-		MaxPingsOut:        2,
+		WriteDeadline:      writePatience,
 		DontListen:         cfg.Listen == "",
 		Username:           cfg.User,
 		Password:           cfg.Password,
 	}
 	if cfg.Listen != "" {
+		opts.PingInterval, opts.MaxPingsOut = pingEvery, pingsMissed
 		host, port, err := net.SplitHostPort(cfg.Listen)
 		if err != nil {
 			return nil, fmt.Errorf("broker: listen %q: %w", cfg.Listen, err)
