@@ -4,51 +4,19 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"headrace/internal/inference"
 	"headrace/internal/job"
 )
 
 const (
-	// jobShards is the number of streams for records and for bodies. A job's shard is a hash of its id, fixed for
-	// ever. Several, because each stream writes one message at a time.
-	jobShards = 4
-
-	recordStream = "JOBREC_"  // + shard: records and idempotency keys
-	dataStream   = "JOBDATA_" // + shard: inputs and large results
-	queueStream  = "JOBS_"    // + shard of the route: the work queues
-
-	prefixRecord = "hrj.rec."
-	prefixKey    = "hrj.key."
-	prefixPause  = "hrj.ctl." // paused queues
-	prefixEvent  = "hrj.evt." // each record written is re-published here, headers only
-	prefixInput  = "hrj.in."
-	prefixOutput = "hrj.out."
-	prefixQueue  = "job."
-
-	headerState = "Hr-State"
-	headerDue   = "Hr-Due"  // unix milliseconds; absent when nothing is due
-	headerLane  = "Hr-Lane" // subject in the work queue
-	headerRun   = "Hr-Run"
-	headerList  = "Hr-List" // listed, as JSON
-	headerTag   = "Hr-Tag"  // names the write to its process; absent when it remembers nothing
-
-	// inlineBody is the largest input or result that its record holds.
-	inlineBody = 64 << 10
-	// partSize is how much of a larger one goes into one message.
-	partSize = 1 << 20
 	// storePatience bounds one read or write of the store.
 	storePatience = 5 * time.Second
 )
@@ -65,36 +33,6 @@ var (
 	// errConflict says that somebody else has written the record meanwhile.
 	errConflict = errors.New("the record has changed")
 )
-
-func jobShard(id string) string {
-	h := fnv.New32a()
-	_, _ = h.Write([]byte(id)) // a hash never fails to write
-	return strconv.Itoa(int(h.Sum32() % jobShards))
-}
-
-func recordSubject(id job.ID) string { return prefixRecord + jobShard(string(id)) + "." + string(id) }
-
-// idOfEvent is the job that an event is about.
-func idOfEvent(subject string) job.ID { return job.ID(subject[strings.LastIndexByte(subject, '.')+1:]) }
-
-// jobLane names the work queue of one route and priority.
-func jobLane(provider, route string, priority job.Priority) lane {
-	shard := strconv.Itoa(shardOf(route))
-	tok := token(route)
-	return lane{
-		stream:   queueStream + shard,
-		subject:  prefixQueue + token(provider) + "." + tok + "." + string(priority) + "." + shard + ".*",
-		consumer: "j-" + tok + "-" + string(priority),
-	}
-}
-
-func jobLaneOf(route *inference.Route, priority job.Priority) lane {
-	return jobLane(route.Provider, route.Name, priority)
-}
-
-func queueSubject(r *job.Record) string {
-	return strings.TrimSuffix(jobLane(r.Provider, r.Route, r.Priority).subject, "*") + string(r.ID)
-}
 
 // jobStore reads and writes what is stored of jobs. It decides nothing.
 type jobStore struct {
@@ -350,148 +288,4 @@ func (s *jobStore) changeFrom(ctx context.Context, id job.ID, r *job.Record, mov
 			return r, err
 		}
 	}
-}
-
-// enqueue puts a job that is queued into its work queue. It is there once, however often this is called.
-func (s *jobStore) enqueue(ctx context.Context, r *job.Record) error {
-	defer s.timed(storeEnqueue)()
-	ctx, cancel := context.WithTimeout(ctx, storePatience)
-	defer cancel()
-	msg := nats.NewMsg(queueSubject(r))
-	msg.Data = []byte(r.Route)
-	err := s.publish(ctx, queueStream+strconv.Itoa(shardOf(r.Route)), msg)
-	if api, ok := errors.AsType[*jetstream.APIError](err); ok && strings.Contains(api.Description, "per subject") {
-		return nil // it waits already
-	}
-	if err != nil {
-		return fmt.Errorf("queueing job %s: %w", r.ID, err)
-	}
-	return nil
-}
-
-// unqueue takes a job out of its work queue, where it may have been.
-func (s *jobStore) unqueue(ctx context.Context, r *job.Record) error {
-	ctx, cancel := context.WithTimeout(ctx, storePatience)
-	defer cancel()
-	stream, err := s.stream(ctx, queueStream+strconv.Itoa(shardOf(r.Route)))
-	if err == nil {
-		err = takeOut(ctx, stream, queueSubject(r))
-	}
-	if err != nil {
-		return fmt.Errorf("taking job %s out of the queue: %w", r.ID, err)
-	}
-	return nil
-}
-
-// isQueued reports whether a job is in its work queue, waiting or leased.
-func (s *jobStore) isQueued(ctx context.Context, r *job.Record) (bool, error) {
-	return s.isPlaced(ctx, queueSubject(r))
-}
-
-// isPlaced reports whether a place in a work queue is taken.
-func (s *jobStore) isPlaced(ctx context.Context, place string) (bool, error) {
-	lane, ok := parseLane(place[:strings.LastIndexByte(place, '.')])
-	if !ok {
-		return false, fmt.Errorf("%q is no place in a work queue", place)
-	}
-	ctx, cancel := context.WithTimeout(ctx, storePatience)
-	defer cancel()
-	stream, err := s.stream(ctx, queueStream+strconv.Itoa(shardOf(lane.Route)))
-	if err == nil {
-		_, err = stream.GetLastMsgForSubject(ctx, place)
-	}
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return false, nil
-	}
-	return err == nil, err
-}
-
-func inputPrefix(id job.ID) string {
-	return prefixInput + jobShard(string(id)) + "." + string(id) + "."
-}
-
-func outputPrefix(id job.ID) string {
-	return prefixOutput + jobShard(string(id)) + "." + string(id) + "."
-}
-
-// putBody stores bytes for life. Small ones are left to the record.
-func (s *jobStore) putBody(ctx context.Context, id job.ID, prefix, series string, data []byte, life time.Duration) (*job.Body, error) {
-	sum := sha256.Sum256(data)
-	b := &job.Body{Bytes: int64(len(data)), SHA256: hex.EncodeToString(sum[:]), Series: series}
-	if len(data) <= inlineBody {
-		b.Inline = data
-		return b, nil
-	}
-	defer s.timed(storeBody)()
-	stream, last := dataStream+jobShard(string(id)), uint64(0)
-	for rest := data; len(rest) > 0; b.Parts++ {
-		msg := nats.NewMsg(partSubject(prefix, series, b.Parts))
-		msg.Data = rest[:min(len(rest), partSize)]
-		rest = rest[len(msg.Data):]
-		ctx, cancel := context.WithTimeout(ctx, 2*storePatience)
-		ack, err := s.write(ctx, stream, msg, jetstream.WithMsgTTL(max(life, time.Second)))
-		cancel()
-		if err != nil {
-			return nil, fmt.Errorf("storing %d bytes for job %s: %w", len(data), id, err)
-		}
-		last = ack.Sequence
-	}
-	if err := s.durable(ctx, stream, last); err != nil {
-		return nil, fmt.Errorf("storing %d bytes for job %s: %w", len(data), id, err)
-	}
-	return b, nil
-}
-
-func partSubject(prefix, series string, n int) string { return prefix + series + "." + strconv.Itoa(n) }
-
-// body reads stored bytes and checks them. ErrNoBody: some of them are gone.
-func (s *jobStore) body(ctx context.Context, id job.ID, prefix string, b *job.Body) ([]byte, error) {
-	if b == nil {
-		return nil, ErrNoBody
-	}
-	data := b.Inline
-	if b.Parts > 0 {
-		defer s.timed(storeBody)()
-		stream, err := s.stream(ctx, dataStream+jobShard(string(id)))
-		if err != nil {
-			return nil, err
-		}
-		data = make([]byte, 0, b.Bytes)
-		for n := range b.Parts {
-			msg, err := readPart(ctx, stream, partSubject(prefix, b.Series, n))
-			if errors.Is(err, jetstream.ErrMsgNotFound) {
-				return nil, ErrNoBody
-			}
-			if err != nil {
-				return nil, fmt.Errorf("reading %d bytes of job %s: %w", b.Bytes, id, err)
-			}
-			data = append(data, msg.Data...)
-		}
-	}
-	if sum := sha256.Sum256(data); hex.EncodeToString(sum[:]) != b.SHA256 {
-		return nil, fmt.Errorf("job %s, %d bytes: %w", id, len(data), errDamaged)
-	}
-	return data, nil
-}
-
-func readPart(ctx context.Context, stream jetstream.Stream, subject string) (*jetstream.RawStreamMsg, error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*storePatience)
-	defer cancel()
-	return stream.GetLastMsgForSubject(ctx, subject)
-}
-
-// erase drops input and results.
-func (s *jobStore) erase(ctx context.Context, id job.ID, prefixes ...string) error {
-	ctx, cancel := context.WithTimeout(ctx, storePatience)
-	defer cancel()
-	stream, err := s.stream(ctx, dataStream+jobShard(string(id)))
-	if err != nil {
-		return err
-	}
-	for _, prefix := range prefixes {
-		if err := stream.Purge(ctx, jetstream.WithPurgeSubject(prefix+">")); err != nil {
-			return fmt.Errorf("erasing job %s: %w", id, err)
-		}
-	}
-	return nil
 }
