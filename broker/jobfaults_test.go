@@ -308,7 +308,7 @@ func TestJobWorkerIsolated(t *testing.T) {
 			rec := r.accept(r.record(), `"x"`)
 			await(t, began, "first attempt")
 			if how == "cut" {
-				way.cut()
+				way.lose()
 			} else {
 				way.stall()
 			}
@@ -317,7 +317,7 @@ func TestJobWorkerIsolated(t *testing.T) {
 			if rec.Attempt != 1 || rec.Interruptions != 1 || len(rec.Attempts) != 2 {
 				t.Errorf("got %+v", rec)
 			}
-			way.resume()
+			way.restore()
 			close(late)
 			if err := await(t, ended, "end of the first attempt"); how != "paused" && err == nil {
 				t.Error("the isolated worker's attempt was not aborted")
