@@ -28,6 +28,7 @@ const (
 type laneDepth struct {
 	oldest    time.Time // when the job that is next was queued; zero when none waits
 	delivered uint64    // number in the stream up to which jobs were given to workers
+	head      uint64    // number of the job that is next, when it was last looked for
 	starts    []starts  // the latest rateOver, oldest first
 	at        time.Time
 }
@@ -125,14 +126,20 @@ func (s *Sweeper) measureLane(ctx context.Context, subject string) error {
 		info := consumer.CachedInfo()
 		delivered, started = info.Delivered.Stream, info.Delivered.Consumer
 	}
+	head := delivered + 1
+	s.mu.Lock()
+	if depth := s.depths[subject]; depth != nil {
+		head = max(head, depth.head)
+	}
+	s.mu.Unlock()
 	var oldest time.Time
-	next, err := stream.GetMsg(ctx, delivered+1, jetstream.WithGetMsgSubject(l.subject))
+	next, err := nextOf(ctx, stream, l.subject, delivered+1, head)
 	switch {
 	case errors.Is(err, jetstream.ErrMsgNotFound): // all are with workers, or wait for their time
 	case err != nil:
 		return err
 	default:
-		oldest = next.Time
+		head, oldest = next.Sequence, next.Time
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -141,8 +148,22 @@ func (s *Sweeper) measureLane(ctx context.Context, subject string) error {
 		depth = &laneDepth{}
 		s.depths[subject] = depth
 	}
+	depth.head = head
 	depth.note(time.Now(), delivered, started, oldest)
 	return nil
+}
+
+// nextOf reads the first message of a lane from a number on. The server looks at every subject that waits when it is asked
+// for the first of several, so it is asked for the one that most likely is.
+func nextOf(ctx context.Context, stream jetstream.Stream, lane string, from, likely uint64) (*jetstream.RawStreamMsg, error) {
+	msg, err := stream.GetMsg(ctx, likely)
+	switch {
+	case err == nil && strings.HasPrefix(msg.Subject, strings.TrimSuffix(lane, "*")):
+		return msg, nil
+	case err != nil && !errors.Is(err, jetstream.ErrMsgNotFound):
+		return nil, err
+	}
+	return stream.GetMsg(ctx, from, jetstream.WithGetMsgSubject(lane))
 }
 
 // namedLane is a lane's subject, read.
