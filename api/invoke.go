@@ -17,7 +17,7 @@ type call struct {
 	w    *replyWriter
 	r    *http.Request
 	path target
-	name string // the route's, from the path; "" where the body names it
+	name string // the route's or the split's, from the path; "" until the body, which names it elsewhere, was read
 	seen Answered
 }
 
@@ -59,7 +59,7 @@ func (s *Server) invoke(c *call) error {
 		return err
 	}
 	if c.name == "" {
-		if route, err = s.lookup(c.r, table, text, c.path.wants); err != nil {
+		if route, c.name, err = s.lookup(c.r, table, text, c.path.wants); err != nil {
 			return err
 		}
 		if wait, err = s.patience(c.r, route); err != nil {

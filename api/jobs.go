@@ -122,7 +122,8 @@ type order struct {
 	dialect dialect
 	body    []byte // what the caller sent for the route
 	options jobOptions
-	path    string // scope of the idempotency key
+	path    string // with name: scope of the idempotency key
+	name    string // what was asked: the route, or the split that it was drawn from
 	id      job.ID // chosen by the caller; "" = ours
 }
 
@@ -139,7 +140,7 @@ func (s *Server) orderOfCall(c *call, a *asked, speaks dialect, body []byte) (*o
 	if err != nil {
 		return nil, p, err
 	}
-	o := &order{asked: a, dialect: speaks, body: body, path: c.r.URL.Path}
+	o := &order{asked: a, dialect: speaks, body: body, path: c.r.URL.Path, name: c.name}
 	if o.options, err = e.options(s.cfg.Jobs, a.route, time.Now()); err != nil {
 		return nil, p, inHeaders(err)
 	}
@@ -185,7 +186,8 @@ func (s *Server) place(ctx context.Context, o *order) (rec *job.Record, fresh bo
 		return nil, false, err
 	}
 	if o.options.key != "" {
-		scope := o.path + "\x00" + wanted.Route
+		// A split may send the call elsewhere the next time, when its shares have changed: that is still the same key.
+		scope := o.path + "\x00" + o.name
 		id, held, err := s.jobs.Key(ctx, scope, o.options.key, wanted.ID, wanted.Fingerprint, s.cfg.Jobs.KeyLife)
 		if err != nil {
 			return nil, false, err
@@ -413,7 +415,7 @@ func (s *Server) orderFrom(e *envelope) (*order, error) {
 	if err != nil {
 		return nil, inInput(err)
 	}
-	o := &order{dialect: s.dialects.endpoints, body: e.Input, path: "/v1/jobs"}
+	o := &order{dialect: s.dialects.endpoints, body: e.Input, path: "/v1/jobs", name: e.Route}
 	if o.asked, err = o.dialect.read(route, text); err != nil {
 		return nil, inInput(err)
 	}

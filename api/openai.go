@@ -119,26 +119,26 @@ func kindOf(t inference.Type) string {
 	return "such an"
 }
 
-// lookup finds the route a body names, of the type that the path is for.
-func (s *Server) lookup(r *http.Request, table *inference.Table, body parsed, want inference.Type) (*inference.Route, error) {
+// lookup finds the route a body names, of the type that the path is for, and the name it stands under there.
+func (s *Server) lookup(r *http.Request, table *inference.Table, body parsed, want inference.Type) (*inference.Route, string, error) {
 	if body.kind != splice.Object {
 		_, err := check(&schema.Object{}, body)
-		return nil, err
+		return nil, "", err
 	}
 	name, err := modelOf(body)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	route, _ := named(table, name, r.Header.Get(headerKey))
 	if route == nil {
-		return nil, noModel(name)
+		return nil, "", noModel(name)
 	}
 	if route.Type != want {
 		e := fault.New(fault.Invalid, "Endpoint '%s' is not %s endpoint.", name, kindOf(want))
 		e.Param = "model"
-		return nil, e
+		return nil, "", e
 	}
-	return route, nil
+	return route, name, nil
 }
 
 func noModel(name string) error {

@@ -17,8 +17,8 @@ import (
 const (
 	// pingEvery is how often each side of a connection asks the other whether it is there, and pingsMissed how many answers may
 	// be missing: a connection that carries nothing any more is given up after 9 seconds by us, and after 12 by the server, which
-	// counts from the first interval without a word. Within a process nothing is asked: there is no way that could be cut, and
-	// a machine that is busy for so long should not lose calls for it.
+	// counts from the first interval without a word. A server that nobody can reach from outside its process
+	// asks nothing: there is no way that could be cut, and a machine that is busy for so long should not lose calls for it.
 	pingEvery   = 3 * time.Second
 	pingsMissed = 2
 	// writePatience is how long a write to a connection may take before it is given up, on either side.

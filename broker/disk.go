@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -14,6 +15,8 @@ import (
 const (
 	// healthEvery is how often the streams are asked whether they can be written.
 	healthEvery = time.Second
+	// renewAgain is how long the server lives at least when it has found no room for what may be lost: its next life cuts calls off.
+	renewAgain = 3 * time.Second
 	// spareDisk is the room that is left on the disk when no job is accepted any more, so that what was accepted can be
 	// finished; on a small disk one part in smallDisk of it.
 	spareDisk = 256 << 20
@@ -43,10 +46,12 @@ func (s *Server) disk() (free, spare uint64, known bool) {
 	return free, min(spareDisk, all/smallDisk), known
 }
 
-// mended reports whether a stream could not be written and the disk can be written again.
-func (s *Server) mended(ns *server.Server) bool {
+// mended reports whether a stream could not be written, or what may be lost could not be written once more, and the disk can
+// be written again.
+func (s *Server) mended(ns *server.Server, lost error) bool {
 	health := s.health(ns)
-	if !strings.Contains(health, "write error") { // it has no other name for it, nor for a sync that has failed
+	noRoom := errors.Is(lost, syscall.ENOSPC)                // any other error would be met again, and a new life cuts calls off
+	if !noRoom && !strings.Contains(health, "write error") { // it has no other name for it, nor for a sync that has failed
 		return false
 	}
 	s.mu.Lock()
@@ -55,11 +60,11 @@ func (s *Server) mended(ns *server.Server) bool {
 		s.trouble = time.Now()
 	}
 	s.mu.Unlock()
-	if news {
+	if news && !noRoom {
 		s.log.Error("a stream cannot be written; no job is accepted until the disk has room", "error", health)
 		s.doubt(errors.New(health))
 	}
-	if free, spare, known := s.disk(); known && free < spare {
+	if free, spare, known := s.disk(); known && free < spare || noRoom && time.Since(s.since) < renewAgain {
 		return false
 	}
 	if err := probeDisk(s.cfg.DataDir); err != nil {

@@ -185,18 +185,18 @@ func writtenAfter(ctx context.Context, stream jetstream.Stream, at time.Time) (n
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, stream.DeleteConsumer(ctx, consumer.CachedInfo().Name)) }()
-	batch, err := consumer.FetchNoWait(1)
+	if consumer.CachedInfo().NumPending == 0 {
+		return 0, nil
+	}
+	msg, err := consumer.Next(jetstream.FetchMaxWait(storePatience))
 	if err != nil {
 		return 0, err
 	}
-	for msg := range batch.Messages() {
-		meta, err := msg.Metadata()
-		if err != nil {
-			return 0, err
-		}
-		number = meta.Sequence.Stream
+	meta, err := msg.Metadata()
+	if err != nil {
+		return 0, err
 	}
-	return number, batch.Error()
+	return meta.Sequence.Stream, nil
 }
 
 // Written is the number of the last record that was written, by shard.

@@ -63,19 +63,16 @@ func (r *numbersRig) place(item string) *job.Record {
 
 func (r *numbersRig) placeAs(item string, priority job.Priority) *job.Record {
 	r.tb.Helper()
-	rec := r.record()
-	if r.shard != "" {
-		rec = r.inShard(r.shard)
-	}
-	rec.Priority = priority
 	var got *job.Record
 	var err error
 	for try := 0; try < 4 && got == nil; try++ { // a busy machine may need long to make the streams
 		eventually(func() bool {
-			again := *rec
-			if _, _, err = r.jobs.Accept(r.tb.Context(), &again, []byte(item), request(r.route, item)); err == nil {
-				got = &again
+			rec := r.record()
+			if r.shard != "" {
+				rec = r.inShard(r.shard)
 			}
+			rec.Priority = priority
+			got, _, err = r.jobs.Accept(r.tb.Context(), rec, []byte(item), request(r.route, item))
 			return err == nil
 		})
 	}

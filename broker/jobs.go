@@ -24,6 +24,8 @@ import (
 const (
 	// bodyMargin is how much longer than its record says a body is kept.
 	bodyMargin = time.Hour
+	// withdrawWithin is how long after a job's record was written its front end may still withdraw it; far more than it takes.
+	withdrawWithin = time.Minute
 	// subjectCancel tells all workers that a running job is to be aborted.
 	subjectCancel = "hr.job.cancel"
 )
@@ -183,7 +185,7 @@ func (j *Jobs) existing(ctx context.Context, r *job.Record) (*job.Record, bool, 
 	if was.Fingerprint != r.Fingerprint {
 		return nil, false, fault.New(fault.KeyReused, "job %s exists and was asked for with another body or other options; choose another id", r.ID)
 	}
-	if was.State == job.Queued && was.Starts == 0 {
+	if was.State == job.Queued && was.Starts == 0 && time.Since(*was.QueuedAt) < withdrawWithin {
 		// Whoever wrote it may be about to withdraw it, because its queue is full. He does not once it was written again.
 		if err := j.store.put(ctx, was, time.Now().UTC()); errors.Is(err, errConflict) {
 			return j.existing(ctx, r)

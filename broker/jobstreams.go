@@ -24,7 +24,8 @@ func (l JobLimits) config(name string) (config jetstream.StreamConfig, ok bool) 
 	}
 	config = jetstream.StreamConfig{
 		Name: name, Storage: jetstream.FileStorage, Discard: jetstream.DiscardNew, Replicas: max(l.Replicas, 1),
-		AllowDirect: true,
+		// Replicas answer direct reads, too, while they are behind: a job that was just accepted would not be there.
+		AllowDirect: l.Replicas <= 1,
 	}
 	if l.Sync && kind+"_" != queueStream {
 		config.Metadata = map[string]string{syncMark: "asked for"}

@@ -159,7 +159,7 @@ func (k *Keeper) ensure(ctx context.Context, l *link, stream string) error {
 // sameLimits compares what a configuration can change. Servers write -1 where we write nothing.
 func sameLimits(is, should jetstream.StreamConfig) bool {
 	limit := func(n int64) int64 { return max(n, 0) }
-	return slices.Equal(is.Subjects, should.Subjects) && is.MaxAge == should.MaxAge && is.Replicas == should.Replicas &&
+	return slices.Equal(is.Subjects, should.Subjects) && is.MaxAge == should.MaxAge && is.Replicas == should.Replicas && is.AllowDirect == should.AllowDirect &&
 		limit(is.MaxBytes) == limit(should.MaxBytes) && limit(is.MaxMsgs) == limit(should.MaxMsgs) &&
 		limit(is.MaxMsgsPerSubject) == limit(should.MaxMsgsPerSubject) &&
 		limit(int64(is.MaxConsumers)) == limit(int64(should.MaxConsumers)) && is.Metadata[syncMark] == should.Metadata[syncMark]

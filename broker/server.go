@@ -66,6 +66,7 @@ type Server struct {
 	ready  chan struct{}
 
 	mu       sync.Mutex
+	since    time.Time      // of this life of the server; owned by serve
 	ns       *server.Server // set before ready is closed; another one after a disk was full
 	trouble  time.Time      // since when a stream cannot be written; zero = all can
 	unsynced time.Time      // when a sync has failed first; zero = what was written is trusted
@@ -136,7 +137,7 @@ func (s *Server) Run(ctx context.Context) error {
 func (s *Server) serve(ctx context.Context) (again bool, err error) {
 	lost := s.renew()
 	if lost != nil {
-		s.log.Error("what may be lost could not be written once more; mend the disk and restart the broker", "error", lost)
+		s.log.Error("what may be lost could not be written once more; make room on the disk, or mend it and restart the broker", "error", lost)
 	}
 	ns, err := server.NewServer(s.opts)
 	if err != nil {
@@ -153,6 +154,7 @@ func (s *Server) serve(ctx context.Context) (again bool, err error) {
 		return false, err
 	}
 	s.begin(ns)
+	s.since = time.Now()
 	stopSync, err := s.syncing(lost) //nolint:contextcheck // clients are served after ctx has ended
 	if err != nil {
 		return false, err
@@ -169,7 +171,7 @@ func (s *Server) serve(ctx context.Context) (again bool, err error) {
 		case text := <-logger.fatal:
 			return false, fmt.Errorf("the embedded NATS server failed: %s", text)
 		case <-tick.C:
-			if s.mended(ns) {
+			if s.mended(ns, lost) {
 				s.log.Warn("the disk has room again; reading the streams anew")
 				return true, nil
 			}

@@ -152,6 +152,7 @@ func (s *Sweeper) followStream(ctx context.Context, shard string, stream jetstre
 			return err
 		}
 	}
+	s.doubt(shard, time.Now())
 	config := jetstream.OrderedConsumerConfig{
 		FilterSubjects: []string{prefixRecord + shard + ".*", prefixPause + shard + ".*"}, HeadersOnly: true, DeliverPolicy: jetstream.DeliverAllPolicy,
 	}
@@ -168,6 +169,23 @@ func (s *Sweeper) followStream(ctx context.Context, shard string, stream jetstre
 		s.learn(news, time.Now())
 		return nil
 	})
+}
+
+// doubt has every job of a shard checked that is known from an earlier connection: its record may have been lost since.
+func (s *Sweeper) doubt(shard string, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	soon := instantOf(now.Add(verifyAfter))
+	for id, p := range s.pending {
+		if jobShard(string(id)) != shard || p.busy || p.verify || !p.waiting || p.then.past(now) {
+			continue
+		}
+		p.verify = true
+		if p.due == 0 || p.due > soon {
+			p.due = soon
+		}
+		s.place(p)
+	}
 }
 
 // learn notes what was written about a job.

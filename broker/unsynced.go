@@ -32,13 +32,20 @@ func (s *Server) doubt(why error) {
 		return
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.unsynced.IsZero() {
+	known := !s.unsynced.IsZero()
+	if !known {
+		s.unsynced = time.Now()
+	}
+	s.mu.Unlock()
+	if known {
 		return
 	}
-	s.unsynced = time.Now()
-	if err := os.WriteFile(s.mark(), []byte(why.Error()+"\n"), 0o600); err != nil {
-		s.log.Error("a failed sync could not be noted; restart the whole machine before the broker", "error", err)
+	mark, err := os.Create(s.mark()) // empty: there may be no room for a word
+	if err == nil {
+		err = mark.Close()
+	}
+	if err != nil {
+		s.log.Error("a failed sync could not be noted; restart the whole machine before the broker", "error", err, "sync", why)
 	}
 }
 

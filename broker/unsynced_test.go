@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"headrace/broker"
@@ -18,11 +19,15 @@ import (
 type lossyDisk struct {
 	broken atomic.Bool
 	writes bool
+	full   atomic.Bool // it is broken because it has no room
 }
 
 func (d *lossyDisk) flush(f *os.File) error {
 	if !d.broken.Load() {
 		return f.Sync()
+	}
+	if d.full.Load() {
+		return syscall.ENOSPC
 	}
 	if d.writes {
 		return errors.Join(errors.New("input/output error"), f.Sync())
@@ -160,5 +165,39 @@ func TestFailedSyncIsNotForgottenInPlace(t *testing.T) {
 	left, err := filepath.Glob(filepath.Join(dir, "headrace.*"))
 	if err != nil || strings.Contains(strings.Join(left, " "), "renewed") || strings.Contains(strings.Join(left, " "), "unsynced") {
 		t.Errorf("left: %v, %v", left, err)
+	}
+}
+
+// A disk that is full when the broker starts keeps it from writing once more what may be lost; when there is room it does so by
+// itself.
+func TestFailedSyncWaitsForRoom(t *testing.T) { //nolint:tparallel // one life needs what another one has left
+	t.Parallel()
+	dir, d := t.TempDir(), new(lossyDisk)
+	var shard string
+	firstLife := func(t *testing.T) {
+		t.Helper()
+		r := lossyRig(t, dir, d, nil)
+		shard = broker.JobShard(string(r.accept(r.record(), `"a"`).ID))
+		d.broken.Store(true)
+		r.refused(shard)
+	}
+	t.Run("a sync fails", firstLife)
+	before := blocks(t, dir, shard)
+	d.full.Store(true)
+	r := lossyRig(t, dir, d, nil)
+	if !eventually(func() bool { return r.server.DiskFull() != nil }) {
+		t.Error("nobody is told that the disk is full")
+	}
+	d.full.Store(false)
+	d.broken.Store(false)
+	if !eventually(func() bool { return renewed(before, blocks(t, dir, shard)) }) {
+		t.Fatal("what may be lost was not written once more when there was room")
+	}
+	var err error
+	if !eventually(func() bool {
+		_, _, err = r.jobs.Accept(t.Context(), r.inShard(shard), []byte(`"c"`), request(r.route, `"c"`))
+		return err == nil
+	}) {
+		t.Errorf("no job is accepted: %v", err)
 	}
 }

@@ -179,6 +179,53 @@ func TestJobThroughSplit(t *testing.T) {
 	}
 }
 
+// A key stays a job's when the shares of the split that it was asked of have changed, and the call would go elsewhere.
+func TestJobKeyOfChangedSplit(t *testing.T) {
+	t.Parallel()
+	model := mlflowtest.New(t)
+	model.Handle(mlflowtest.Embeddings(4))
+	addr, data := freeAddr(t), filepath.ToSlash(t.TempDir())
+	endpoint := func(name string) string {
+		return fmt.Sprintf("[[endpoints]]\nname = %q\nendpoint_type = \"llm/v1/embeddings\"\n[endpoints.model]\n"+
+			"provider = \"mlflow-model-serving\"\nname = \"m\"\n[endpoints.model.config]\nmodel_server_url = %q\n", name, model.URL)
+	}
+	config := func(first, second int) string {
+		text := fmt.Sprintf("[api]\nlisten = %q\n[broker]\ndata_dir = %q\n", addr, data) + endpoint("one") + endpoint("two")
+		return text + fmt.Sprintf("[[splits]]\nname = \"both\"\ntask_type = \"llm/v1/embeddings\"\nrouting_strategy = \"TRAFFIC_SPLIT\"\n"+
+			"destinations = [{name = \"one\", traffic_percentage = %d}, {name = \"two\", traffic_percentage = %d}]\n", first, second)
+	}
+	path := write(t, "gateway.toml", config(99, 1))
+	upFrom(t, addr, path)
+	ask := map[string]string{"/v1/jobs": `{"route":"both","input":{"input":"a"}}`, "/v1/embeddings": `{"model":"both","input":"a"}`}
+	keys := make(map[string]string) // of jobs that went the common way
+	for at, body := range ask {
+		for i := 0; keys[at] == ""; i++ {
+			key := fmt.Sprintf("key-%d", i)
+			r := call(t, "POST", "http://"+addr+at, body, "Idempotency-Key: "+key, "Prefer: respond-async")
+			var job struct{ Route string }
+			if err := json.Unmarshal([]byte(r.body), &job); err != nil || r.status != http.StatusAccepted {
+				t.Fatalf("%d %s: %v", r.status, r.body, err)
+			}
+			if job.Route == "one" {
+				keys[at] = key
+			}
+		}
+	}
+	if err := os.WriteFile(path, []byte(config(1, 99)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the shares have changed", func() bool {
+		_, text := get(t, "http://"+addr+"/api/3.0/gateway/route/both")
+		return strings.Contains(text, `"name":"one","traffic_percentage":1}`)
+	})
+	for at, body := range ask {
+		r := call(t, "POST", "http://"+addr+at, body, "Idempotency-Key: "+keys[at], "Prefer: respond-async")
+		if r.status != http.StatusUnprocessableEntity && r.status != http.StatusAccepted || r.status == http.StatusAccepted && !strings.Contains(r.body, `"route":"one"`) {
+			t.Errorf("%s: one key made a second job: %d %s", at, r.status, r.body)
+		}
+	}
+}
+
 // A job whose model server answers nonsense fails once, in the caller's words; one whose server is away is retried.
 func TestJobFails(t *testing.T) {
 	t.Parallel()

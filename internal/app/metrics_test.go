@@ -64,13 +64,16 @@ func upWith(t *testing.T, more string) (string, *mlflowtest.Server) {
 	model := mlflowtest.New(t)
 	model.Handle(mlflowtest.Embeddings(4))
 	addr := freeAddr(t)
-	path := filepath.Join(t.TempDir(), "gateway.toml")
 	text := fmt.Sprintf("[api]\nlisten = %q\n[broker]\ndata_dir = %q\n%s\n[[endpoints]]\nname = \"emb\"\nendpoint_type = \"llm/v1/embeddings\"\n"+
 		"[endpoints.model]\nprovider = \"mlflow-model-serving\"\nname = \"m\"\n[endpoints.model.config]\nmodel_server_url = %q\n",
 		addr, filepath.ToSlash(t.TempDir()), more, model.URL)
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	upFrom(t, addr, write(t, "gateway.toml", text))
+	return addr, model
+}
+
+// upFrom starts a gateway that a file describes and waits until it is ready at addr.
+func upFrom(t *testing.T, addr, path string) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan int, 1)
 	go func() {
@@ -86,7 +89,6 @@ func upWith(t *testing.T, more string) (string, *mlflowtest.Server) {
 		status, _ := get(t, "http://"+addr+"/readyz")
 		return status == http.StatusOK
 	})
-	return addr, model
 }
 
 func post(t *testing.T, url, prefer, body string) (int, string, error) {
