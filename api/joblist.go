@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"log/slog"
 	"net/http"
@@ -272,7 +273,12 @@ type redriven struct {
 
 // redriveMany answers POST /v1/dead/redrive.
 func (s *Server) redriveMany(w *replyWriter, r *http.Request, _ string) error {
-	if r.ContentLength != 0 {
+	body, err := s.readBody(w, r, deadlineIn(s.cfg.SyncTimeout))
+	defer s.release(body)
+	if err != nil {
+		return err
+	}
+	if text := string(bytes.TrimSpace(body.bytes)); text != "" && text != "{}" { // which many clients send with every POST
 		return fault.New(fault.Invalid, "there is a body, which nobody reads; name the jobs in the query, as in ?error_code=upstream_timeout")
 	}
 	f, err := readFilter(r, listParams("status", "dead", "after", "before"))

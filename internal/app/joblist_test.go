@@ -160,7 +160,7 @@ func TestRedrive(t *testing.T) {
 	if status, body := send(t, "POST", "http://"+addr+"/v1/dead/redrive?limit=2&route=emb", ""); status != 202 || strings.Count(body, `"status":202`) != 2 || !strings.Contains(body, `"has_more":true`) {
 		t.Errorf("%d %s", status, body)
 	}
-	send(t, "POST", "http://"+addr+"/v1/dead/redrive", "")
+	send(t, "POST", "http://"+addr+"/v1/dead/redrive", "{}")
 	for i := range 4 {
 		if _, body := get(t, fmt.Sprintf("http://%s/v1/jobs/j%d?wait=20", addr, i)); !strings.Contains(body, `"succeeded"`) {
 			t.Error(body)
