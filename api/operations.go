@@ -46,6 +46,8 @@ func (s *Server) operations() []operation {
 		operation{method: "GET", path: "/health", handle: s.health, tag: "Operations", summary: "The process lives; MLflow's body."},
 		operation{method: "GET", path: "/livez", handle: s.health, tag: "Operations", summary: "The process lives."},
 		operation{method: "GET", path: "/readyz", handle: s.ready, tag: "Operations", summary: "Calls are let in and the broker is connected."},
+		operation{method: "HEAD", path: "/livez", handle: s.health, tag: "Operations", summary: "The status alone."},
+		operation{method: "HEAD", path: "/readyz", handle: s.ready, tag: "Operations", summary: "The status alone."},
 		operation{method: "GET", path: "/openapi.json", handle: s.serveOpenAPI, tag: "Operations", summary: "This description."},
 		operation{method: "HEAD", path: "/openapi.json", handle: s.serveOpenAPI, tag: "Operations", summary: "Its headers."},
 		operation{method: "GET", path: "/docs", handle: s.serveDocs, tag: "Operations", summary: "A page for people, without foreign assets."},

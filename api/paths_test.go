@@ -60,11 +60,11 @@ func TestOwnPaths(t *testing.T) {
 	}
 }
 
-// MLflow's framework answers HEAD for the two pages that it makes itself, and for no other.
+// MLflow's framework answers HEAD for the two pages that it makes itself, and for no other; load balancers ask for ours.
 func TestHeadOfPages(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, &fakeBroker{})
-	for path, status := range map[string]int{"/openapi.json": 200, "/redoc": 200, "/docs": 405, "/health": 405, "/": 405} {
+	for path, status := range map[string]int{"/openapi.json": 200, "/redoc": 200, "/livez": 200, "/readyz": 200, "/docs": 405, "/health": 405, "/": 405} {
 		get, head := do(t, s, http.MethodGet, path, ""), do(t, s, http.MethodHead, path, "")
 		if head.Code != status {
 			t.Errorf("HEAD %s: %d, want %d", path, head.Code, status)
