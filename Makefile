@@ -30,7 +30,7 @@ test: tidy lint unit rules fuzz cross e2e ## everything; what CI runs
 
 .PHONY: unit
 unit: ## unit and integration tests with the race detector
-	go test -race -shuffle=on -parallel 8 $$(go list ./... | grep -v /e2e)
+	go test -race -shuffle=on -parallel 4 $$(go list ./... | grep -v /e2e)
 
 .PHONY: rules
 rules: ## the sample configuration for Prometheus, read by Prometheus' own code
