@@ -47,10 +47,11 @@ func (s *Server) disk() (free, spare uint64, known bool) {
 }
 
 // mended reports whether a stream could not be written, or what may be lost could not be written once more, and the disk can
-// be written again.
-func (s *Server) mended(ns *server.Server, lost error) bool {
+// be written again. The server has lived since.
+func (s *Server) mended(ns *server.Server, lost error, since time.Time) bool {
 	health := s.health(ns)
-	noRoom := errors.Is(lost, syscall.ENOSPC)                // any other error would be met again, and a new life cuts calls off
+	// Any other error would be met again, and a new life cuts calls off.
+	noRoom := errors.Is(lost, syscall.ENOSPC)
 	if !noRoom && !strings.Contains(health, "write error") { // it has no other name for it, nor for a sync that has failed
 		return false
 	}
@@ -64,7 +65,7 @@ func (s *Server) mended(ns *server.Server, lost error) bool {
 		s.log.Error("a stream cannot be written; no job is accepted until the disk has room", "error", health)
 		s.doubt(errors.New(health))
 	}
-	if free, spare, known := s.disk(); known && free < spare || noRoom && time.Since(s.since) < renewAgain {
+	if free, spare, known := s.disk(); known && free < spare || noRoom && time.Since(since) < renewAgain {
 		return false
 	}
 	if err := probeDisk(s.cfg.DataDir); err != nil {

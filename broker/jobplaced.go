@@ -68,20 +68,13 @@ func (p *placements) forget() {
 
 // tellPlaced tells sweepers until ctx ends.
 func (j *Jobs) tellPlaced(ctx context.Context, nc *nats.Conn) {
-	tick := time.NewTicker(placedEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
+	every(ctx, placedEvery, func() {
 		for _, text := range placedTexts(j.placements.take()) {
 			if err := nc.Publish(subjectPlaced, text); err != nil {
 				j.log.Debug("the sweeper has to look for itself what was queued", "error", err)
 			}
 		}
-	}
+	})
 }
 
 // placedTexts writes placements as lines of an id and a number, in messages of a moderate size.

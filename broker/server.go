@@ -66,7 +66,6 @@ type Server struct {
 	ready  chan struct{}
 
 	mu       sync.Mutex
-	since    time.Time      // of this life of the server; owned by serve
 	ns       *server.Server // set before ready is closed; another one after a disk was full
 	trouble  time.Time      // since when a stream cannot be written; zero = all can
 	unsynced time.Time      // when a sync has failed first; zero = what was written is trusted
@@ -154,7 +153,7 @@ func (s *Server) serve(ctx context.Context) (again bool, err error) {
 		return false, err
 	}
 	s.begin(ns)
-	s.since = time.Now()
+	since := time.Now()
 	stopSync, err := s.syncing(lost) //nolint:contextcheck // clients are served after ctx has ended
 	if err != nil {
 		return false, err
@@ -171,7 +170,7 @@ func (s *Server) serve(ctx context.Context) (again bool, err error) {
 		case text := <-logger.fatal:
 			return false, fmt.Errorf("the embedded NATS server failed: %s", text)
 		case <-tick.C:
-			if s.mended(ns, lost) {
+			if s.mended(ns, lost, since) {
 				s.log.Warn("the disk has room again; reading the streams anew")
 				return true, nil
 			}

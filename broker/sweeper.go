@@ -108,18 +108,7 @@ func (s *Sweeper) Run(ctx context.Context) error {
 	}
 	running.Go(func() { s.measure(ctx) })
 	running.Go(func() { s.clear(ctx) })
-	running.Go(func() {
-		tick := time.NewTicker(queuesEvery)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-				s.tellQueues()
-			}
-		}
-	})
+	running.Go(func() { every(ctx, queuesEvery, s.tellQueues) })
 	s.dispatch(ctx)
 	return nil
 }
@@ -449,6 +438,20 @@ func unlessConflict(err error) error {
 		return nil
 	}
 	return err
+}
+
+// every does something at intervals until ctx ends.
+func every(ctx context.Context, interval time.Duration, do func()) {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			do()
+		}
+	}
 }
 
 func pauseFor(ctx context.Context, d time.Duration) {
