@@ -30,7 +30,7 @@ test: tidy lint unit rules fuzz cross e2e ## everything; what CI runs
 
 .PHONY: unit
 unit: ## unit and integration tests with the race detector
-	go test -race -shuffle=on -parallel 4 $$(go list ./... | grep -v /e2e)
+	go test -race -shuffle=on -parallel 4 $$(go list ./... | grep -v '/e2e$$')
 
 .PHONY: rules
 rules: ## the sample configuration for Prometheus, read by Prometheus' own code
@@ -58,7 +58,7 @@ fmt: $(LINT) ## format the code
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (2s)
-	@for package in $$(go list ./... | grep -v /e2e); do \
+	@for package in $$(go list ./... | grep -v '/e2e$$'); do \
 		for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
 			echo "fuzz $$package $$target"; \
 			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$package | tail -n 1; \

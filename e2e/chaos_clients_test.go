@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"headrace/internal/history"
+	"headrace/e2e/history"
 	"headrace/internal/job"
 )
 
@@ -23,15 +23,31 @@ type chaosView struct {
 	Status        job.State `json:"status"`
 	Run           int       `json:"run"`
 	Attempt       int       `json:"attempt"`
+	MaxAttempts   int       `json:"max_attempts"`
 	Interruptions int       `json:"interruptions"`
 	Revision      uint64    `json:"revision"`
-	Error         struct {
+	ResultInfo    *struct {
+		SHA256 string `json:"sha256"`
+	} `json:"result_info"`
+	Error struct {
 		Code string `json:"code"`
 	} `json:"error"`
 }
 
 func (v chaosView) view() history.View {
-	return history.View{ID: v.ID, State: v.Status, Run: v.Run, Attempt: v.Attempt, Interruptions: v.Interruptions, Revision: v.Revision}
+	w := history.View{
+		ID: v.ID, State: v.Status, Run: v.Run, Attempt: v.Attempt, MaxAttempts: v.MaxAttempts, Interruptions: v.Interruptions, Revision: v.Revision,
+	}
+	if v.ResultInfo != nil {
+		w.Digest = digest([]byte(v.ResultInfo.SHA256))
+	}
+	return w
+}
+
+func digest(data []byte) uint64 {
+	sum := fnv.New64a()
+	_, _ = sum.Write(data)
+	return sum.Sum64()
 }
 
 // chaosReply is an answer, or why there is none.
@@ -83,7 +99,7 @@ func (c *chaos) ask(random *rand.Rand, method, path, body string, headers ...str
 
 // more reports whether another n jobs are wanted, and waits until not too many are waiting.
 func (c *chaos) more(n int) bool {
-	for !c.over.Load() && c.t.Context().Err() == nil {
+	for !c.over.Load() && c.going() {
 		accepted := c.accepted.Load()
 		if accepted+int64(n) > int64(c.set.jobs) {
 			return false
@@ -114,61 +130,112 @@ func (c *chaos) took(n int, v history.View, asked history.Moment) {
 	c.h.Accepted(n, v, asked)
 }
 
-// insist asks for one job until its outcome is known.
-func (c *chaos) insist(random *rand.Rand, n int, method, path, body string, headers ...string) {
+// chaosOrder is how a job is asked for, so that it can be asked for once more.
+type chaosOrder struct {
+	method, path, body string
+	headers            []string
+}
+
+// ordered is what a job is asked for with.
+func (c *chaos) ordered(n int, way chaosWay, more string) chaosOrder {
+	key := []string{"Idempotency-Key", fmt.Sprint("key-", n)}
+	switch way {
+	case byKey:
+		return chaosOrder{http.MethodPost, "/v1/jobs", c.envelopeOf(n, "emb", `,"priority":"batch"`+more), key}
+	case byEmbedding:
+		return chaosOrder{http.MethodPost, "/v1/embeddings", c.embeddingsOf(n), append(key, "Prefer", more)}
+	case bySide:
+		return chaosOrder{http.MethodPut, fmt.Sprint("/v1/jobs/own-", n), c.envelopeOf(n, "side", more), nil}
+	case byID:
+	}
+	return chaosOrder{http.MethodPut, fmt.Sprint("/v1/jobs/own-", n), c.envelopeOf(n, "emb", more), nil}
+}
+
+// chaosWay is one of the ways to ask for a job.
+type chaosWay uint8
+
+const (
+	byID chaosWay = iota
+	byKey
+	byEmbedding
+	bySide
+)
+
+// asking remembers how a job is asked for.
+type asking struct {
+	way  chaosWay
+	more string
+}
+
+// place asks for one job until its outcome is known, and remembers how.
+func (c *chaos) place(random *rand.Rand, n int, way chaosWay, more string) {
+	c.asked.Store(n, asking{way, more})
 	end := time.Now().Add(c.set.length + 3*time.Minute)
-	for time.Now().Before(end) && c.t.Context().Err() == nil {
-		r := c.ask(random, method, path, body, headers...)
-		var v chaosView
-		switch {
-		case r.status == http.StatusAccepted || r.status == http.StatusOK && path != "/v1/embeddings":
-			if r.err == nil && json.Unmarshal(r.body, &v) == nil {
-				c.took(n, v.view(), r.asked)
-				return
-			}
-		case r.header.Get("Job-Id") != "": // the result, or what the job failed of
-			c.took(n, history.View{ID: job.ID(r.header.Get("Job-Id"))}, r.asked)
-			if r.status == http.StatusOK && r.err == nil && c.look(random, n, 0) {
-				c.judge(n, 1, r.body)
-			}
-			return
-		case !r.unsure():
-			c.t.Errorf("job %d: %s", n, r)
+	for time.Now().Before(end) && c.going() {
+		if c.placed(random, n, c.ordered(n, way, more)) {
 			return
 		}
 		breathe(c.t.Context(), time.Duration(50+random.IntN(400))*time.Millisecond)
 	}
-	if c.t.Context().Err() == nil {
+	if c.going() {
 		c.t.Errorf("job %d could not be placed", n)
 	}
 }
 
-// largeEvery is how many jobs there are for one whose input and result do not fit into its record.
-const largeEvery = 500
+// placed asks for a job and reports whether the outcome is known.
+func (c *chaos) placed(random *rand.Rand, n int, o chaosOrder) bool {
+	r := c.ask(random, o.method, o.path, o.body, o.headers...)
+	var v chaosView
+	switch {
+	case r.status == http.StatusAccepted || r.status == http.StatusOK && o.path != "/v1/embeddings":
+		if r.err != nil || json.Unmarshal(r.body, &v) != nil {
+			return false
+		}
+		c.took(n, v.view(), r.asked)
+	case r.status == http.StatusGone:
+		c.h.Gone(n, r.asked)
+	case r.header.Get("Job-Id") != "": // the result, or what the job failed of
+		c.took(n, history.View{ID: job.ID(r.header.Get("Job-Id"))}, r.asked)
+		if v, ok := c.view(random, n, 0); r.status == http.StatusOK && r.err == nil && ok && v.Run == 1 {
+			c.judge(n, 1, r.body)
+		}
+	case !r.unsure():
+		c.t.Errorf("job %d: %s", n, r)
+	default:
+		return false
+	}
+	return true
+}
 
-// inputOf is a job's input: its number, and more behind it.
-func inputOf(n int) string {
-	if n%largeEvery == 0 {
+// inputOf is a job's input: its number, and more behind it for some, whose inputs and results do not fit into their
+// records.
+func (c *chaos) inputOf(n int) string {
+	if n%c.set.large == 0 {
 		return strconv.Itoa(n) + strings.Repeat(" ", 100_000)
 	}
 	return strconv.Itoa(n)
 }
 
-func envelopeOf(n int, more string) string {
-	return fmt.Sprintf(`{"route":"emb","input":{"input":%q}%s}`, inputOf(n), more)
+func (c *chaos) envelopeOf(n int, route, more string) string {
+	return fmt.Sprintf(`{"route":%q,"input":{"input":%q}%s}`, route, c.inputOf(n), more)
 }
 
-func embeddingsOf(n int) string { return fmt.Sprintf(`{"model":"emb","input":%q}`, inputOf(n)) }
+func (c *chaos) embeddingsOf(n int) string {
+	return fmt.Sprintf(`{"model":"emb","input":%q}`, c.inputOf(n))
+}
 
-// putter chooses ids of its own, asks for some jobs again, and for some to be run later.
+// putter chooses ids of its own, asks for some jobs again, for some to be run later, and for some to be tried seldom.
 func (c *chaos) putter(random *rand.Rand) {
 	for c.more(1) {
 		n, more := c.h.Ask(), ""
-		if random.IntN(4) == 0 {
+		switch random.IntN(4) {
+		case 0:
 			more = fmt.Sprintf(`,"run_at":%q`, time.Now().Add(time.Duration(random.IntN(5000))*time.Millisecond).Format(time.RFC3339Nano))
+		case 1:
+			more = fmt.Sprintf(`,"retry":{"max_attempts":%d}`, 1+random.IntN(2))
 		}
 		for range 1 + random.IntN(2) {
-			c.insist(random, n, http.MethodPut, fmt.Sprint("/v1/jobs/own-", n), envelopeOf(n, more))
+			c.place(random, n, byID, more)
 		}
 	}
 }
@@ -178,7 +245,7 @@ func (c *chaos) keyed(random *rand.Rand) {
 	for c.more(1) {
 		n := c.h.Ask()
 		for range 1 + random.IntN(3) {
-			c.insist(random, n, http.MethodPost, "/v1/jobs", envelopeOf(n, `,"priority":"batch"`), "Idempotency-Key", fmt.Sprint("key-", n))
+			c.place(random, n, byKey, "")
 		}
 	}
 }
@@ -186,12 +253,11 @@ func (c *chaos) keyed(random *rand.Rand) {
 // async uses the path of OpenAI's clients, and waits for some of its results.
 func (c *chaos) async(random *rand.Rand) {
 	for c.more(1) {
-		n := c.h.Ask()
 		prefer := "respond-async"
 		if random.IntN(2) == 0 {
 			prefer = "wait=2"
 		}
-		c.insist(random, n, http.MethodPost, "/v1/embeddings", embeddingsOf(n), "Idempotency-Key", fmt.Sprint("key-", n), "Prefer", prefer)
+		c.place(random, c.h.Ask(), byEmbedding, prefer)
 	}
 }
 
@@ -199,90 +265,43 @@ func (c *chaos) async(random *rand.Rand) {
 func (c *chaos) canceller(random *rand.Rand) {
 	for c.more(1) {
 		n := c.h.Ask()
-		c.insist(random, n, http.MethodPut, fmt.Sprint("/v1/jobs/own-", n), envelopeOf(n, ""))
+		c.place(random, n, byID, "")
 		breathe(c.t.Context(), time.Duration(random.IntN(50))*time.Millisecond)
-		c.h.AskCancel(n)
 		for range 1 + random.IntN(2) {
-			c.noted(n, c.ask(random, http.MethodPost, fmt.Sprintf("/v1/jobs/own-%d/cancel", n), ""))
+			c.cancel(random, n)
 		}
 	}
 }
 
-// noted takes an answer that shows a job, and reports whether it does.
-func (c *chaos) noted(n int, r chaosReply) (v chaosView, ok bool) {
-	switch {
-	case r.err != nil || r.unsure() || r.status == http.StatusConflict:
-	case r.status == http.StatusNotFound || r.status == http.StatusGone:
-		c.h.Missing(n, r.asked)
-	case r.status == http.StatusOK || r.status == http.StatusAccepted:
-		if err := json.Unmarshal(r.body, &v); err != nil {
-			c.t.Errorf("job %d: %v in %s", n, err, r)
-			return v, false
+// pauser holds a queue up, again and again.
+func (c *chaos) pauser(random *rand.Rand) {
+	for c.more(1) {
+		c.pauseQueue(random, true)
+		for range 1 + random.IntN(3) {
+			c.place(random, c.h.Ask(), bySide, "")
 		}
-		c.h.Saw(n, v.view(), r.asked)
-		if v.Status == job.Failed {
-			c.failed.Store(n, v.Error.Code)
+		breathe(c.t.Context(), time.Duration(random.IntN(500))*time.Millisecond)
+		c.pauseQueue(random, false)
+		breathe(c.t.Context(), time.Duration(random.IntN(500))*time.Millisecond)
+	}
+}
+
+// pauseQueue pauses or resumes a queue, until it is known to be done.
+func (c *chaos) pauseQueue(random *rand.Rand, paused bool) {
+	verb := "resume"
+	if paused {
+		verb = "pause"
+	}
+	for end := time.Now().Add(time.Minute); c.going() && time.Now().Before(end); breathe(c.t.Context(), 100*time.Millisecond) {
+		r := c.ask(random, http.MethodPost, "/v1/queues/side/"+verb, "")
+		if r.err == nil && r.status == http.StatusOK {
+			return
 		}
-		return v, true
-	default:
-		c.t.Errorf("job %d: %s", n, r)
+		if !r.unsure() {
+			c.t.Errorf("%s: %s", verb, r)
+			return
+		}
 	}
-	return v, false
-}
-
-// look reads a job, and its result when it has one; false when it could not be read.
-func (c *chaos) look(random *rand.Rand, n, wait int) bool {
-	v, ok := c.view(random, n, wait)
-	if !ok || v.Status != job.Succeeded {
-		return ok
-	}
-	return c.result(random, n, v.Run)
-}
-
-// view reads a job.
-func (c *chaos) view(random *rand.Rand, n, wait int) (chaosView, bool) {
-	return c.noted(n, c.ask(random, http.MethodGet, fmt.Sprintf("/v1/jobs/%s?wait=%d", c.h.ID(n), wait), ""))
-}
-
-// result reads the result of a job that has succeeded in a run.
-func (c *chaos) result(random *rand.Rand, n, run int) bool {
-	switch r := c.ask(random, http.MethodGet, fmt.Sprintf("/v1/jobs/%s/result", c.h.ID(n)), ""); {
-	case r.err == nil && r.status == http.StatusOK:
-		c.judge(n, run, r.body)
-	case r.unsure():
-		return false
-	case r.status == http.StatusNotFound || r.status == http.StatusGone:
-		c.h.Missing(n, r.asked)
-	default: // it must have ended otherwise, and may not have
-		c.t.Errorf("the result of job %d: %s", n, r)
-		c.view(random, n, 0)
-	}
-	return true
-}
-
-// lookAgain looks at a job that was seen to end: at its result, which nobody can have but one that has succeeded.
-func (c *chaos) lookAgain(random *rand.Rand, n int) bool {
-	if s, run := c.h.State(n); s == job.Succeeded {
-		return c.result(random, n, run)
-	}
-	_, ok := c.view(random, n, 0)
-	return ok
-}
-
-// judge notes a result, which must be the job's own.
-func (c *chaos) judge(n, run int, body []byte) {
-	var reply struct {
-		Data []struct {
-			Embedding []float64 `json:"embedding"`
-		} `json:"data"`
-	}
-	if err := json.Unmarshal(body, &reply); err != nil || len(reply.Data) != 1 || len(reply.Data[0].Embedding) != 2+paddingOf(n) || int(reply.Data[0].Embedding[0]) != n {
-		c.h.Wrong(n, fmt.Sprintf("%.200s", body))
-		return
-	}
-	sum := fnv.New64a()
-	_, _ = sum.Write(body)
-	c.h.Read(n, run, sum.Sum64())
 }
 
 // batcher asks for many at once, with ids, keys or, once, without either.
@@ -297,7 +316,7 @@ func (c *chaos) batcher(random *rand.Rand) {
 		for range size {
 			left = append(left, c.h.Ask())
 		}
-		for len(left) > 0 && c.t.Context().Err() == nil {
+		for len(left) > 0 && c.going() {
 			left = c.batch(random, left, named)
 			if !named {
 				break // asking again could make them twice
@@ -321,10 +340,11 @@ func (c *chaos) batch(random *rand.Rand, numbers []int, named bool) (left []int)
 		switch {
 		case named && n%2 == 0:
 			more = fmt.Sprintf(`,"id":"own-%d"`, n)
+			c.asked.Store(n, asking{byID, ""})
 		case named:
 			more = fmt.Sprintf(`,"idempotency_key":"key-%d"`, n)
 		}
-		body.WriteString(envelopeOf(n, more))
+		body.WriteString(c.envelopeOf(n, "emb", more))
 	}
 	body.WriteString(`]}`)
 	r := c.ask(random, http.MethodPost, "/v1/jobs/batch", body.String())
@@ -346,6 +366,8 @@ func (c *chaos) batch(random *rand.Rand, numbers []int, named bool) (left []int)
 		switch item.Status {
 		case http.StatusAccepted, http.StatusOK:
 			c.took(numbers[i], item.Job.view(), r.asked)
+		case http.StatusGone: // it was asked for before, and somebody has erased it
+			c.h.Gone(numbers[i], r.asked)
 		case http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 			left = append(left, numbers[i])
 		default:
@@ -353,38 +375,4 @@ func (c *chaos) batch(random *rand.Rand, numbers []int, named bool) (left []int)
 		}
 	}
 	return left
-}
-
-// reader looks at jobs again and again, and waits for some; it runs some of those again that failed or were cancelled.
-func (c *chaos) reader(random *rand.Rand) {
-	for !c.over.Load() && c.t.Context().Err() == nil {
-		all := c.h.Len()
-		if all == 0 {
-			breathe(c.t.Context(), 10*time.Millisecond)
-			continue
-		}
-		n := random.IntN(all)
-		if random.IntN(2) == 0 {
-			n = max(all-1-random.IntN(50), 0) // one of the latest
-		}
-		id := c.h.ID(n)
-		if id == "" {
-			continue
-		}
-		if !c.look(random, n, random.IntN(3)) {
-			breathe(c.t.Context(), 100*time.Millisecond)
-		}
-		if random.IntN(20) == 0 {
-			c.again(random, n, id)
-		}
-	}
-}
-
-// again asks for another run, which is granted to a job that has failed or was cancelled.
-func (c *chaos) again(random *rand.Rand, n int, id job.ID) {
-	v, ok := c.noted(n, c.ask(random, http.MethodGet, "/v1/jobs/"+string(id), ""))
-	if ok && (v.Status == job.Failed || v.Status == job.Cancelled) {
-		c.h.AskRun(n)
-		c.noted(n, c.ask(random, http.MethodPost, "/v1/jobs/"+string(id)+"/retry", ""))
-	}
 }

@@ -108,7 +108,7 @@ func (c *chaos) run(faults []chaosFault) {
 	var lasting sync.WaitGroup
 	for _, f := range faults {
 		<-time.After(time.Until(began.Add(f.at)))
-		if c.t.Failed() || c.t.Context().Err() != nil {
+		if c.t.Failed() || !c.going() {
 			break
 		}
 		c.applied.Add(1)
@@ -207,8 +207,8 @@ func (c *chaos) recovers(f chaosFault) {
 	random := rand.New(rand.NewPCG(c.set.seed, uint64(f.at)))
 	for range 24 {
 		n := c.h.Ask()
-		for c.h.ID(n) == "" && time.Since(began) <= within && c.t.Context().Err() == nil {
-			r := c.ask(random, http.MethodPut, fmt.Sprint("/v1/jobs/own-", n), envelopeOf(n, ""))
+		for c.h.ID(n) == "" && time.Since(began) <= within && c.going() {
+			r := c.ask(random, http.MethodPut, fmt.Sprint("/v1/jobs/own-", n), c.envelopeOf(n, "emb", ""))
 			var v chaosView
 			if r.err == nil && (r.status == http.StatusAccepted || r.status == http.StatusOK) && json.Unmarshal(r.body, &v) == nil {
 				c.took(n, v.view(), r.asked)

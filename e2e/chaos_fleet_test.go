@@ -131,7 +131,7 @@ func newChaosFleet(t *testing.T, s chaosSettings, model string) *chaosFleet {
 	launch := func(name, kind, broker, api, ops string) *role {
 		text := fmt.Sprintf("[api]\nlisten = %q\nshutdown_grace = \"5s\"\n[broker]\nlisten = %q\ndata_dir = %q\ndurability = %q\nmax_store = \"40GiB\"\nops_listen = %q\n"+
 			"[jobs]\nlist_file = %q\n[worker]\nslots = 16\nops_listen = %q\n%s",
-			api, broker, f.disk.dir, s.durability, ops, filepath.Join(t.TempDir(), "jobs.db"), ops, route("endpoint", "emb", "llm/v1/embeddings", model))
+			api, broker, f.disk.dir, s.durability, ops, filepath.Join(t.TempDir(), "jobs.db"), ops, route("endpoint", "emb", "llm/v1/embeddings", model)+route("endpoint", "side", "llm/v1/embeddings", model))
 		path := filepath.Join(t.TempDir(), "gateway.toml")
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"headrace/internal/history"
+	"headrace/e2e/history"
 	"headrace/internal/mlflowtest"
 )
 
@@ -24,11 +24,13 @@ type chaosModel struct {
 	h    *history.History
 	mode atomic.Pointer[chaosKind] // nil = it behaves
 	runs atomic.Int64
+
+	large int // every so many jobs there is one whose result is large
 }
 
-func newChaosModel(t *testing.T, h *history.History) *chaosModel {
+func newChaosModel(t *testing.T, h *history.History, large int) *chaosModel {
 	t.Helper()
-	m := &chaosModel{Server: mlflowtest.New(t), t: t, h: h}
+	m := &chaosModel{Server: mlflowtest.New(t), t: t, h: h, large: large}
 	m.KeepNone()
 	m.Handle(m.answer)
 	return m
@@ -41,7 +43,7 @@ func (m *chaosModel) answer(r mlflowtest.Request) mlflowtest.Reply {
 		return mlflowtest.Failure(http.StatusBadRequest, "BAD_REQUEST", "no number")
 	}
 	m.runs.Add(1)
-	good := mlflowtest.Predictions(fmt.Sprintf("[[%d, %d%s]]", n, m.h.Ran(n), strings.Repeat(", 0.25", paddingOf(n))))
+	good := mlflowtest.Predictions(fmt.Sprintf("[[%d, %d%s]]", n, m.h.Ran(n), strings.Repeat(", 0.25", m.paddingOf(n))))
 	mode := m.mode.Load()
 	if mode == nil || rand.IntN(3) == 0 {
 		return good
@@ -66,8 +68,8 @@ func (m *chaosModel) answer(r mlflowtest.Request) mlflowtest.Reply {
 }
 
 // paddingOf is how many more numbers a job's result has.
-func paddingOf(n int) int {
-	if n%largeEvery == 0 {
+func (m *chaosModel) paddingOf(n int) int {
+	if n%m.large == 0 {
 		return 20_000
 	}
 	return 0

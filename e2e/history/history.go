@@ -1,13 +1,14 @@
 // Package history proves what durable jobs promise, on what clients saw of them and what a model server ran. It knows
 // neither HTTP nor processes: whoever drives them notes what happened, and Check judges it.
 //
-//	I1  every accepted job ends in exactly one final state, and in one that somebody asked for
-//	I2  a final state, once seen, stays as it is within its run
-//	I3  a result, once read, is the same bytes at every later read
-//	I4  a model server runs a job at most as often as its record explains, and every result was computed
+//	I1  every accepted job is there, and ends in exactly one final state, and in one that somebody asked for
+//	I2  a final state, once seen, stays as it is within its run; nothing runs again that has succeeded, and what is erased stays erased
+//	I3  a result, once read, is the same bytes at every later read, and is there until it expires
+//	I4  a model server runs a job at most as often as its record explains and its policy allows, none of a paused queue, and every result was computed
 //	I5  one idempotency key, or one id, is one job
 //	I6  nothing is held once nothing is done
 //	I7  what was interrupted goes on within a bounded time
+//	I8  the events of a job begin with all that is known of it, come in order, and end with its end
 //
 // Notes are folded as they come, so that some hundred bytes are kept of a job, however much is seen of it.
 package history
@@ -33,7 +34,13 @@ const (
 	One      Invariant = "I5"
 	Idle     Invariant = "I6"
 	Recovery Invariant = "I7"
+	Events   Invariant = "I8"
 )
+
+// Invariants lists them all.
+func Invariants() []Invariant {
+	return []Invariant{Ends, Final, Same, Recorded, One, Idle, Recovery, Events}
+}
 
 // maxKept bounds the violations that are kept; all are counted.
 const maxKept = 200
@@ -44,6 +51,7 @@ type Violation struct {
 	Job       int // -1 = none in particular
 	ID        job.ID
 	Text      string
+	Trail     string // what had happened to the job before, the latest last
 }
 
 // String is for people.
@@ -64,8 +72,10 @@ type View struct {
 	State         job.State
 	Run           int
 	Attempt       int
+	MaxAttempts   int // 0 = the view does not say
 	Interruptions int
 	Revision      uint64
+	Digest        uint64 // of what it says of its result; 0 = nothing
 }
 
 // entry is what is kept of a job.
@@ -75,7 +85,10 @@ type entry struct {
 	accepted Moment // when an acceptance was noted; 0 = never
 	ended    Moment // when the final state of this run was first noted; 0 = it was not
 	begun    Moment // when this run was first noted
+	erased   Moment // when it was first noted that nothing is left of it; 0 = it was not
 	sum      uint64 // of the result's bytes in this run
+	digest   uint64 // of what views of this run say of the result
+	trail    trail
 	ran      uint32
 	recorded uint32 // attempts in the history of all runs, where it was read
 	attempts uint16 // of the latest view
@@ -85,6 +98,8 @@ type entry struct {
 	state    state
 	read     bool // sum is known
 	cancel   bool // somebody asked for it
+	erase    bool // somebody asked for it
+	lost     bool // it was accepted, and a server does not know it
 }
 
 // state is a job.State in one byte; 0 = none was seen.
@@ -110,18 +125,28 @@ func (s state) job() job.State { return states[s] }
 type History struct {
 	clock atomic.Uint64
 
-	mu     sync.Mutex
-	jobs   []entry
-	kept   []Violation
-	broken map[Invariant]int
-	slow   time.Duration
+	mu       sync.Mutex
+	began    time.Time
+	jobs     []entry
+	redriven uint16 // how often all failed jobs may have been asked to run again
+	dark     Moment // when the power was last lost
+	kept     []Violation
+	broken   map[Invariant]int
+	slow     time.Duration
 }
 
 // New makes an empty history.
-func New() *History { return &History{broken: make(map[Invariant]int)} }
+func New() *History { return &History{began: time.Now(), broken: make(map[Invariant]int)} }
 
 // Now is the present moment, to be taken before something is asked.
 func (h *History) Now() Moment { return Moment(h.clock.Add(1)) }
+
+// Broken reports whether a promise was seen broken so far.
+func (h *History) Broken(i Invariant) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.broken[i] > 0
+}
 
 // Ask gives a number to a job that is about to be asked for, with whatever makes repeating it harmless.
 func (h *History) Ask() int {
@@ -160,6 +185,7 @@ func (h *History) AskCancel(n int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.jobs[n].cancel = true
+	h.note(n, askedCancel, 0)
 }
 
 // AskRun notes that another run of a job is about to be asked for.
@@ -167,6 +193,14 @@ func (h *History) AskRun(n int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.jobs[n].allowed++
+	h.note(n, askedRun, 0)
+}
+
+// AskRuns notes that another run of any failed job is about to be asked for.
+func (h *History) AskRuns() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.redriven++
 }
 
 // Ran notes that a model server runs a job, and says for which time.
@@ -178,6 +212,7 @@ func (h *History) Ran(n int) int {
 		return 0
 	}
 	h.jobs[n].ran++
+	h.note(n, ran, uint64(h.jobs[n].ran))
 	return int(h.jobs[n].ran)
 }
 
@@ -197,6 +232,7 @@ func (h *History) Accepted(n int, v View, asked Moment) {
 	}
 	if e.accepted == 0 {
 		e.accepted = h.Now()
+		h.note(n, accepted, v.Revision)
 	}
 }
 
@@ -211,7 +247,9 @@ func (h *History) Saw(n int, v View, asked Moment) {
 func (h *History) Missing(n int, asked Moment) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if e := &h.jobs[n]; e.accepted > 0 && asked > e.accepted {
+	if e := &h.jobs[n]; e.accepted > 0 && asked > e.accepted && !e.lost {
+		e.lost = true
+		h.note(n, missing, 0)
 		h.violate(Ends, n, "it was accepted and is lost")
 	}
 }
@@ -224,15 +262,26 @@ func (h *History) see(n int, v View, asked Moment) {
 		h.violate(Ends, n, "it is %q, which is no state", v.State)
 		return
 	}
+	if asked < h.dark && !v.State.Terminal() { // it may have been lost since
+		return
+	}
 	if e.id == "" {
 		e.id = v.ID
+	}
+	if v.Revision != e.revision || v.Run != int(e.runs) {
+		e.trail.add(h.since(), seen(s), uint64(v.Run), v.Revision)
 	}
 	switch {
 	case v.ID != e.id:
 		h.violate(One, n, "it is job %s too", v.ID)
 		return
 	case v.State == job.Erased:
-		h.violate(Ends, n, "it is erased, and nobody asked for that")
+		h.gone(n)
+		return
+	case e.erased > 0:
+		if asked > e.erased {
+			h.violate(Final, n, "it was erased, and is %s in run %d", v.State, v.Run)
+		}
 		return
 	case v.Run < int(e.runs):
 		if asked > e.begun {
@@ -240,15 +289,19 @@ func (h *History) see(n int, v View, asked Moment) {
 		}
 		return
 	case v.Run > int(e.runs):
-		if v.Run > int(e.allowed) {
-			h.violate(Final, n, "run %d was seen, and %d were asked for", v.Run, e.allowed)
+		if v.Run > int(e.allowed+h.redriven) {
+			h.violate(Final, n, "run %d was seen, and %d were asked for", v.Run, e.allowed+h.redriven)
+		}
+		if e.ended > 0 && e.state.job() == job.Succeeded {
+			h.violate(Final, n, "run %d was seen, and run %d had succeeded", v.Run, e.runs)
 		}
 		e.runs, e.begun = uint16(v.Run), now
-		e.ended, e.read, e.revision, e.state = 0, false, 0, 0
+		e.ended, e.read, e.digest, e.revision, e.state = 0, false, 0, 0, 0
 	}
 	if !h.agrees(n, s, v, asked) {
 		return
 	}
+	h.counts(n, v)
 	if v.Revision >= e.revision {
 		e.revision, e.state, e.attempts, e.stopped = v.Revision, s, uint16(v.Attempt), uint16(v.Interruptions)
 	}
@@ -263,6 +316,8 @@ func (h *History) agrees(n int, s state, v View, asked Moment) bool {
 	switch {
 	case v.State == job.Cancelled && !e.cancel:
 		h.violate(Ends, n, "it is cancelled, and nobody asked for that")
+	case e.state == s && v.State.Terminal() && e.revision != v.Revision:
+		h.violate(Final, n, "it has %s at revision %d, and at revision %d once more", v.State, min(e.revision, v.Revision), max(e.revision, v.Revision))
 	case e.state == 0 || e.state == s:
 		return true
 	case v.Revision == e.revision:
@@ -275,6 +330,21 @@ func (h *History) agrees(n int, s state, v View, asked Moment) bool {
 		return true
 	}
 	return false
+}
+
+// counts judges what a view says of attempts and of the result. It must be called with mu held.
+func (h *History) counts(n int, v View) {
+	e := &h.jobs[n]
+	if v.MaxAttempts > 0 && v.Attempt > v.MaxAttempts {
+		h.violate(Recorded, n, "attempt %d of %d has begun", v.Attempt, v.MaxAttempts)
+	}
+	switch {
+	case v.Digest == 0:
+	case e.digest != 0 && e.digest != v.Digest:
+		h.violate(Same, n, "what the job says of the result of run %d has changed", v.Run)
+	default:
+		e.digest = v.Digest
+	}
 }
 
 // Read notes the digest of a result that was read, and the run it is of.
@@ -305,6 +375,24 @@ func (h *History) Attempted(n, attempts int) {
 	h.jobs[n].recorded = uint32(attempts)
 }
 
+// Called notes how many answers of a model server the history of a job names, over all runs.
+func (h *History) Called(n, answers int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if e := &h.jobs[n]; answers > int(e.ran) {
+		h.violate(Recorded, n, "its record names %d answers of a model server, which was asked %d times", answers, e.ran)
+	}
+}
+
+// Held notes that the queue of a job was paused before the job was accepted, and still is.
+func (h *History) Held(n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if e := &h.jobs[n]; e.ran > 0 {
+		h.violate(Recorded, n, "a model server ran it while its queue was paused")
+	}
+}
+
 // AtRest notes the value of a gauge once nothing is done any more.
 func (h *History) AtRest(gauge string, value float64) {
 	h.mu.Lock()
@@ -332,7 +420,7 @@ func (h *History) violate(broken Invariant, n int, format string, args ...any) {
 	}
 	v := Violation{Invariant: broken, Job: n, Text: fmt.Sprintf(format, args...)}
 	if n >= 0 {
-		v.ID = h.jobs[n].id
+		v.ID, v.Trail = h.jobs[n].id, h.jobs[n].trail.String()
 	}
 	h.kept = append(h.kept, v)
 }

@@ -10,23 +10,28 @@ import (
 	"headrace/internal/job"
 )
 
-// Open lists the accepted jobs of which no end was seen.
+// Open lists the accepted jobs of which no end was seen, without those that are lost.
 func (h *History) Open() []int {
-	return h.list(func(e *entry) bool { return e.accepted > 0 && !e.state.job().Terminal() })
+	return h.list(func(e *entry) bool { return e.accepted > 0 && !e.lost && !e.state.job().Terminal() })
 }
 
-// Known lists the accepted jobs.
-func (h *History) Known() []int { return h.list(func(e *entry) bool { return e.accepted > 0 }) }
+// All lists the accepted jobs.
+func (h *History) All() []int { return h.list(func(e *entry) bool { return e.accepted > 0 }) }
 
 // Unexplained lists the jobs that ran more often than their latest view accounts for. Their histories may explain it:
 // attempts that were handed back, and earlier runs.
 func (h *History) Unexplained() []int {
-	return h.list(func(e *entry) bool { return e.accepted > 0 && e.ran > e.explained() })
+	return h.list(func(e *entry) bool { return e.accepted > 0 && e.erased == 0 && !e.lost && e.ran > e.explained() })
 }
 
 // Interrupted lists the jobs that were interrupted in their latest run.
 func (h *History) Interrupted() []int {
-	return h.list(func(e *entry) bool { return e.accepted > 0 && e.stopped > 0 })
+	return h.list(func(e *entry) bool { return e.accepted > 0 && e.erased == 0 && !e.lost && e.stopped > 0 })
+}
+
+// Repeated lists the jobs that ran more than once and of which something is left.
+func (h *History) Repeated() []int {
+	return h.list(func(e *entry) bool { return e.accepted > 0 && e.erased == 0 && !e.lost && e.ran > 1 })
 }
 
 // explained is how many executions of a job its latest view accounts for.
@@ -78,8 +83,11 @@ func (h *History) Check() Report {
 		r.Repeated += max(int(e.ran)-1, 0)
 		r.Retries += max(int(e.attempts)-1, 0)
 		r.Interruptions += int(e.stopped)
-		if !e.state.job().Terminal() {
+		if !e.state.job().Terminal() && !e.lost {
 			h.violate(Ends, n, "it is %s and does not end", e.state.job())
+		}
+		if e.erased > 0 || e.lost { // its record, which explains what was done, is no more
+			continue
 		}
 		if explained := max(e.explained(), e.recorded); e.ran > explained {
 			h.violate(Recorded, n, "a model server ran it %d times, and its record explains %d", e.ran, explained)
@@ -101,11 +109,14 @@ func (r Report) String() string {
 	}
 	fmt.Fprintf(&b, "; %d executions, %d of them repeated; %d retries, %d interruptions; longest recovery %s; violations:",
 		r.Executions, r.Repeated, r.Retries, r.Interruptions, r.Slowest.Round(time.Millisecond))
-	for _, i := range []Invariant{Ends, Final, Same, Recorded, One, Idle, Recovery} {
+	for _, i := range Invariants() {
 		fmt.Fprintf(&b, " %s %d", i, r.Broken[i])
 	}
 	for _, v := range r.Violations {
 		fmt.Fprintf(&b, "\n  %s", v)
+		if v.Trail != "" {
+			fmt.Fprintf(&b, "\n      %s", v.Trail)
+		}
 	}
 	return b.String()
 }
