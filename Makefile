@@ -51,6 +51,11 @@ lint: $(LINT) ## format and lint, the import walls included
 	$(LINT) fmt --diff
 	go vet ./...
 	$(LINT) run
+	LINT=$(LINT) go test -count=1 -run '^TestEachWallBites$$' ./internal/house
+
+.PHONY: house
+house: ## how large packages and types are, what is explained and tested
+	go run ./internal/house
 
 .PHONY: fmt
 fmt: $(LINT) ## format the code

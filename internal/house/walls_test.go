@@ -1,0 +1,169 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// wall is an import and whether the linter must refuse it.
+type wall struct {
+	from string // the file that imports
+	to   string // what it imports
+	open bool   // it may
+}
+
+// walls has the import graph of ARCHITECTURE.md, edge by edge: each rule bites where it should, and not beside it.
+func walls() []wall {
+	const nats, mux, toml, yaml = "github.com/nats-io/nats.go", "github.com/gorilla/mux", "github.com/BurntSushi/toml", "github.com/goccy/go-yaml"
+	all := []wall{
+		{from: "main.go", to: "headrace/api"},
+		{from: "main.go", to: "headrace/broker/link"},
+		{from: "main.go", to: "headrace/worker"},
+		{from: "api/x.go", to: nats},
+		{from: "api/dialect/x.go", to: nats},
+		{from: "worker/x.go", to: nats},
+		{from: "internal/app/x.go", to: nats},
+		{from: "broker/jobs/x.go", to: nats},
+		{from: "broker/sweeper/x.go", to: nats},
+		{from: "internal/natstest/x.go", to: nats, open: true},
+		{from: "api/routes.go", to: mux, open: true},
+		{from: "api/x.go", to: mux},
+		{from: "internal/app/x.go", to: mux},
+		{from: "internal/config/x.go", to: toml, open: true},
+		{from: "internal/app/x.go", to: toml},
+		{from: "internal/config/mlflowyaml/x.go", to: yaml, open: true},
+		{from: "internal/config/x.go", to: yaml},
+		{from: "internal/app/x.go", to: "headrace/internal/natstest"},
+		{from: "internal/app/x_test.go", to: "headrace/internal/natstest", open: true},
+		{from: "broker/link/x.go", to: "headrace/internal/mlflowtest"},
+		{from: "broker/link/x.go", to: "testing"},
+	}
+	for _, room := range []string{"natsd", "link", "parcel", "intake", "calls", "records", "runner", "limit"} {
+		all = append(all, wall{from: "broker/" + room + "/x.go", to: nats, open: true})
+	}
+	folders := []string{"api", "api/dialect", "api/schema", "broker", "broker/link", "broker/sweeper", "worker", "worker/batch"}
+	for _, from := range folders {
+		for _, to := range []string{"api", "broker", "worker", "internal/app", "internal/cli"} {
+			if strings.Split(from, "/")[0] != to {
+				all = append(all, wall{from: from + "/x.go", to: "headrace/" + to + "/leaf"})
+			}
+		}
+	}
+	for _, words := range []string{"inference", "job", "fault", "lease"} {
+		for _, to := range []string{"headrace/internal/config/leaf", "headrace/api/leaf", mux} {
+			all = append(all, wall{from: "internal/" + words + "/x.go", to: to})
+		}
+	}
+	for _, from := range []string{"internal/provider", "internal/provider/mlflow", "internal/upstream"} {
+		for _, to := range []string{"api", "broker/link", "worker"} {
+			all = append(all, wall{from: from + "/x.go", to: "headrace/" + to + "/leaf"})
+		}
+	}
+	return append(all, rooms()...)
+}
+
+// rooms has each pair of rooms below broker.
+func rooms() []wall {
+	doors := map[string][]string{
+		"natsd": nil, "link": nil, "parcel": {"link"}, "limit": {"link"}, "intake": {"link"}, "records": {"link"},
+		"calls": {"intake", "parcel", "link"}, "jobs": {"records", "link"}, "sweeper": {"records", "link"}, "runner": {"records", "intake", "link"},
+	}
+	var all []wall
+	for from, open := range doors {
+		for to := range doors {
+			if from != to {
+				all = append(all, wall{from: "broker/" + from + "/x.go", to: "headrace/broker/" + to + "/leaf", open: slices.Contains(open, to)})
+			}
+		}
+	}
+	return all
+}
+
+// TestEachWallBites gives the linter a checkout of nothing but imports and compares what it refuses with the graph.
+func TestEachWallBites(t *testing.T) {
+	t.Parallel()
+	linter := os.Getenv("LINT")
+	if linter == "" {
+		t.Skip("LINT names no golangci-lint; `make lint` runs this test with the one of this checkout")
+	}
+	root := checkout(t, imports(t, walls()))
+	cmd := exec.CommandContext(t.Context(), linter, "run", "--enable-only", "depguard", "--max-issues-per-linter", "0", "--max-same-issues", "0",
+		"--output.json.path", "stdout", "--issues-exit-code", "0", "--show-stats=false", "./...")
+	cmd.Dir = root
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	refused := report(t, out)
+	for _, w := range walls() {
+		edge := w.from + " imports " + w.to
+		if got := refused[edge]; got == w.open {
+			t.Errorf("%s: refused %t", edge, got)
+		}
+	}
+}
+
+// imports makes the files of a checkout of this module in which each wall is tried. A file imports everything that is tried
+// from it; packages named leaf import nothing, so that no cycle comes about.
+func imports(t *testing.T, walls []wall) map[string]string {
+	t.Helper()
+	files := make(map[string]string)
+	for _, name := range []string{"go.mod", "go.sum", ".golangci.yml"} {
+		text, err := os.ReadFile(filepath.Join("..", "..", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[name] = string(text)
+	}
+	for _, w := range walls {
+		for _, file := range []string{w.from, strings.TrimPrefix(w.to, "headrace/") + "/package.go"} {
+			if file == w.from || strings.HasPrefix(w.to, "headrace/") {
+				files[file] = "package " + packageOf(file) + "\n"
+			}
+		}
+	}
+	for _, w := range walls {
+		files[w.from] += fmt.Sprintf("\nimport _ %q\n", w.to)
+	}
+	files["main.go"] += "\nfunc main() {}\n"
+	return files
+}
+
+func packageOf(file string) string {
+	folder := filepath.Base(filepath.Dir(file))
+	if folder == "." {
+		return "main"
+	}
+	return folder
+}
+
+// report reads what the linter has refused, as "file imports package".
+func report(t *testing.T, out []byte) map[string]bool {
+	t.Helper()
+	var found struct {
+		Issues []struct {
+			FromLinter string
+			Text       string
+			Pos        struct{ Filename string }
+		}
+	}
+	if err := json.Unmarshal(out, &found); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	refused := make(map[string]bool)
+	for _, issue := range found.Issues {
+		if issue.FromLinter != "depguard" {
+			t.Fatalf("the checkout of imports is broken: %+v", issue)
+		}
+		_, rest, _ := strings.Cut(issue.Text, "'")
+		to, _, _ := strings.Cut(rest, "'")
+		refused[filepath.ToSlash(issue.Pos.Filename)+" imports "+to] = true
+	}
+	return refused
+}
