@@ -92,6 +92,8 @@ func clientDiffers(r *mlflowtest.ClientRequest, got reply) string {
 		if got.header.Get("X-Should-Retry") != "false" {
 			return "it would be repeated in vain"
 		}
+	case strings.HasSuffix(r.Part, "_tokens"): // a vector of the first number alone would be wrong
+		want = http.StatusBadRequest
 	case strings.Contains(r.Target+r.Body, "no-such-"):
 		want = http.StatusNotFound
 	}

@@ -25,6 +25,26 @@ type rule struct {
 func deliberate() []rule {
 	return []rule{
 		{
+			name: "token ids are refused on /v1 where the route's model takes text",
+			why:  "MLflow hands the numbers to the model of texts, which embeds the first one alone and says nothing",
+			where: func(o *outcome) bool {
+				return strings.HasPrefix(o.e.Request.Path, "/v1/") && o.got.status == http.StatusBadRequest &&
+					strings.Contains(string(o.got.body), "holds token ids")
+			},
+			ours: func(o *outcome) string {
+				var body struct{ Input, Prompt []any }
+				if err := json.Unmarshal([]byte(deref(o.e.Request.Text)), &body); err != nil {
+					return err.Error()
+				}
+				for _, item := range append(body.Input, body.Prompt...) {
+					if _, text := item.(string); text {
+						return "it asked with text"
+					}
+				}
+				return openAIErrorWrong(o)
+			},
+		},
+		{
 			name:  "/v1 speaks OpenAI's dialect, whatever MLflow's version",
 			why:   "client libraries show only OpenAI's error object, add usage up, and know 404 model_not_found",
 			where: func(o *outcome) bool { return strings.HasPrefix(o.e.Request.Path, "/v1/") },

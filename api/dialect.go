@@ -31,6 +31,9 @@ type asked struct {
 	base64  bool // OpenAI: embeddings as base64 of float32
 	tokens  int  // OpenAI: how many tokens the caller sent, where that is known
 	texts   bool // OpenAI: the items are texts, so there must be one answer for each
+	// OpenAI: how many choices for each prompt, and how many numbers in each vector, the reply must have; 0: as they come
+	choices, dimensions int
+	dropped             []string // parameters that had no effect, to be named in the reply
 }
 
 // dialects are the dialects there are. They have no state.
@@ -38,10 +41,12 @@ type dialects struct {
 	routes    *routesDialect
 	endpoints *endpointsDialect
 	openai    *openAIDialect
+	own       *ownDialect
 }
 
 func newDialects() dialects {
-	return dialects{routes: newRoutesDialect(), endpoints: newEndpointsDialect(), openai: newOpenAIDialect()}
+	newer := newEndpointsDialect()
+	return dialects{routes: newRoutesDialect(), endpoints: newer, openai: newOpenAIDialect(), own: &ownDialect{newer}}
 }
 
 // parsed is a body that is JSON in UTF-8.

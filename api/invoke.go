@@ -73,6 +73,7 @@ func (s *Server) invoke(c *call) error {
 		return err
 	}
 	a.request.ID = c.w.id
+	dropped(c.w.Header(), a.dropped...)
 	o, prefers, err := s.orderOfCall(c, a, speaks, body.bytes)
 	if err != nil {
 		return err

@@ -415,7 +415,7 @@ func (s *Server) orderFrom(e *envelope) (*order, error) {
 	if err != nil {
 		return nil, inInput(err)
 	}
-	o := &order{dialect: s.dialects.endpoints, body: e.Input, path: "/v1/jobs", name: e.Route}
+	o := &order{dialect: s.dialects.own, body: e.Input, path: "/v1/jobs", name: e.Route}
 	if o.asked, err = o.dialect.read(route, text); err != nil {
 		return nil, inInput(err)
 	}

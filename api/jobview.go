@@ -25,12 +25,16 @@ type jobForm struct {
 	Tokens  int              `json:"tokens,omitempty"`
 	Texts   bool             `json:"texts,omitempty"`
 	Items   int              `json:"items,omitempty"` // how many the request has
+
+	Choices    int `json:"choices,omitempty"`
+	Dimensions int `json:"dimensions,omitempty"`
 }
 
 func formOf(all dialects, d dialect, a *asked) jobForm {
 	f := jobForm{
 		Dialect: "endpoints", Type: a.request.Type, Family: a.route.Family, Model: a.route.Model,
 		Created: a.created.UTC(), Base64: a.base64, Tokens: a.tokens, Texts: a.texts, Items: len(a.request.Items),
+		Choices: a.choices, Dimensions: a.dimensions,
 	}
 	switch d {
 	case all.routes:
@@ -46,7 +50,7 @@ func (f jobForm) restore(all dialects, rec *job.Record) (dialect, *asked) {
 	a := &asked{
 		route:   &inference.Route{Name: rec.Route, Provider: rec.Provider, Type: rec.Type, Family: f.Family, Model: f.Model},
 		request: &inference.Request{ID: rec.RequestID, Route: rec.Route, Type: f.Type, Items: make([][]byte, f.Items)}, created: f.Created,
-		base64: f.Base64, tokens: f.Tokens, texts: f.Texts,
+		base64: f.Base64, tokens: f.Tokens, texts: f.Texts, choices: f.Choices, dimensions: f.Dimensions,
 	}
 	switch f.Dialect {
 	case "routes":

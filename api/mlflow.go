@@ -228,11 +228,11 @@ func (d *endpointsDialect) answer(out *output, a *asked, res *inference.Result) 
 		out.raw(res.Body)
 	case inference.Completions:
 		head(out, a, "null", "text_completion")
-		choices(out, a.request.Type, res.Items, "null")
+		choices(out, res.Items, `,"text":`, `,"finish_reason":null}`)
 		out.text(`,"usage":{"prompt_tokens":null,"completion_tokens":null,"total_tokens":null}}`)
 	case inference.Chat:
 		head(out, a, "null", "chat.completion")
-		choices(out, a.request.Type, res.Items, "null")
+		choices(out, res.Items, `,"message":{"role":"assistant","content":`, `,"tool_calls":null,"refusal":null},"finish_reason":null}`)
 		out.text(`,"usage":{"prompt_tokens":null,"completion_tokens":null,"total_tokens":null},"provider":`)
 		out.quoted(a.route.Provider)
 		out.text(`}`)
@@ -267,17 +267,8 @@ func head(out *output, a *asked, id, kind string) {
 	out.quoted(a.model())
 }
 
-// choice is what stands before and after the text of a choice.
-func choice(t inference.Type) (before, after string) {
-	if t == inference.Chat {
-		return `,"message":{"role":"assistant","content":`, `,"tool_calls":null,"refusal":null}`
-	}
-	return `,"text":`, ``
-}
-
-// choices writes the list of choices; finish is JSON.
-func choices(out *output, t inference.Type, texts [][]byte, finish string) {
-	before, after := choice(t)
+// choices writes the list of choices; before and after stand around the text of each.
+func choices(out *output, texts [][]byte, before, after string) {
 	out.text(`,"choices":[`)
 	for i, text := range texts {
 		comma(out, i)
@@ -286,7 +277,6 @@ func choices(out *output, t inference.Type, texts [][]byte, finish string) {
 		out.text(before)
 		out.raw(text)
 		out.text(after)
-		out.text(`,"finish_reason":` + finish + `}`)
 	}
 	out.text(`]`)
 }

@@ -18,14 +18,20 @@ import (
 )
 
 // openAIDialect is OpenAI's form of bodies under /v1. It takes more than MLflow does: a list of prompts, a
-// conversation, one stop text, null for any parameter. What only steers OpenAI's own service (model, user,
-// encoding_format) is used up here, everything else goes to the model.
+// conversation, one stop text, null for any parameter. What becomes of parameters that a served model cannot give
+// effect to is in openaiparams.go; model and encoding_format are used up here, everything else goes to the model.
 type openAIDialect struct {
 	completions, chat, embeddings *schema.Object
 	message                       *schema.Object
+	effects                       []effect
+	used                          []string // members that do not go to the model
 }
 
 func newOpenAIDialect() *openAIDialect {
+	used := []string{"model", "prompt", "messages", "input", "encoding_format"}
+	for _, e := range openAIEffects() {
+		used = append(used, e.name)
+	}
 	one := &schema.Object{Open: true, Fields: []schema.Field{
 		required("role", schema.String),
 		optional("content", schema.Union(
@@ -40,9 +46,9 @@ func newOpenAIDialect() *openAIDialect {
 			optional("model", schema.String),
 			required("input", textsOrTokens()),
 			optional("encoding_format", schema.OneOf("float", "base64")),
-			optional("user", schema.Any),
+			optional("dimensions", schema.Int(1, math.MaxInt32)),
 		}},
-		message: one,
+		message: one, effects: openAIEffects(), used: used,
 	}
 }
 
@@ -54,11 +60,10 @@ func openAIParams() []schema.Field {
 			schema.Branch{Name: "str", Rule: oneText},
 			schema.Branch{Name: "list[str]", Rule: schema.List(schema.String, 0)},
 		)),
-		optional("max_tokens", schema.Int(0, math.MaxInt64)),
-		optional("max_completion_tokens", schema.Int(0, math.MaxInt64)),
+		optional("max_tokens", positive), // 0 asks for an empty answer, which no served model gives
+		optional("max_completion_tokens", positive),
 		optional("stream", schema.Bool),
 		optional("model", schema.String),
-		optional("user", schema.Any),
 		optional("temperature", schema.Float(0, 2)),
 		optional("top_p", schema.Float(0, 1)),
 		optional("presence_penalty", schema.Float(-2, 2)),
@@ -178,7 +183,11 @@ func (d *openAIDialect) readText(route *inference.Route, body parsed, o *schema.
 		a.refused = noStream(route)
 		return a, nil
 	}
-	a.request.Params = params(o, fields, "prompt", "messages", "model", "user")
+	if a.dropped, err = d.judge(fields.Extra); err != nil {
+		return nil, err
+	}
+	a.request.Params = params(o, fields, d.used...)
+	a.choices = checkedInt(declared(o, fields, "n"))
 	if route.Type == inference.Chat {
 		prompt, err := d.prompt(route, declared(o, fields, "messages"))
 		if err != nil {
@@ -192,16 +201,8 @@ func (d *openAIDialect) readText(route *inference.Route, body parsed, o *schema.
 	if len(a.request.Items) == 0 {
 		return nil, invalid([]fault.Issue{{Loc: []any{"prompt"}, Type: "too_short", Msg: "there is no prompt in the list", In: prompt}})
 	}
-	switch splice.KindOf(a.request.Items[0]) {
-	case splice.Number:
-		// A flat list of token ids is one prompt, not many.
-		a.tokens = len(a.request.Items)
-		a.request.Items = [][]byte{prompt}
-	case splice.Array:
-		a.tokens = tokensIn(a.request.Items)
-	case splice.Invalid, splice.Null, splice.Bool, splice.NonFinite, splice.String, splice.Object:
-	}
-	return a, nil
+	a.request.Items, a.tokens, err = oneOrMany(route, "prompt", prompt, a.request.Items)
+	return a, err
 }
 
 func (d *openAIDialect) readEmbeddings(route *inference.Route, body parsed) (*asked, error) {
@@ -215,22 +216,43 @@ func (d *openAIDialect) readEmbeddings(route *inference.Route, body parsed) (*as
 		base64: string(declared(d.embeddings, fields, "encoding_format")) == `"base64"`,
 		request: &inference.Request{
 			Route: route.Name, Type: route.Type, Items: itemsOf(input),
-			Params: params(d.embeddings, fields, "input", "model", "user", "encoding_format"),
+			Params: params(d.embeddings, fields, d.used...),
 		},
+		dimensions: checkedInt(declared(d.embeddings, fields, "dimensions")),
+	}
+	if a.dropped, err = d.judge(fields.Extra); err != nil {
+		return nil, err
 	}
 	if len(a.request.Items) == 0 {
-		return nil, invalid([]fault.Issue{{Loc: []any{"input"}, Type: "too_short", Msg: "there is nothing to embed in the list", In: input}})
+		return nil, nothingToEmbed(input)
 	}
-	switch splice.KindOf(a.request.Items[0]) {
-	case splice.String:
-		a.texts = true
-	case splice.Number:
-		a.tokens = len(a.request.Items)
-	case splice.Array:
-		a.tokens = tokensIn(a.request.Items)
-	case splice.Invalid, splice.Null, splice.Bool, splice.NonFinite, splice.Object:
+	a.texts = splice.KindOf(a.request.Items[0]) == splice.String
+	a.request.Items, a.tokens, err = oneOrMany(route, "input", input, a.request.Items)
+	return a, err
+}
+
+// oneOrMany makes items of a value that may hold token ids: a flat list of them is one text, not many. A model of
+// texts would take the first number for the whole text and answer with a vector that is wrong, so ids are refused
+// unless the route says that its model takes them.
+func oneOrMany(route *inference.Route, field string, value []byte, items [][]byte) (asked [][]byte, tokens int, err error) {
+	kind := splice.KindOf(items[0])
+	if kind == splice.String {
+		return items, 0, nil
 	}
-	return a, nil
+	if !route.Tokens {
+		how := ""
+		if route.Type == inference.Embeddings {
+			how = " (LangChain: OpenAIEmbeddings(check_embedding_ctx_length=False))"
+		}
+		e := fault.New(fault.Invalid, "%s holds token ids, but the model of route %q takes text: send the text itself%s. "+
+			"If the model does take token ids, its operator sets tokens = true for the route", field, route.Name, how)
+		e.Param = field
+		return nil, 0, e
+	}
+	if kind == splice.Number {
+		return [][]byte{value}, len(items), nil
+	}
+	return items, tokensIn(items), nil
 }
 
 // tokensIn counts the elements of lists.
@@ -246,13 +268,18 @@ func tokensIn(lists [][]byte) int {
 
 func (d *openAIDialect) answer(out *output, a *asked, res *inference.Result) error {
 	switch a.request.Type {
-	case inference.Completions:
-		head(out, a, `"cmpl-`+a.request.ID+`"`, "text_completion")
-		choices(out, a.request.Type, res.Items, `"stop"`)
-		usage(out, a)
-	case inference.Chat:
-		head(out, a, `"chatcmpl-`+a.request.ID+`"`, "chat.completion")
-		choices(out, a.request.Type, res.Items, `"stop"`)
+	case inference.Completions, inference.Chat:
+		if err := enoughChoices(a, res); err != nil {
+			return err
+		}
+		id, kind := `"cmpl-`, "text_completion"
+		before, after := `,"text":`, `,"logprobs":null,"finish_reason":"stop"}`
+		if a.request.Type == inference.Chat {
+			id, kind = `"chatcmpl-`, "chat.completion"
+			before, after = `,"message":{"role":"assistant","content":`, `,"refusal":null},"logprobs":null,"finish_reason":"stop"}`
+		}
+		head(out, a, id+a.request.ID+`"`, kind)
+		choices(out, res.Items, before, after)
 		usage(out, a)
 	case inference.Embeddings:
 		return d.answerEmbeddings(out, a, res)
@@ -279,6 +306,9 @@ func (d *openAIDialect) answerEmbeddings(out *output, a *asked, res *inference.R
 	if a.texts && len(res.Items) != len(a.request.Items) {
 		return fault.New(fault.UpstreamBadResponse,
 			"the model server answered %d texts with %d embeddings, so they cannot be told apart", len(a.request.Items), len(res.Items))
+	}
+	if err := rightLength(a, res); err != nil {
+		return err
 	}
 	out.text(`{"object":"list","data":[`)
 	for i, row := range res.Items {

@@ -42,13 +42,14 @@ func TestOpenAIRequests(t *testing.T) {
 	}{
 		{"text", embeddings, `{"model":"embeddings","input":"a\u00e9"}`, `"a\u00e9"`, ``},
 		{"texts", embeddings, `{"model":"embeddings","input":["a","b"],"encoding_format":"base64","user":"u"}`, `"a" | "b"`, ``},
-		{"other keys go on", embeddings, `{"model":"embeddings","input":"a","dimensions":3,"x":null}`, `"a"`, `{"dimensions":3}`},
-		{"token ids", embeddings, `{"model":"embeddings","input":[1,2]}`, `1 | 2`, ``},
-		{"lists of token ids", embeddings, `{"model":"embeddings","input":[[1,2],[3]]}`, `[1,2] | [3]`, ``},
+		{"other keys go on", embeddings, `{"model":"embeddings","input":"a","dimensions":3,"x":null,"y":2.50}`, `"a"`, `{"dimensions":3,"y":2.50}`},
+		{"token ids are one text", embeddings, `{"model":"numbers","input":[1,2]}`, `[1,2]`, ``},
+		{"lists of token ids", embeddings, `{"model":"numbers","input":[[1,2],[3]]}`, `[1,2] | [3]`, ``},
+		{"texts for a model that takes token ids", embeddings, `{"model":"numbers","input":["a","b"]}`, `"a" | "b"`, ``},
 		{"reached although it is declared under routes", embeddings, `{"model":"old-embeddings","input":"a"}`, `"a"`, ``},
 		{"prompt", completions, `{"model":"completions","prompt":"a","max_tokens":null,"logprobs":null,"stream":false}`, `"a"`, `{"n":1,"stream":false}`},
 		{"prompts", completions, `{"model":"completions","prompt":["a","b"],"n":null,"seed":null,"temperature":0.70,"top_p":1}`, `"a" | "b"`, `{"n":1,"temperature":0.70,"top_p":1}`},
-		{"token ids are one prompt", completions, `{"model":"completions","prompt":[1,2]}`, `[1,2]`, `{"n":1}`},
+		{"token ids are one prompt", completions, `{"model":"ids","prompt":[1,2]}`, `[1,2]`, `{"n":1}`},
 		{"one stop text", completions, `{"model":"completions","prompt":"a","stop":"END"}`, `"a"`, `{"n":1,"stop":["END"]}`},
 		{"one message", chat, `{"model":"chat","messages":[{"role":"system","content":"a\u0021"}],"user":"u"}`, `"a\u0021"`, `{"n":1}`},
 		{"a conversation", chat, `{"model":"chat","messages":[{"role":"system","content":"be \"kind\""},{"role":"user","content":"hé"}]}`, `"system: be \"kind\"\nuser: hé"`, `{"n":1}`},
@@ -65,7 +66,7 @@ func TestOpenAIRequests(t *testing.T) {
 				for r := range d.Table.All() {
 					routes = append(routes, r)
 				}
-				d.Table = inference.NewTable(append(routes, &inference.Route{
+				d.Table = inference.NewTable(append(append(routes, numbers()...), &inference.Route{
 					Name: "templated", Type: inference.Chat, Family: inference.Endpoints,
 					ChatTemplate: `{{range .Messages}}<{{.Role}}>{{.Content}}{{end}}<assistant>`,
 				})...)
@@ -94,7 +95,8 @@ func TestOpenAIReplies(t *testing.T) {
 	if got := w.Body.String(); got != rows {
 		t.Errorf("embeddings: %s", got)
 	}
-	w = do(t, s, http.MethodPost, "/v1/embeddings", `{"model":"embeddings","input":[[1,2],[3]]}`)
+	takes := newServer(t, &fakeBroker{}, func(_ *api.Config, d *api.Deps) { d.Table = inference.NewTable(numbers()...) })
+	w = do(t, takes, http.MethodPost, "/v1/embeddings", `{"model":"numbers","input":[[1,2],[3]]}`)
 	if !strings.Contains(w.Body.String(), `"usage":{"prompt_tokens":3,"total_tokens":3}`) {
 		t.Errorf("token ids are not counted: %s", w.Body)
 	}
@@ -110,7 +112,8 @@ func TestOpenAIReplies(t *testing.T) {
 	want := map[string]any{
 		"id": "cmpl-req-1", "object": "text_completion", "model": "m2",
 		"choices": []any{
-			map[string]any{"index": 0.0, "text": "a", "finish_reason": "stop"}, map[string]any{"index": 1.0, "text": "b", "finish_reason": "stop"},
+			map[string]any{"index": 0.0, "text": "a", "logprobs": nil, "finish_reason": "stop"},
+			map[string]any{"index": 1.0, "text": "b", "logprobs": nil, "finish_reason": "stop"},
 		},
 		"usage": map[string]any{"prompt_tokens": 0.0, "completion_tokens": 0.0, "total_tokens": 0.0},
 	}
@@ -124,7 +127,8 @@ func TestOpenAIReplies(t *testing.T) {
 		t.Errorf("X-Request-Id %q", got)
 	}
 	w = do(t, s, http.MethodPost, "/v1/chat/completions", `{"model":"chat","messages":[{"role":"user","content":"hi"}]}`, id)
-	if got := w.Body.String(); !strings.Contains(got, `"choices":[{"index":0,"message":{"role":"assistant","content":"hi",`) || !strings.HasPrefix(got, `{"id":"chatcmpl-req-1"`) {
+	const said = `"choices":[{"index":0,"message":{"role":"assistant","content":"hi","refusal":null},"logprobs":null,"finish_reason":"stop"}],`
+	if got := w.Body.String(); !strings.Contains(got, said) || !strings.HasPrefix(got, `{"id":"chatcmpl-req-1"`) {
 		t.Errorf("chat: %s", got)
 	}
 }

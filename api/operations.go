@@ -74,6 +74,7 @@ func (s *Server) operations() []operation {
 // calls are the operations that ask a model.
 func (s *Server) calls() []operation {
 	newer := func(*inference.Route) dialect { return s.dialects.endpoints }
+	own := func(*inference.Route) dialect { return s.dialects.own }
 	declared := func(r *inference.Route) dialect {
 		if r.Family == inference.Routes {
 			return s.dialects.routes
@@ -109,7 +110,7 @@ func (s *Server) calls() []operation {
 		{
 			method: "POST", path: "/v1/routes/{name}/invocations", named: true, tag: "Headrace", body: "EndpointCall",
 			summary: "Ask a route, in MLflow's newer dialect or, on a raw route, in the model server's own.",
-			handle:  s.asks(target{voice: headraceVoice, dialect: newer}),
+			handle:  s.asks(target{voice: headraceVoice, dialect: own}),
 		},
 	}
 	if s.jobs != nil {

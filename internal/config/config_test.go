@@ -118,6 +118,7 @@ func TestProblems(t *testing.T) {
 		{"route, not [[routes]]", "[routes]\nname = \"a\"\n", "routes", 1, "two brackets"},
 		{"no model", "[[routes]]\nname = \"a\"\nroute_type = \"llm/v1/chat\"\n", "routes[0].model", 1, "a model is required"},
 		{"nan", edit(`name = "a"`, "name = \"a\"\nnan = \"nul\""), "routes[0].nan", 4, "did you mean null?"},
+		{"tokens of a chat", edit(`name = "a"`, "name = \"a\"\ntokens = \"yes\""), "routes[0].tokens", 4, "true or false"},
 		{"template", edit(`name = "a"`, "name = \"a\"\nchat_template = \"{{\""), "routes[0].chat_template", 4, "template"},
 		{"template's field", edit(`name = "a"`, "name = \"a\"\nchat_template = \"{{.Foo}}\""), "routes[0].chat_template", 4, "can't evaluate field Foo"},
 		{"template's message", edit(`name = "a"`, "name = \"a\"\nchat_template = \"{{range .Messages}}{{.role}}{{end}}\""), "routes[0].chat_template", 4, "field role"},

@@ -49,6 +49,10 @@ func readRoute(t *table, family inference.Family, c *Config) *inference.Route {
 		ChatTemplate:    readTemplate(t),
 		Output:          readOutput(t),
 		NaNError:        readNaN(t),
+		Tokens:          t.flag("tokens"),
+	}
+	if r.Tokens && (r.Type == inference.Chat || r.Type == inference.Raw) {
+		t.complain("tokens", "leave it out", "has no effect on a route of the type %s", r.Type)
 	}
 	checkName(t, r.Name)
 	readModel(t, r)

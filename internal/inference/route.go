@@ -36,6 +36,8 @@ type Route struct {
 	Limit *Limit // MLflow's rate limit; nil = none
 	// NaNError makes NaN and Infinity in a reply an error instead of null.
 	NaNError bool
+	// Tokens says that the model takes lists of token ids, which are refused elsewhere on /v1.
+	Tokens bool
 	// ChatTemplate renders a conversation on /v1/chat/completions; "" = the default rendering.
 	ChatTemplate string
 	// Output maps a prediction's shape; nil = MLflow's own rules.
