@@ -32,29 +32,29 @@ func failing(err error) *fakeBroker {
 func TestProblems(t *testing.T) {
 	t.Parallel()
 	statuses := map[fault.Code]struct {
-		mlflow, others int
-		retryAfter     bool
-		again          bool
+		mlflow, openai, own int
+		retryAfter          bool
+		again               bool
 	}{
-		fault.Invalid:             {422, 400, false, false},
-		fault.NotFound:            {404, 404, false, false},
-		fault.MethodNotAllowed:    {405, 405, false, false},
-		fault.TooLarge:            {413, 413, false, false},
-		fault.RateLimited:         {429, 429, true, true},
-		fault.QueueFull:           {503, 503, true, true},
-		fault.NoWorkers:           {503, 503, true, true},
-		fault.UpstreamUnavailable: {503, 503, true, true},
-		fault.UpstreamTimeout:     {504, 504, false, true},
-		fault.UpstreamError:       {418, 418, false, false},
-		fault.UpstreamBadResponse: {502, 502, false, false},
-		fault.Deadline:            {504, 504, false, true},
-		fault.NotImplemented:      {501, 501, false, false},
-		fault.Conflict:            {409, 409, false, false},
-		fault.KeyReused:           {422, 422, false, false},
-		fault.Gone:                {410, 410, false, false},
-		fault.JobFailed:           {424, 424, false, false},
-		fault.ShuttingDown:        {503, 503, true, true},
-		fault.Internal:            {500, 500, false, false},
+		fault.Invalid:             {422, 400, 400, false, false},
+		fault.NotFound:            {404, 404, 404, false, false},
+		fault.MethodNotAllowed:    {405, 405, 405, false, false},
+		fault.TooLarge:            {413, 413, 413, false, false},
+		fault.RateLimited:         {429, 429, 429, true, true},
+		fault.QueueFull:           {503, 503, 503, true, true},
+		fault.NoWorkers:           {503, 503, 503, true, true},
+		fault.UpstreamUnavailable: {503, 503, 503, true, true},
+		fault.UpstreamTimeout:     {504, 504, 504, false, true},
+		fault.UpstreamError:       {418, 418, 418, false, false},
+		fault.UpstreamBadResponse: {502, 422, 502, false, false},
+		fault.Deadline:            {504, 504, 504, false, true},
+		fault.NotImplemented:      {501, 400, 501, false, false},
+		fault.Conflict:            {409, 409, 409, false, false},
+		fault.KeyReused:           {422, 422, 422, false, false},
+		fault.Gone:                {410, 410, 410, false, false},
+		fault.JobFailed:           {424, 424, 424, false, false},
+		fault.ShuttingDown:        {503, 503, 503, true, true},
+		fault.Internal:            {500, 500, 500, false, false},
 	}
 	for _, code := range fault.Codes() {
 		t.Run(string(code), func(t *testing.T) {
@@ -73,10 +73,7 @@ func TestProblems(t *testing.T) {
 			openai := do(t, s, http.MethodPost, "/v1/completions", `{"model":"completions","prompt":"hi"}`, id)
 			own := do(t, s, http.MethodPost, "/v1/routes/completions/invocations", ask, id)
 			for voice, w := range map[string]*httptest.ResponseRecorder{"mlflow": mlflow, "openai": openai, "own": own} {
-				status := want.others
-				if voice == "mlflow" {
-					status = want.mlflow
-				}
+				status := map[string]int{"mlflow": want.mlflow, "openai": want.openai, "own": want.own}[voice]
 				if w.Code != status || (w.Header().Get("Retry-After") != "") != want.retryAfter || w.Header().Get("X-Request-Id") != "the-id" {
 					t.Errorf("%s: %d %v", voice, w.Code, w.Header())
 				}
@@ -97,7 +94,7 @@ func TestProblems(t *testing.T) {
 			if err := json.Unmarshal(own.Body.Bytes(), &problem); err != nil {
 				t.Fatal(err)
 			}
-			if problem.Code != code || problem.Status != want.others || problem.Retryable != want.again || problem.RequestID != "the-id" ||
+			if problem.Code != code || problem.Status != want.own || problem.Retryable != want.again || problem.RequestID != "the-id" ||
 				own.Header().Get("Content-Type") != "application/problem+json" {
 				t.Errorf("%v %s", own.Header(), own.Body)
 			}
@@ -269,7 +266,7 @@ func TestBudgetAndSize(t *testing.T) {
 	if !bytes.TryReserve(300) {
 		t.Fatal("the budget was not given back")
 	}
-	if w := do(t, s, http.MethodPost, path, body); w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") != "1" || !strings.Contains(w.Body.String(), "queue_full") {
+	if w := do(t, s, http.MethodPost, path, body); w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" || !strings.Contains(w.Body.String(), "queue_full") {
 		t.Errorf("a body without room: %d %s", w.Code, w.Body)
 	}
 	bytes.Release(300)

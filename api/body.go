@@ -99,9 +99,7 @@ func (s *Server) tooLarge() error {
 }
 
 func (s *Server) noRoom() error {
-	e := fault.New(fault.QueueFull, "the bodies of other calls fill the memory for them (max_inflight_bytes); try again")
-	e.RetryAfter = time.Second
-	return e
+	return fault.New(fault.QueueFull, "the bodies of other calls fill the memory for them (max_inflight_bytes); try again")
 }
 
 // cutShort says why a body did not come.

@@ -88,7 +88,7 @@ func clientDiffers(r *mlflowtest.ClientRequest, got reply) string {
 	want := http.StatusOK
 	switch {
 	case strings.HasSuffix(r.Part, "_stream"):
-		want = http.StatusNotImplemented
+		want = http.StatusBadRequest
 		if got.header.Get("X-Should-Retry") != "false" {
 			return "it would be repeated in vain"
 		}

@@ -291,11 +291,25 @@ func oursOpenAI(o *outcome) string {
 	case want == http.StatusInternalServerError && strings.Contains(deref(o.e.Request.Text), "noname"):
 		return status(o, http.StatusOK)
 	case want == http.StatusInternalServerError:
-		return status(o, http.StatusBadGateway)
+		return status(o, http.StatusUnprocessableEntity)
 	case want == http.StatusBadRequest && o.e.Upstream == nil:
 		return status(o, http.StatusBadRequest, http.StatusNotFound)
+	case o.e.Upstream != nil:
+		return status(o, openAIStatus(want))
 	}
 	return status(o, want)
+}
+
+// openAIStatus is what stands on /v1 for a status of MLflow's gateway that cannot be mended by repeating the call, nor
+// by another key or model of the caller's.
+func openAIStatus(recorded int) int {
+	switch recorded {
+	case http.StatusBadGateway, http.StatusUnauthorized, http.StatusForbidden, http.StatusMethodNotAllowed:
+		return http.StatusUnprocessableEntity
+	case http.StatusNotImplemented:
+		return http.StatusBadRequest
+	}
+	return recorded
 }
 
 func status(o *outcome, statuses ...int) string {

@@ -57,7 +57,7 @@ func (s *Server) placeItem(ctx context.Context, index int, raw json.RawMessage, 
 // hears that it is, and the log the rest.
 func (s *Server) itemProblem(ctx context.Context, of slog.Attr, err error, requestID string) (status int, body any) {
 	e := fault.From(err)
-	m := meaningOf(e)
+	m := meaningOf(e).said(headraceVoice, e)
 	message := e.Message
 	if e.Code == fault.Internal {
 		s.log.LogAttrs(ctx, slog.LevelError, "one job of several failed inside", slog.String("request_id", requestID), of, slog.Any("error", err))

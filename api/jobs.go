@@ -108,12 +108,18 @@ func (s *Server) pollHint(rec *job.Record) string {
 	case job.Scheduled, job.Retrying:
 		wait = time.Until(rec.Due())
 	case job.Queued:
-		if lane := s.jobs.Queue(rec.Route)[rec.Priority]; lane.Rate > 0 {
-			wait = time.Duration(float64(lane.Waiting) / lane.Rate * float64(time.Second))
-		}
+		wait = drain(s.jobs.Queue(rec.Route)[rec.Priority])
 	case job.Running, job.Cancelling, job.Succeeded, job.Failed, job.Cancelled, job.Expired, job.Erased:
 	}
 	return strconv.Itoa(int(math.Ceil(min(max(wait, time.Second), longestPoll).Seconds())))
+}
+
+// drain is how long a lane needs for what waits in it; 0 when that is not known.
+func drain(lane job.Lane) time.Duration {
+	if !(lane.Rate > 0) {
+		return 0
+	}
+	return time.Duration(min(float64(lane.Waiting)/lane.Rate, longestPause.Seconds()) * float64(time.Second))
 }
 
 // order is a job that a caller wants.
@@ -201,6 +207,9 @@ func (s *Server) place(ctx context.Context, o *order) (rec *job.Record, fresh bo
 	rec, fresh, err = s.jobs.Accept(ctx, wanted, o.body, o.asked.request)
 	if err == nil && !fresh {
 		err = s.left(rec) // to ask for it again does not bring it back
+	}
+	if err != nil {
+		err = later(err, drain(s.jobs.Queue(wanted.Route)[wanted.Priority]))
 	}
 	return rec, fresh, err
 }

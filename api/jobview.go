@@ -159,7 +159,8 @@ func viewProblem(p *job.Problem) *problemView {
 	if p == nil {
 		return nil
 	}
-	status := meaningOf(fault.From(failure(&job.Record{Error: p}))).status
+	e := fault.From(failure(&job.Record{Error: p}))
+	status := meaningOf(e).said(headraceVoice, e).status
 	v := &problemView{
 		Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: p.Message, Code: p.Code, Retryable: p.Retryable,
 	}

@@ -63,7 +63,7 @@ func (s *Server) finish(w *replyWriter, r *http.Request, began time.Time) {
 		if w.status != 0 {
 			panic(http.ErrAbortHandler) //nolint:forbidigo // a reply that broke off must not look whole
 		}
-		problem(w, voiceOf(r.URL.Path), fault.New(fault.Internal, "panic"), w.id)
+		problem(w, r, fault.New(fault.Internal, "panic"))
 	}
 	if s.log.Enabled(r.Context(), slog.LevelDebug) {
 		s.log.DebugContext(r.Context(), "request", "request_id", w.id, "method", r.Method, "path", r.URL.Path,

@@ -142,7 +142,9 @@ func noStream(route *inference.Route) error {
 	if route.Type == inference.Chat {
 		kind = "chat"
 	}
-	return fault.New(fault.NotImplemented, "The %s streaming route is not implemented for MLflow Model Serving models.", kind)
+	e := fault.New(fault.NotImplemented, "The %s streaming route is not implemented for MLflow Model Serving models.", kind)
+	e.Param = "stream"
+	return e
 }
 
 // declared is what stands for the declared member name; nil when it is absent or null.

@@ -118,7 +118,9 @@ func TestParametersWithoutEffectAreRefusedOrNamed(t *testing.T) {
 				embeddings:  `{"model":"embeddings","input":"hi",`,
 			}[c.path] + c.members + `}`
 			w := do(t, newServer(t, broker), http.MethodPost, c.path, body)
-			var reply struct{ Error struct{ Param, Message string } }
+			var reply struct {
+				Error struct{ Param, Message string }
+			}
 			if err := json.Unmarshal(w.Body.Bytes(), &reply); err != nil {
 				t.Fatal(err)
 			}

@@ -130,6 +130,9 @@ func (s *Server) asks(path target) handler {
 		c := &call{w: w, r: r, path: path, name: name}
 		began := time.Now()
 		err := s.invoke(c)
+		if err != nil && c.seen.Route != "" {
+			err = later(err, backlogPause(s.broker.State(c.seen.Route)))
+		}
 		if s.observe != nil && c.seen.Route != "" {
 			c.seen.Took, c.seen.Code = time.Since(began), fault.CodeOf(err)
 			s.observe.Answered(c.seen)

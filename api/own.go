@@ -28,4 +28,3 @@ func (d *ownDialect) read(route *inference.Route, body parsed) (*asked, error) {
 func nothingToEmbed(input []byte) error {
 	return invalid([]fault.Issue{{Loc: []any{"input"}, Type: "too_short", Msg: "there is nothing to embed in the list", In: input}})
 }
-

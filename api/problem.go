@@ -5,11 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"headrace/internal/fault"
 )
@@ -43,8 +43,6 @@ type meaning struct {
 	again bool
 	// vain: repeating cannot help; OpenAI's SDKs, which repeat every 5xx, are told so.
 	vain bool
-	// wait is after how long to come again, where the error does not say.
-	wait time.Duration
 }
 
 // meaningOf is the one table from codes to HTTP.
@@ -59,13 +57,11 @@ func meaningOf(e *fault.Error) meaning {
 	case fault.TooLarge:
 		return meaning{status: http.StatusRequestEntityTooLarge, vain: true}
 	case fault.RateLimited:
-		return meaning{status: http.StatusTooManyRequests, again: true, wait: time.Second}
+		return meaning{status: http.StatusTooManyRequests, again: true}
 	case fault.QueueFull:
-		return meaning{status: http.StatusServiceUnavailable, again: true, wait: time.Second}
-	case fault.NoWorkers:
-		return meaning{status: http.StatusServiceUnavailable, again: true, wait: 5 * time.Second}
-	case fault.UpstreamUnavailable:
-		return meaning{status: http.StatusServiceUnavailable, again: true, wait: 2 * time.Second}
+		return meaning{status: http.StatusServiceUnavailable, again: true}
+	case fault.NoWorkers, fault.UpstreamUnavailable:
+		return meaning{status: http.StatusServiceUnavailable, again: true}
 	case fault.UpstreamTimeout, fault.Deadline:
 		return meaning{status: http.StatusGatewayTimeout, again: true}
 	case fault.UpstreamError:
@@ -83,7 +79,7 @@ func meaningOf(e *fault.Error) meaning {
 	case fault.JobFailed:
 		return meaning{status: http.StatusFailedDependency, vain: true}
 	case fault.ShuttingDown:
-		return meaning{status: http.StatusServiceUnavailable, again: true, wait: time.Second}
+		return meaning{status: http.StatusServiceUnavailable, again: true}
 	case fault.Internal:
 	}
 	return meaning{status: http.StatusInternalServerError}
@@ -97,25 +93,64 @@ func upstreamMeaning(status int) meaning {
 		status: status,
 		again:  status == http.StatusTooManyRequests || status >= 500 && status != http.StatusNotImplemented,
 		vain:   status == http.StatusNotImplemented,
-		wait:   time.Second,
 	}
 }
 
-// problem writes the reply to a failed call. id is the request's.
-func problem(w http.ResponseWriter, v voice, e *fault.Error, id string) {
-	m := meaningOf(e)
+// said is a meaning as a voice says it.
+func (m meaning) said(v voice, e *fault.Error) meaning {
+	switch v {
+	case mlflowVoice:
+		if e.Code == fault.Invalid && m.status == http.StatusBadRequest && !errors.Is(e, errUnreadable) {
+			m.status = http.StatusUnprocessableEntity
+		}
+	case openAIVoice:
+		return m.saidToOpenAI(e)
+	case headraceVoice:
+		if refusesUs(e) && m.status != http.StatusNotFound && m.status != http.StatusMethodNotAllowed {
+			m.status = http.StatusBadGateway // 401 would be about the caller's own key
+		}
+	}
+	return m
+}
+
+// saidToOpenAI keeps 5xx for what may be better the next time: many libraries around OpenAI's SDKs repeat every 5xx for
+// minutes, whatever x-should-retry says. And 401, 403 and 404 are about the caller's key and model; those of a model
+// server are its operator's to mend.
+func (m meaning) saidToOpenAI(e *fault.Error) meaning {
+	switch {
+	case e.Code == fault.NotImplemented:
+		m.status = http.StatusBadRequest
+	case refusesUs(e):
+		m.status, m.vain = http.StatusUnprocessableEntity, true
+	case m.vain && m.status >= 500:
+		m.status = http.StatusUnprocessableEntity
+	}
+	return m
+}
+
+// refusesUs tells a model server that does not take Headrace's address or credentials.
+func refusesUs(e *fault.Error) bool {
+	return e.Code == fault.UpstreamError && slices.Contains([]int{
+		http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusProxyAuthRequired,
+	}, e.Status)
+}
+
+// problem writes the reply to a failed request.
+func problem(w *replyWriter, r *http.Request, e *fault.Error) {
+	v := voiceOf(r.URL.Path)
+	m := meaningOf(e).said(v, e)
 	message := e.Message
-	if e.Code == fault.Internal {
-		message = internalMessage(id)
+	switch {
+	case e.Code == fault.Internal:
+		message = internalMessage(w.id)
+	case refusesUs(e):
+		message += ". The gateway's operator can mend this: model_server_url and headers of the route"
 	}
 	header := w.Header()
 	contentType := "application/json"
 	var body any
 	switch v {
 	case mlflowVoice:
-		if e.Code == fault.Invalid && !errors.Is(e, errUnreadable) {
-			m.status = http.StatusUnprocessableEntity
-		}
 		body = mlflowBody(e, message)
 	case openAIVoice:
 		if m.vain {
@@ -124,14 +159,10 @@ func problem(w http.ResponseWriter, v voice, e *fault.Error, id string) {
 		body = openAIBody(e, m, message)
 	case headraceVoice:
 		contentType = "application/problem+json"
-		body = headraceBody(e, m, message, id)
+		body = headraceBody(e, m, message, w.id)
 	}
-	if m.status == http.StatusServiceUnavailable || m.status == http.StatusTooManyRequests {
-		wait := e.RetryAfter
-		if wait <= 0 {
-			wait = m.wait
-		}
-		header.Set("Retry-After", strconv.FormatInt(int64(max(1, (wait+time.Second-1)/time.Second)), 10))
+	if wait := pause(e, m, retriesOf(r.Header), rand.Float64()); wait > 0 {
+		header.Set("Retry-After", wholeSeconds(wait))
 	}
 	writeJSON(w, m.status, contentType, body)
 }
@@ -212,11 +243,7 @@ func openAIBody(e *fault.Error, m meaning, message string) any {
 	switch {
 	case m.status == http.StatusTooManyRequests:
 		body.Type = "rate_limit_error"
-	case m.status == http.StatusUnauthorized:
-		body.Type = "authentication_error"
-	case m.status == http.StatusForbidden:
-		body.Type = "permission_error"
-	case m.status < 500:
+	case m.status < 500 && !refusesUs(e) && e.Code != fault.UpstreamBadResponse:
 		body.Type = "invalid_request_error"
 	}
 	if e.Param != "" {

@@ -98,7 +98,7 @@ func (s *Server) fail(w *replyWriter, r *http.Request, err error) {
 	if e.Code == fault.Internal {
 		s.log.ErrorContext(r.Context(), "a call failed inside", "request_id", w.id, "path", r.URL.Path, "error", err)
 	}
-	problem(w, voiceOf(r.URL.Path), e, w.id)
+	problem(w, r, e)
 }
 
 // unknown answers for paths that do not exist: a redirect where only the trailing slash is too many or
