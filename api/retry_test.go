@@ -1,11 +1,13 @@
-package api
+package api_test
 
 import (
+	"errors"
 	"net/http"
 	"strconv"
 	"testing"
 	"time"
 
+	"headrace/api"
 	"headrace/internal/fault"
 	"headrace/internal/inference"
 )
@@ -18,7 +20,7 @@ func after(code fault.Code, status int, d time.Duration) *fault.Error {
 
 func TestPauseIsNeverShorterThanTheClientsOwn(t *testing.T) {
 	t.Parallel()
-	const min, max = 0, 0.999
+	const low, high = 0, 0.999
 	for _, c := range []struct {
 		name        string
 		e           *fault.Error
@@ -42,11 +44,11 @@ func TestPauseIsNeverShorterThanTheClientsOwn(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			m := meaningOf(c.e)
-			if got := pause(c.e, m, c.retries, min); got != c.least {
+
+			if got := api.Pause(c.e, c.retries, low); got != c.least {
 				t.Errorf("at least %v, want %v", got, c.least)
 			}
-			if got := pause(c.e, m, c.retries, max); got > c.most || got < c.least || c.most > c.least && got < c.most-time.Second {
+			if got := api.Pause(c.e, c.retries, high); got > c.most || got < c.least || c.most > c.least && got < c.most-time.Second {
 				t.Errorf("at most %v, want %v", got, c.most)
 			}
 		})
@@ -57,20 +59,20 @@ func TestPauseGrowsWithTheBacklog(t *testing.T) {
 	t.Parallel()
 	before := time.Duration(-1)
 	for _, waiting := range []int{0, 100, 1000, 10_000} {
-		now := backlogPause(inference.RouteState{Waiting: waiting, Slots: 5})
-		if now <= before || now > longestPause {
+		now := api.BacklogPause(inference.RouteState{Waiting: waiting, Slots: 5})
+		if now <= before || now > api.LongestPause {
 			t.Errorf("%d waiting calls: %v after %v", waiting, now, before)
 		}
 		before = now
 	}
-	if slow, quick := backlogPause(inference.RouteState{Waiting: 100, Slots: 1}), backlogPause(inference.RouteState{Waiting: 100, Slots: 4}); slow <= quick {
+	if slow, quick := api.BacklogPause(inference.RouteState{Waiting: 100, Slots: 1}), api.BacklogPause(inference.RouteState{Waiting: 100, Slots: 4}); slow <= quick {
 		t.Errorf("%v with one slot, %v with four", slow, quick)
 	}
 	shared := after(fault.QueueFull, 0, time.Second)
-	if got := fault.From(later(shared, time.Minute)).RetryAfter; got != time.Minute || shared.RetryAfter != time.Second {
+	if got := fault.From(api.Later(shared, time.Minute)).RetryAfter; got != time.Minute || shared.RetryAfter != time.Second {
 		t.Errorf("%v, and the error itself %v", got, shared.RetryAfter)
 	}
-	if own := after(fault.UpstreamError, 429, 0); later(own, time.Minute) != error(own) {
+	if own := after(fault.UpstreamError, 429, 0); !errors.Is(api.Later(own, time.Minute), own) {
 		t.Error("a backlog of ours was told as a model server's word")
 	}
 }
@@ -78,7 +80,7 @@ func TestPauseGrowsWithTheBacklog(t *testing.T) {
 func TestRetriesOf(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]int{"": 0, "2": 2, "x": 0, strconv.FormatUint(1<<63, 10): 0} {
-		if got := retriesOf(http.Header{headerRetries: {text}}); got != want {
+		if got := api.RetriesOf(http.Header{"X-Stainless-Retry-Count": {text}}); got != want {
 			t.Errorf("%q: %d", text, got)
 		}
 	}

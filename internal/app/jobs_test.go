@@ -233,7 +233,7 @@ func TestJobFails(t *testing.T) {
 	model.Handle(nil)
 	model.Reply(mlflowtest.JSON(`{"predictions": "nonsense"}`))
 	status, reply, err := post(t, "http://"+addr+"/v1/embeddings", "wait=20", `{"model":"emb","input":"a"}`)
-	if err != nil || status != 502 || !strings.Contains(reply, `"error":{"message"`) {
+	if err != nil || status != 422 || !strings.Contains(reply, `"error":{"message"`) {
 		t.Errorf("%d %s, %v", status, reply, err)
 	}
 }

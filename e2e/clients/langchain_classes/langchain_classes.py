@@ -81,6 +81,6 @@ check(talk.content, "a conversation")
 once = {"max_retries": 0, **door}
 refused(lambda: ChatOpenAI(model="no-such-model", **once).invoke("x"), "404", "no-such-model")
 refused(lambda: ChatOpenAI(model=embeddings, **once).invoke("x"), "400", "not a chat endpoint")
-refused(lambda: OpenAIEmbeddings(model=wrong, check_embedding_ctx_length=False, **once).embed_query("A [MASK]."), "502")
+refused(lambda: OpenAIEmbeddings(model=wrong, check_embedding_ctx_length=False, **once).embed_query("A [MASK]."), "422")
 refused(lambda: OpenAIEmbeddings(model=down, check_embedding_ctx_length=False, **once).embed_query("x"), "503")
 print(f"\nok: {checks} checks")

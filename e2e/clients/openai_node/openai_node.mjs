@@ -44,6 +44,6 @@ async function throws(kind, call) {
 const once = { maxRetries: 0 };
 await throws(OpenAI.NotFoundError, () => client.embeddings.create({ model: "no-such-model", input: "x" }, once));
 await throws(OpenAI.BadRequestError, () => client.chat.completions.create({ model: chat, messages: [] }, once));
-await throws(OpenAI.InternalServerError, () => client.embeddings.create({ model: wrong, input: "A [MASK]." }));
+await throws(OpenAI.UnprocessableEntityError, () => client.embeddings.create({ model: wrong, input: "A [MASK]." }));
 await throws(OpenAI.InternalServerError, () => client.embeddings.create({ model: down, input: "x" }, once));
 console.log(`\nok: ${checks} checks`);
