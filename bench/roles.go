@@ -188,10 +188,7 @@ func profiled(ctx context.Context, config, path string) error {
 	if err := pprof.StartCPUProfile(file); err != nil {
 		return errors.Join(err, file.Close())
 	}
-	code := app.Main(ctx, []string{"up", "--config", config}, app.Streams{In: os.Stdin, Out: os.Stderr, Err: os.Stderr})
+	err = app.Up(ctx, app.Settings{Config: config, LogLevel: "info", Out: os.Stderr, Err: os.Stderr})
 	pprof.StopCPUProfile()
-	if code != 0 {
-		err = fmt.Errorf("headrace up ended with %d", code)
-	}
 	return errors.Join(err, file.Close())
 }

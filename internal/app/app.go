@@ -1,5 +1,5 @@
-// Package app is the composition root: it reads the command line and the configuration, and wires api, broker
-// and worker, which do not know each other.
+// Package app is the composition root: it reads the configuration and wires api, broker and worker, which do not
+// know each other.
 //
 //	          config.Load
 //	               |
@@ -9,203 +9,29 @@
 //	               |
 //	broker.WorkerEnd <- worker.Worker -> provider, upstream   role worker
 //
-// `up` runs all of them in one process. They are started together and find each other; they stop one after
+// Up runs all of them in one process. They are started together and find each other; they stop one after
 // the other, the front first, so that whatever was accepted can still finish.
 package app
 
 import (
-	"context"
-	"errors"
-	"flag"
 	"fmt"
 	"io"
-	"os"
-	"runtime/debug"
-	"strings"
 )
 
-// Exit statuses of the command.
-const (
-	exitGood   = 0
-	exitFailed = 1 // failed while running
-	exitUsage  = 2 // wrong usage or an invalid configuration
-)
-
-// Streams are the three streams of a command.
-type Streams struct {
-	In       io.Reader
-	Out, Err io.Writer
+// Settings are what a role is started with.
+type Settings struct {
+	Config    string    // path of the configuration file
+	LogLevel  string    // debug, info, warn or error
+	LogFormat string    // text or json; "" is text on a terminal, else json
+	Version   string    // of this binary, as /metrics and the API show it
+	Out       io.Writer // gets one line when the role is ready
+	Err       io.Writer // gets the log
 }
 
-// usageError is a mistake on the command line or in the configuration.
-type usageError struct{ err error }
+// UsageError is a mistake on the command line or in the configuration.
+type UsageError struct{ Err error }
 
-func (e *usageError) Error() string { return e.err.Error() }
-func (e *usageError) Unwrap() error { return e.err }
+func (e *UsageError) Error() string { return e.Err.Error() }
+func (e *UsageError) Unwrap() error { return e.Err }
 
-func usagef(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
-
-// command is one word after `headrace`.
-type command struct {
-	name  string
-	args  string
-	about string
-	run   func(context.Context, *invocation) error
-}
-
-// invocation is one run of a command.
-type invocation struct {
-	Streams
-
-	command command
-	args    []string
-}
-
-func commands() []command {
-	return []command{
-		{"up", "[--config gateway.toml]", "run everything in one process, with an embedded broker", runUp},
-		{"broker", "[--config gateway.toml]", "run the broker alone", runBroker},
-		{"api", "[--config gateway.toml]", "run the HTTP front end alone", runAPI},
-		{"worker", "[--config gateway.toml] [--provider P]... [--route R]...", "run a worker pool alone", runWorker},
-		{"check", "[--config gateway.toml] [--probe] [--json]", "validate the configuration, and ask the model servers", runCheck},
-		{"import", "CONFIG.YAML [-o gateway.toml] [--force]", "translate the configuration of MLflow's gateway", runImport},
-		{"routes", "[--url URL] [--json]", "show what a gateway serves and how it fares", runRoutes},
-		{"jobs", "submit|get|wait|result|events|ls|cancel|retry ...", "place durable jobs and follow them", runJobs},
-		{"query", "ROUTE [TEXT...] [--data JSON] [--url URL]", "make one call and print the answer", runQuery},
-		{"version", "", "print the version", runVersion},
-	}
-}
-
-// Main runs one command and gives the exit status. ctx ends at the first signal.
-func Main(ctx context.Context, args []string, streams Streams) int {
-	if len(args) == 0 || args[0] == "help" || args[0] == "-h" || args[0] == "--help" {
-		usage(streams.Err)
-		if len(args) == 0 {
-			return exitUsage
-		}
-		return exitGood
-	}
-	for _, c := range commands() {
-		if c.name == args[0] {
-			return exitStatus(streams, c.run(ctx, &invocation{Streams: streams, command: c, args: args[1:]}))
-		}
-	}
-	_, _ = fmt.Fprintf(streams.Err, "headrace: there is no command %q\n\n", args[0])
-	usage(streams.Err)
-	return exitUsage
-}
-
-func exitStatus(streams Streams, err error) int {
-	switch {
-	case err == nil || errors.Is(err, flag.ErrHelp):
-		return exitGood
-	case isUsage(err):
-		_, _ = fmt.Fprintln(streams.Err, strings.TrimRight(err.Error(), "\n"))
-		return exitUsage
-	default:
-		_, _ = fmt.Fprintln(streams.Err, "headrace:", err)
-		return exitFailed
-	}
-}
-
-func isUsage(err error) bool {
-	_, ok := errors.AsType[*usageError](err)
-	return ok
-}
-
-func usage(w io.Writer) {
-	_, _ = fmt.Fprint(w, "usage: headrace COMMAND\n\n")
-	for _, c := range commands() {
-		_, _ = fmt.Fprintf(w, "  %-8s %s\n", c.name, c.about)
-	}
-	_, _ = fmt.Fprint(w, "\n`headrace COMMAND --help` shows a command's options.\n")
-}
-
-// flags makes a flag set that reports mistakes as usage errors.
-func (inv *invocation) flags() *flag.FlagSet {
-	set := flag.NewFlagSet("headrace "+inv.command.name, flag.ContinueOnError)
-	set.SetOutput(inv.Err)
-	set.Usage = func() {
-		_, _ = fmt.Fprintf(inv.Err, "usage: headrace %s %s\n\n%s.\n\n", inv.command.name, inv.command.args, inv.command.about)
-		set.PrintDefaults()
-	}
-	return set
-}
-
-// parse reads flags that may stand before, between and after the arguments, which it returns.
-func (inv *invocation) parse(set *flag.FlagSet) ([]string, error) {
-	var rest []string
-	args := inv.args
-	for {
-		if err := set.Parse(args); err != nil {
-			if errors.Is(err, flag.ErrHelp) {
-				return nil, err
-			}
-			return nil, usagef("headrace %s: %w", inv.command.name, err)
-		}
-		if set.NArg() == 0 {
-			return rest, nil
-		}
-		if cut := len(args) - set.NArg(); cut > 0 && args[cut-1] == "--" {
-			return append(rest, set.Args()...), nil
-		}
-		rest = append(rest, set.Arg(0))
-		args = set.Args()[1:]
-	}
-}
-
-// parseAlone is parse for commands without arguments.
-func (inv *invocation) parseAlone(set *flag.FlagSet) error {
-	rest, err := inv.parse(set)
-	if err != nil {
-		return err
-	}
-	if len(rest) > 0 {
-		return usagef("headrace %s: unexpected argument %q", inv.command.name, rest[0])
-	}
-	return nil
-}
-
-// list is a flag that may be given several times.
-type list []string
-
-func (l *list) String() string { return strings.Join(*l, ",") }
-
-// Set appends one value.
-func (l *list) Set(value string) error {
-	*l = append(*l, value)
-	return nil
-}
-
-// envOr is the value of an environment variable, or fallback when it is unset or empty.
-func envOr(name, fallback string) string {
-	if v := os.Getenv(name); v != "" {
-		return v
-	}
-	return fallback
-}
-
-func runVersion(_ context.Context, inv *invocation) error {
-	if err := inv.parseAlone(inv.flags()); err != nil {
-		return err
-	}
-	_, err := fmt.Fprintln(inv.Out, "headrace", Version())
-	return err
-}
-
-// Version is the version of this binary: the module's, or the commit it was built from.
-func Version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	if v := info.Main.Version; v != "" && v != "(devel)" {
-		return strings.TrimPrefix(v, "v")
-	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			return "dev-" + s.Value[:min(12, len(s.Value))]
-		}
-	}
-	return "dev"
-}
+func usagef(format string, args ...any) error { return &UsageError{fmt.Errorf(format, args...)} }

@@ -1,23 +1,19 @@
 package app_test
 
 import (
-	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	"go.uber.org/goleak"
 
-	"headrace/internal/app"
+	"headrace/internal/apptest"
 	"headrace/internal/mlflowtest"
 )
 
@@ -25,70 +21,34 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+	return apptest.FreeAddr(t)
 }
 
 func get(t *testing.T, url string) (int, string) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Close = true
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return 0, ""
-	}
-	defer func() { _ = resp.Body.Close() }()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return resp.StatusCode, string(body)
+	return apptest.Get(t, url)
+}
+
+func write(t *testing.T, name, text string) string {
+	t.Helper()
+	return apptest.Write(t, name, text)
 }
 
 // up runs everything in this process until the test ends, and gives the address.
 func up(t *testing.T, more string) string {
 	t.Helper()
-	addr, _ := upWith(t, more)
+	addr, _ := apptest.Up(t, more)
 	return addr
 }
 
 func upWith(t *testing.T, more string) (string, *mlflowtest.Server) {
 	t.Helper()
-	model := mlflowtest.New(t)
-	model.Handle(mlflowtest.Embeddings(4))
-	addr := freeAddr(t)
-	text := fmt.Sprintf("[api]\nlisten = %q\n[broker]\ndata_dir = %q\n%s\n[[endpoints]]\nname = \"emb\"\nendpoint_type = \"llm/v1/embeddings\"\n"+
-		"[endpoints.model]\nprovider = \"mlflow-model-serving\"\nname = \"m\"\n[endpoints.model.config]\nmodel_server_url = %q\n",
-		addr, filepath.ToSlash(t.TempDir()), more, model.URL)
-	upFrom(t, addr, write(t, "gateway.toml", text))
-	return addr, model
+	return apptest.Up(t, more)
 }
 
-// upFrom starts a gateway that a file describes and waits until it is ready at addr.
 func upFrom(t *testing.T, addr, path string) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan int, 1)
-	go func() {
-		ended <- app.Main(ctx, []string{"up", "--config", path, "--log-level", "error"}, app.Streams{Out: io.Discard, Err: t.Output()})
-	}()
-	t.Cleanup(func() {
-		cancel()
-		if code := <-ended; code != 0 {
-			t.Errorf("up ended with %d", code)
-		}
-	})
-	eventually(t, "it is ready", func() bool {
-		status, _ := get(t, "http://"+addr+"/readyz")
-		return status == http.StatusOK
-	})
+	apptest.UpFrom(t, addr, path)
 }
 
 func post(t *testing.T, url, prefer, body string) (int, string, error) {
@@ -113,13 +73,7 @@ func post(t *testing.T, url, prefer, body string) (int, string, error) {
 
 func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(20 * time.Second); !is(); <-tick.C {
-		if time.Now().After(end) {
-			t.Fatalf("never: %s", what)
-		}
-	}
+	apptest.Eventually(t, what, is)
 }
 
 // The page is what Prometheus wants, and docs/operations.md names just what is on it.

@@ -4,11 +4,11 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -26,69 +26,48 @@ import (
 	"headrace/worker"
 )
 
-// options are what all roles read from the command line.
-type options struct {
-	config    string
-	logLevel  string
-	logFormat string
-}
-
-func (o *options) register(set *flag.FlagSet) {
-	set.StringVar(&o.config, "config", envOr("HEADRACE_CONFIG", "gateway.toml"), "the configuration `file` (HEADRACE_CONFIG)")
-	set.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
-	set.StringVar(&o.logFormat, "log-format", "", "text or json; default: text on a terminal, else json")
-}
-
 // load reads the configuration; its problems are usage errors.
 func load(path string) (*config.Config, error) {
 	cfg, err := config.Load(path)
 	if err != nil {
-		return nil, &usageError{err}
+		return nil, &UsageError{err}
 	}
 	return cfg, nil
 }
 
 // process is what the roles of one process are built from.
 type process struct {
-	cfg    *config.Config
-	log    *slog.Logger
-	out    func(format string, args ...any)
-	server *broker.Server // the embedded one; nil when there is none here
-	dial   broker.Dial
-	reload *reloader
+	cfg     *config.Config
+	log     *slog.Logger
+	version string
+	out     func(format string, args ...any)
+	server  *broker.Server // the embedded one; nil when there is none here
+	dial    broker.Dial
+	reload  *reloader
 
 	metrics *telemetry.Metrics
 	served  atomic.Pointer[inference.Table] // what the front end serves now
 }
 
-// open reads flags, configuration and logger.
-func (inv *invocation) open(more func(*flag.FlagSet)) (*process, error) {
-	var o options
-	set := inv.flags()
-	o.register(set)
-	if more != nil {
-		more(set)
-	}
-	if err := inv.parseAlone(set); err != nil {
-		return nil, err
-	}
-	log, err := telemetry.NewLogger(inv.Err, o.logLevel, o.logFormat)
+// open reads the configuration and makes the logger.
+func open(set Settings) (*process, error) {
+	log, err := telemetry.NewLogger(set.Err, set.LogLevel, set.LogFormat)
 	if err != nil {
-		return nil, &usageError{err}
+		return nil, &UsageError{err}
 	}
-	cfg, err := load(o.config)
+	cfg, err := load(set.Config)
 	if err != nil {
 		return nil, err
 	}
 	b := cfg.Broker
-	p := &process{cfg: cfg, log: log, dial: broker.Dial{
+	p := &process{cfg: cfg, log: log, version: set.Version, dial: broker.Dial{
 		URL: b.URL, User: b.User, Password: b.Password, Credentials: b.Credentials, TLSCA: b.TLSCA,
 	}}
-	p.reload, p.metrics = newReloader(cfg, log), telemetry.NewMetrics(Version())
+	p.reload, p.metrics = newReloader(cfg, log), telemetry.NewMetrics(set.Version)
 	if b.URL == "" {
 		p.dial.URL = "nats://" + b.Listen
 	}
-	p.out = func(format string, args ...any) { _, _ = fmt.Fprintf(inv.Out, format, args...) }
+	p.out = func(format string, args ...any) { _, _ = fmt.Fprintf(set.Out, format, args...) }
 	return p, nil
 }
 
@@ -170,7 +149,7 @@ func (p *process) frontEnd(ctx context.Context) ([]stage, *api.Server, *broker.F
 	}
 	server, err := api.New(api.Config{ //nolint:contextcheck // handlers have the contexts of their requests
 		Listen: a.Listen, MaxBody: a.MaxBody, SyncTimeout: a.SyncTimeout, ShutdownGrace: grace,
-		TrustedProxies: a.TrustedProxies, Version: Version(), Jobs: p.jobsConfig(),
+		TrustedProxies: a.TrustedProxies, Version: p.version, Jobs: p.jobsConfig(),
 	}, api.Deps{
 		Jobs: jobs, List: list, Limiter: limiter, Broker: lane{front}, Budget: bodies, Table: p.cfg.Table, Logger: p.log,
 		Observe: observer{p.metrics}, Metrics: p.metrics.Handler(),
@@ -252,8 +231,9 @@ func (p *process) workers(filter worker.Filter) ([]stage, *broker.WorkerEnd, err
 	return []stage{{"worker end", end.Run}, {"worker", run}}, end, nil
 }
 
-func runUp(ctx context.Context, inv *invocation) error {
-	p, err := inv.open(nil)
+// Up runs all roles in one process, until ctx ends.
+func Up(ctx context.Context, set Settings) error {
+	p, err := open(set)
 	if err != nil {
 		return err
 	}
@@ -327,8 +307,9 @@ func await(ctx context.Context, check func() error) error {
 	return nil
 }
 
-func runBroker(ctx context.Context, inv *invocation) error {
-	p, err := inv.open(nil)
+// Broker runs the broker role alone, until ctx ends.
+func Broker(ctx context.Context, set Settings) error {
+	p, err := open(set)
 	if err != nil {
 		return err
 	}
@@ -375,8 +356,9 @@ func (p *process) brokerReady() error {
 	}
 }
 
-func runAPI(ctx context.Context, inv *invocation) error {
-	p, err := inv.open(nil)
+// API runs the HTTP front end alone, until ctx ends.
+func API(ctx context.Context, set Settings) error {
+	p, err := open(set)
 	if err != nil {
 		return err
 	}
@@ -391,15 +373,14 @@ func runAPI(ctx context.Context, inv *invocation) error {
 	return runStages(ctx, stages)
 }
 
-func runWorker(ctx context.Context, inv *invocation) error {
-	var providers, routes list
-	p, err := inv.open(func(set *flag.FlagSet) {
-		set.Var(&providers, "provider", "serve only routes of this `provider`; may be repeated")
-		set.Var(&routes, "route", "serve only this `route`; may be repeated")
-	})
+// Worker runs a pool of workers alone, until ctx ends. It serves the routes that are named, of the
+// providers that are named; empty lists restrict nothing.
+func Worker(ctx context.Context, set Settings, providers, routes []string) error {
+	p, err := open(set)
 	if err != nil {
 		return err
 	}
+	providers = slices.Clone(providers)
 	for i, name := range providers {
 		if providers[i] = config.ProviderName(name); providers[i] != config.ProviderMLflow {
 			return usagef("--provider %s: there is no such provider; %s is", name, config.ProviderMLflow)

@@ -1,4 +1,4 @@
-package app_test
+package cli_test
 
 import (
 	"encoding/json"
@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+
+	"headrace/internal/apptest"
 )
 
 // Whoever waits for a job in a shell waits on while the gateway is replaced; one that was never reached, and a job that
@@ -41,7 +43,7 @@ func TestJobsWaitOutlivesTheGateway(t *testing.T) {
 	if code, _, errs := run(t.Context(), "jobs", "wait", "b", "--url", server.URL); code != 1 || !strings.Contains(errs, "404") {
 		t.Errorf("%d %s", code, errs)
 	}
-	if code, _, errs := run(t.Context(), "jobs", "wait", "a", "--url", "http://"+freeAddr(t)); code != 1 || !strings.Contains(errs, "is Headrace running?") {
+	if code, _, errs := run(t.Context(), "jobs", "wait", "a", "--url", "http://"+apptest.FreeAddr(t)); code != 1 || !strings.Contains(errs, "is Headrace running?") {
 		t.Errorf("%d %s", code, errs)
 	}
 }

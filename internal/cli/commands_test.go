@@ -1,4 +1,4 @@
-package app_test
+package cli_test
 
 import (
 	"bytes"
@@ -6,28 +6,19 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"headrace/internal/app"
+	"headrace/internal/apptest"
+	"headrace/internal/cli"
 )
 
 // run runs one command to its end.
 func run(ctx context.Context, args ...string) (code int, out, errs string) {
 	var stdout, stderr bytes.Buffer
-	code = app.Main(ctx, args, app.Streams{In: strings.NewReader(""), Out: &stdout, Err: &stderr})
+	code = cli.Main(ctx, args, cli.Streams{In: strings.NewReader(""), Out: &stdout, Err: &stderr})
 	return code, stdout.String(), stderr.String()
-}
-
-func write(t *testing.T, name, text string) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), name)
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
 }
 
 const served = `endpoints:
@@ -38,7 +29,7 @@ const served = `endpoints:
 
 func TestImport(t *testing.T) {
 	t.Parallel()
-	good := write(t, "config.yaml", served)
+	good := apptest.Write(t, "config.yaml", served)
 	code, out, errs := run(t.Context(), "import", good)
 	if code != 0 || !strings.Contains(out, `name = "emb"`) || !strings.Contains(errs, "1 routes were translated") {
 		t.Fatalf("%d\n%s\n%s", code, out, errs)
@@ -56,11 +47,11 @@ func TestImport(t *testing.T) {
 	if code, _, _ := run(t.Context(), "import", good, "-o", to, "--force"); code != 0 {
 		t.Errorf("overwriting by force: %d", code)
 	}
-	some := write(t, "config.yaml", served+"  - {name: x, endpoint_type: llm/v1/chat, model: {provider: openai, name: y, config: {}}}\n")
+	some := apptest.Write(t, "config.yaml", served+"  - {name: x, endpoint_type: llm/v1/chat, model: {provider: openai, name: y, config: {}}}\n")
 	if code, out, errs := run(t.Context(), "import", some); code != 1 || !strings.Contains(out, `"emb"`) || !strings.Contains(errs, ":5: not translated: endpoints[1].model.provider") {
 		t.Errorf("%d\n%s\n%s", code, out, errs)
 	}
-	for _, bad := range [][]string{{"import"}, {"import", "a", "b"}, {"import", "/nowhere.yaml"}, {"import", write(t, "x.yaml", "- {")}, {"import", write(t, "x.yaml", "a: 1")}} {
+	for _, bad := range [][]string{{"import"}, {"import", "a", "b"}, {"import", "/nowhere.yaml"}, {"import", apptest.Write(t, "x.yaml", "- {")}, {"import", apptest.Write(t, "x.yaml", "a: 1")}} {
 		if code, out, errs := run(t.Context(), bad...); code != 2 || out != "" || errs == "" {
 			t.Errorf("%v: %d %q %q", bad, code, out, errs)
 		}
@@ -69,8 +60,8 @@ func TestImport(t *testing.T) {
 
 func TestRoutesCommand(t *testing.T) {
 	t.Parallel()
-	addr := up(t, "")
-	eventually(t, "its worker and its replica are known", func() bool {
+	addr, _ := apptest.Up(t, "")
+	apptest.Eventually(t, "its worker and its replica are known", func() bool {
 		code, out, _ := run(t.Context(), "routes", "--url", "http://"+addr)
 		return code == 0 && strings.Contains(out, "emb") && strings.Contains(out, "NAME") && strings.Contains(out, "(unknown)")
 	})
@@ -101,10 +92,10 @@ func TestUsage(t *testing.T) {
 		{[]string{"up", "--nonsense"}, 2, "nonsense"},
 		{[]string{"up", "extra"}, 2, "extra"},
 		{[]string{"up", "--config", "/nowhere.toml"}, 2, "there is no such file"},
-		{[]string{"worker", "--config", write(t, "g.toml", ""), "--route", "x"}, 2, "no such route"},
-		{[]string{"worker", "--config", write(t, "g.toml", ""), "--provider", "openai"}, 2, "no such provider; mlflow-model-serving is"},
-		{[]string{"worker", "--config", write(t, "g.toml", ""), "--provider", "MLflow_Model-SERVING", "--route", "x"}, 2, "no such route"},
-		{[]string{"check", "--config", write(t, "g.toml", "[api]\nlisten = 5\n")}, 2, "api.listen"},
+		{[]string{"worker", "--config", apptest.Write(t, "g.toml", ""), "--route", "x"}, 2, "no such route"},
+		{[]string{"worker", "--config", apptest.Write(t, "g.toml", ""), "--provider", "openai"}, 2, "no such provider; mlflow-model-serving is"},
+		{[]string{"worker", "--config", apptest.Write(t, "g.toml", ""), "--provider", "MLflow_Model-SERVING", "--route", "x"}, 2, "no such route"},
+		{[]string{"check", "--config", apptest.Write(t, "g.toml", "[api]\nlisten = 5\n")}, 2, "api.listen"},
 		{[]string{"version", "--help"}, 0, "usage"},
 	} {
 		code, out, errs := run(t.Context(), test.args...)

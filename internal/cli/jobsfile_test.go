@@ -1,4 +1,4 @@
-package app_test
+package cli_test
 
 import (
 	"fmt"
@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+
+	"headrace/internal/apptest"
 )
 
 // narrow is the gateway at addr with a max_body of n bytes.
@@ -32,13 +34,13 @@ func narrow(t *testing.T, addr string, n int64) string {
 // from being placed, and one without text is none.
 func TestJobsFileLines(t *testing.T) {
 	t.Parallel()
-	addr, model := upWith(t, "")
+	addr, model := apptest.Up(t, "")
 	var lines []string
 	for range 10 { // together more than may be sent
 		lines = append(lines, `{"input":"`+strings.Repeat("x", 300)+`"}`)
 	}
 	lines = append(lines, "", `"text"`, "null", `{"input":`, `{"input":"<a>"}`, "  ", `{"nothing":"here"}`, `{"input":"`+strings.Repeat("<", 200)+`"}`, `{"input":"last"}`)
-	file := write(t, "lines.jsonl", strings.Join(lines, "\r\n")+"\n\n")
+	file := apptest.Write(t, "lines.jsonl", strings.Join(lines, "\r\n")+"\n\n")
 	args := []string{"jobs", "submit", "emb", "--file", file, "--url", narrow(t, addr, 1000)}
 	code, out, errs := run(t.Context(), args...)
 	if placed := ids(out); code != 1 || len(placed) != 12 {
@@ -59,8 +61,8 @@ func TestJobsFileLines(t *testing.T) {
 		t.Errorf("the same file again made %s, then %s", out, again)
 	}
 	for _, id := range ids(out) {
-		if r := call(t, "GET", "http://"+addr+"/v1/jobs/"+id+"?wait=30", ""); r.job.Status != "succeeded" {
-			t.Errorf("%d %s", r.status, r.body)
+		if status := jobOf(t, addr, id); status != "succeeded" {
+			t.Errorf("%s is %s", id, status)
 		}
 	}
 	if got := len(model.Requests()); got != 12 {

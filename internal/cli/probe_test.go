@@ -1,4 +1,4 @@
-package app_test
+package cli_test
 
 import (
 	"encoding/json"
@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"headrace/internal/apptest"
 	"headrace/internal/mlflowtest"
 )
 
@@ -47,13 +48,13 @@ func TestProbe(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			url := "http://" + freeAddr(t)
+			url := "http://" + apptest.FreeAddr(t)
 			if test.answer != nil {
 				s := mlflowtest.New(t)
 				s.Handle(test.answer)
 				url = s.URL
 			}
-			path := write(t, "gateway.toml", fmt.Sprintf("[[endpoints]]\nname = \"r\"\nendpoint_type = %q\n[endpoints.model]\n"+
+			path := apptest.Write(t, "gateway.toml", fmt.Sprintf("[[endpoints]]\nname = \"r\"\nendpoint_type = %q\n[endpoints.model]\n"+
 				"provider = \"mlflow-model-serving\"\nname = \"m\"\n[endpoints.model.config]\nmodel_server_url = %q\n", test.kind, url))
 			want := 1
 			if test.fits {
@@ -82,7 +83,7 @@ func TestProbeOfAPage(t *testing.T) {
 	t.Parallel()
 	page := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<p>Welcome\nto nginx") }))
 	defer page.Close()
-	path := write(t, "gateway.toml", fmt.Sprintf("[[routes]]\nname = \"r\"\nroute_type = \"llm/v1/embeddings\"\n[routes.model]\n"+
+	path := apptest.Write(t, "gateway.toml", fmt.Sprintf("[[routes]]\nname = \"r\"\nroute_type = \"llm/v1/embeddings\"\n[routes.model]\n"+
 		"provider = \"mlflow-model-serving\"\n[routes.model.config]\nmodel_server_url = %q\n", page.URL))
 	code, out, _ := run(t.Context(), "check", "--config", path, "--probe", "--json")
 	var report struct {
@@ -102,7 +103,7 @@ func TestProbeFollowsNoRedirect(t *testing.T) {
 	defer other.Close()
 	server := httptest.NewServer(http.RedirectHandler(other.URL, http.StatusTemporaryRedirect))
 	defer server.Close()
-	path := write(t, "gateway.toml", fmt.Sprintf("[[routes]]\nname = \"r\"\nroute_type = \"llm/v1/embeddings\"\n[routes.model]\n"+
+	path := apptest.Write(t, "gateway.toml", fmt.Sprintf("[[routes]]\nname = \"r\"\nroute_type = \"llm/v1/embeddings\"\n[routes.model]\n"+
 		"provider = \"mlflow-model-serving\"\n[routes.model.config]\nmodel_server_url = %q\nheaders = {X-Key = \"secret\"}\n", server.URL))
 	if code, out, errs := run(t.Context(), "check", "--config", path, "--probe"); code != 1 || len(elsewhere) > 0 {
 		t.Errorf("%d, %d requests elsewhere\n%s%s", code, len(elsewhere), out, errs)
@@ -124,7 +125,7 @@ func TestProbeVersion(t *testing.T) {
 	})
 	model := httptest.NewServer(server)
 	defer model.Close()
-	path := write(t, "gateway.toml", fmt.Sprintf("[[routes]]\nname = \"r\"\nroute_type = \"llm/v1/embeddings\"\n[routes.model]\n"+
+	path := apptest.Write(t, "gateway.toml", fmt.Sprintf("[[routes]]\nname = \"r\"\nroute_type = \"llm/v1/embeddings\"\n[routes.model]\n"+
 		"provider = \"mlflow-model-serving\"\n[routes.model.config]\nmodel_server_url = %q\n", model.URL+"/team/m/?key=1"))
 	code, out, errs := run(t.Context(), "check", "--config", path, "--probe")
 	if code != 0 || !strings.Contains(out, " 3.17.2 ") {

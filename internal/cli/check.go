@@ -1,4 +1,4 @@
-package app
+package cli
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 
+	"headrace/internal/app"
 	"headrace/internal/config"
 )
 
@@ -50,7 +51,7 @@ func runCheck(ctx context.Context, inv *invocation) error {
 	case err != nil && *asJSON:
 		return usagef("%s: %d problems", *path, len(report.Problems))
 	case err != nil:
-		return &usageError{err}
+		return &app.UsageError{Err: err}
 	case *asJSON && slices.ContainsFunc(report.Servers, func(r probed) bool { return !r.Fits }):
 		return errUnfit
 	case *asJSON:
