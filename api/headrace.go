@@ -2,7 +2,6 @@ package api
 
 import (
 	"net/http"
-	"net/url"
 
 	"headrace/internal/fault"
 	"headrace/internal/inference"
@@ -52,25 +51,15 @@ func (s *Server) view(r *inference.Route) routeView {
 	}
 	if len(state.Replicas) == 0 {
 		for _, server := range r.Servers {
-			v.Replicas = append(v.Replicas, replicaView{URL: redacted(server), State: "unknown"})
+			v.Replicas = append(v.Replicas, replicaView{URL: inference.PublicAddress(server), State: "unknown"})
 		}
 	}
 	for _, replica := range state.Replicas {
 		v.Replicas = append(v.Replicas, replicaView{
-			URL: redacted(replica.URL), State: replica.State, Busy: replica.Busy, Failures: replica.Failures,
+			URL: inference.PublicAddress(replica.URL), State: replica.State, Busy: replica.Busy, Failures: replica.Failures,
 		})
 	}
 	return v
-}
-
-// redacted is an address without what may be secret in it: user, password and query.
-func redacted(address string) string {
-	u, err := url.Parse(address)
-	if err != nil {
-		return ""
-	}
-	u.User, u.RawQuery, u.Fragment = nil, "", ""
-	return u.String()
 }
 
 // listViews answers GET /v1/routes.

@@ -174,14 +174,14 @@ func (d Dial) options(name string, log *slog.Logger, events linkEvents) []nats.O
 	return opts
 }
 
-// Redact drops user and password from URLs for logs.
+// Redact drops user, password and query from URLs for logs.
 func Redact(urls string) string {
 	parts := strings.Split(urls, ",")
 	for i, p := range parts {
 		if scheme, rest, ok := strings.Cut(p, "://"); ok {
-			if _, host, ok := strings.Cut(rest, "@"); ok {
-				parts[i] = scheme + "://" + host
-			}
+			rest = rest[strings.LastIndexByte(rest, '@')+1:]
+			rest, _, _ = strings.Cut(rest, "?")
+			parts[i] = scheme + "://" + rest
 		}
 	}
 	return strings.Join(parts, ",")

@@ -21,7 +21,8 @@ func (f Filter) admits(r *inference.Route) bool {
 
 // spec is one pool as a table wants it: a model server and the routes that share its slots.
 type spec struct {
-	key    string
+	key    string // it may hold secrets
+	shown  string // the key as a log may show it
 	slots  int
 	routes []*inference.Route
 }
@@ -36,6 +37,15 @@ func serverKey(urls []string) string {
 	return strings.Join(slices.Compact(trimmed), " ")
 }
 
+// publicServers lists the addresses of a model server as a log may show them.
+func publicServers(urls []string) string {
+	public := make([]string, len(urls))
+	for i, u := range urls {
+		public[i] = inference.PublicAddress(u)
+	}
+	return strings.Join(public, " ")
+}
+
 // plan groups the admitted routes of a table by model server. When routes of one server ask for different
 // numbers of slots, the largest counts. Each replica brings its own slots.
 func plan(table *inference.Table, filter Filter) map[string]spec {
@@ -46,7 +56,7 @@ func plan(table *inference.Table, filter Filter) map[string]spec {
 		}
 		key := serverKey(r.Servers)
 		s := pools[key]
-		s.key = key
+		s.key, s.shown = key, publicServers(r.Servers)
 		s.slots = max(s.slots, r.Slots*(1+strings.Count(key, " ")))
 		s.routes = append(s.routes, r)
 		pools[key] = s

@@ -15,7 +15,7 @@ import (
 // pool is the slots of one model server.
 type pool struct {
 	worker *Worker
-	key    string        // of the model server
+	shown  string        // the addresses of the model server, without what may be secret
 	slots  chan struct{} // one token for each slot that is taken
 	recent recent
 	calls  sync.WaitGroup
@@ -29,7 +29,7 @@ type pool struct {
 }
 
 func newPool(w *Worker, s spec, targets map[string]*target) *pool {
-	return &pool{worker: w, key: s.key, slots: make(chan struct{}, s.slots), spec: s, targets: targets, changed: func() {}}
+	return &pool{worker: w, shown: s.shown, slots: make(chan struct{}, s.slots), spec: s, targets: targets, changed: func() {}}
 }
 
 // update gives the pool other routes.
@@ -185,7 +185,7 @@ func (p *pool) log(t *target, id, step string, err error) {
 	if err == nil {
 		return
 	}
-	log := p.worker.deps.Logger.With("route", t.route.Name, "server", p.key, "request_id", id, "step", step, "error", err)
+	log := p.worker.deps.Logger.With("route", t.route.Name, "server", p.shown, "request_id", id, "step", step, "error", err)
 	f := fault.From(err)
 	switch f.Code {
 	case fault.Internal:

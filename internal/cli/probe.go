@@ -66,7 +66,7 @@ func probe(ctx context.Context, cfg *config.Config) []probed {
 
 // probeServer asks one server as the gateway would, for each type of route.
 func probeServer(ctx context.Context, r *inference.Route, server string) probed {
-	found := probed{Route: r.Name, Type: r.Type, Server: server, Serves: []inference.Type{}}
+	found := probed{Route: r.Name, Type: r.Type, Server: inference.PublicAddress(server), Serves: []inference.Type{}}
 	client, err := upstream.New(upstream.Config{
 		URLs: []string{server}, Headers: r.Headers, TLSCA: r.TLSCA, ConnectTimeout: r.ConnectTimeout, MaxIdle: 1,
 	})
@@ -75,7 +75,6 @@ func probeServer(ctx context.Context, r *inference.Route, server string) probed 
 		return found
 	}
 	defer client.Close()
-	found.Server = client.Replicas()[0].URL
 	found.Version = versionOf(ctx, server, r)
 	embeddings := ask(ctx, client, r, inference.Embeddings, r.Output)
 	texts := ask(ctx, client, r, inference.Completions, r.Output)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"net/url"
 	"os"
 	"slices"
 	"strconv"
@@ -61,10 +62,8 @@ func syntaxProblem(name string, err error) error {
 	p := Problem{File: name, Message: err.Error(), Hint: "this is not TOML; what follows was not looked at"}
 	if parse, ok := errors.AsType[toml.ParseError](err); ok {
 		p.Line, p.Message = parse.Position.Line, parse.Message
-		if p.Message == "" {
-			p.Message = parse.Error()
-		}
 	}
+	p.Message = Discreet(p.Message)
 	return &InvalidError{Problems: []Problem{p}}
 }
 
@@ -149,7 +148,7 @@ func readBroker(t *table) Broker {
 	}
 	for u := range strings.SplitSeq(b.URL, ",") {
 		if u = strings.TrimSpace(u); b.URL != "" && !validNATS(u) {
-			t.complain("url", `for example "nats://nats.example.org:4222"`, "%q is not the address of a NATS server", withoutPassword(u))
+			t.complain("url", `for example "nats://nats.example.org:4222"`, "%q is not the address of a NATS server", withoutSecrets(u))
 		}
 	}
 	t.finish()
@@ -162,13 +161,14 @@ func (t *table) mustExist(name, path string) {
 	}
 	if _, err := os.Stat(path); err != nil {
 		t.doc.used = append(t.doc.used, usedFile{path: path}) // it may still come
-		t.complain(name, missingFile, "%v", err)
+		t.unreadable(name, path, err)
 	}
 }
 
 func validNATS(u string) bool {
 	scheme, rest, ok := strings.Cut(u, "://")
-	return ok && rest != "" && slices.Contains([]string{"nats", "tls", "ws", "wss"}, scheme)
+	_, err := url.Parse(u)
+	return ok && rest != "" && err == nil && slices.Contains([]string{"nats", "tls", "ws", "wss"}, scheme)
 }
 
 func readWorker(t *table) Worker {

@@ -161,10 +161,10 @@ func readServers(t *table) []string {
 	}
 	for i, u := range urls {
 		if problem := CheckURL(u); problem != "" {
-			t.complain(key, "for example "+example, "%q %s", withoutPassword(u), problem)
+			t.complain(key, "for example "+example, "%q %s", withoutSecrets(u), problem)
 		}
 		if slices.Contains(urls[:i], u) {
-			t.complain(key, "list each replica once", "%q is listed twice", withoutPassword(u))
+			t.complain(key, "list each replica once", "%q is listed twice", withoutSecrets(u))
 		}
 	}
 	return urls
@@ -191,19 +191,6 @@ func CheckURL(s string) string {
 		}
 	}
 	return ""
-}
-
-// withoutPassword is an address as a log may show it: what stands before its last @ may be a secret.
-func withoutPassword(address string) string {
-	at := strings.LastIndexByte(address, '@')
-	if u, err := url.Parse(address); at < 0 || err == nil && u.User == nil && u.Host != "" {
-		return address
-	}
-	scheme, _, ok := strings.Cut(address[:at], "://")
-	if !ok {
-		return "..." + address[at:]
-	}
-	return scheme + "://..." + address[at:]
 }
 
 func readHeaders(t *table) map[string]string {

@@ -125,12 +125,24 @@ func (t *table) secret(name string) string {
 		used, text, err := useFile(path)
 		t.doc.used = append(t.doc.used, used)
 		if err != nil {
-			t.complain(name, missingFile, "%v", err)
+			t.unreadable(name, path, err)
 		}
 		return strings.TrimRight(string(text), "\r\n")
 	}
 	return s
 }
+
+// unreadable complains of a file. What cannot be a path may be the secret itself, so it is not shown.
+func (t *table) unreadable(name, path string, err error) {
+	if len(path) > maxPath || strings.ContainsAny(path, "\r\n") {
+		t.complain(name, missingFile, "this is not the name of a file")
+		return
+	}
+	t.complain(name, missingFile, "%v", err)
+}
+
+// maxPath is the longest name of a file that is shown, in bytes.
+const maxPath = 512
 
 func (t *table) flag(name string) bool {
 	v, ok := t.get(name)

@@ -28,6 +28,7 @@ import (
 	"time"
 
 	"headrace/internal/budget"
+	"headrace/internal/inference"
 	"headrace/internal/provider"
 )
 
@@ -127,10 +128,8 @@ func parse(servers []string) ([]*url.URL, error) {
 	return targets, nil
 }
 
-// shown is a URL without what may be secret: user, password and query.
-func shown(u *url.URL) string {
-	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}).String()
-}
+// shown is a URL without what may be secret.
+func shown(u *url.URL) string { return inference.PublicAddress(u.String()) }
 
 func checkHeaders(headers map[string]string) error {
 	for name, value := range headers {

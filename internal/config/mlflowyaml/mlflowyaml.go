@@ -244,13 +244,13 @@ func (t *translator) server(model *node, key string) (*url.URL, bool) {
 	}
 	u, err := url.Parse(strings.TrimSpace(at.text))
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		t.leave(at, key+".model_server_url", "%q is not an address that begins with http:// or https://; every call would fail, in MLflow as well", at.text)
+		t.leave(at, key+".model_server_url", "this is not an address that begins with http:// or https://; every call would fail, in MLflow as well")
 		return nil, false
 	}
 	plain := *u
 	plain.User, plain.Fragment = nil, ""
 	if problem := config.CheckURL(plain.String()); problem != "" {
-		t.leave(at, key+".model_server_url", "%q %s; every call would fail, in MLflow as well", at.text, problem)
+		t.leave(at, key+".model_server_url", "the address %s; every call would fail, in MLflow as well", problem)
 		return nil, false
 	}
 	for _, k := range settings.keys {

@@ -10,6 +10,8 @@ import (
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
+
+	"headrace/internal/config"
 )
 
 // kind is what a node is to MLflow, which reads YAML 1.1.
@@ -67,7 +69,7 @@ var errTooLarge = errors.New("the document is too deep or, with its aliases, too
 func read(text []byte) (*node, error) {
 	file, err := parser.ParseBytes(text, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
-		return nil, fmt.Errorf("this is not YAML: %w", err)
+		return nil, fmt.Errorf("this is not YAML: %s", reason(err))
 	}
 	var bodies []ast.Node
 	for _, doc := range file.Docs {
@@ -80,6 +82,23 @@ func read(text []byte) (*node, error) {
 	}
 	b := &builder{anchors: make(map[string]*node)}
 	return b.build(bodies[0], 0)
+}
+
+// reason is where and why a document is not YAML. The parser's own text has the lines around the place, and they may hold
+// secrets.
+func reason(err error) string {
+	var syntax interface {
+		GetMessage() string
+		GetToken() *token.Token
+	}
+	if !errors.As(err, &syntax) {
+		return "it cannot be read"
+	}
+	message := config.Discreet(syntax.GetMessage())
+	if at := syntax.GetToken(); at != nil && at.Position != nil {
+		return fmt.Sprintf("line %d, column %d: %s", at.Position.Line, at.Position.Column, message)
+	}
+	return message
 }
 
 func (b *builder) build(n ast.Node, depth int) (*node, error) {
@@ -108,14 +127,14 @@ func (b *builder) build(n ast.Node, depth int) (*node, error) {
 	case *ast.AliasNode:
 		name := n.Value.GetToken().Value
 		if b.anchors[name] == nil {
-			return nil, fmt.Errorf("line %d: there is no anchor &%s above", out.line, name)
+			return nil, fmt.Errorf("line %d: an alias (*) has no anchor (&) of its name above it; put a value that begins with * in quotes", out.line)
 		}
 		return b.anchors[name], nil
 	case *ast.TagNode:
 		tag := n.Start.Value
 		is, known := tagged(tag)
 		if !known {
-			return nil, fmt.Errorf("line %d: the tag %s is not understood", out.line, tag)
+			return nil, fmt.Errorf("line %d: a tag (!) is not understood; put a value that begins with ! in quotes", out.line)
 		}
 		inner, err := b.build(n.Value, depth+1)
 		if err != nil {
