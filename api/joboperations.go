@@ -3,52 +3,61 @@ package api
 import (
 	"net/http"
 	"slices"
+
+	"headrace/internal/fault"
 )
 
-// jobHeaders are the headers by which a call becomes a job with options.
-func jobHeaders() []string {
+// optionHeaders are the headers by which a call becomes a job with options.
+func optionHeaders() []string {
 	return []string{
-		headerPrefer, headerKey, "Job-Priority", "Job-Run-At", "Job-Deadline", "Job-Queue-Timeout", "Job-Attempt-Timeout",
+		headerPrefer, "Job-Priority", "Job-Run-At", "Job-Deadline", "Job-Queue-Timeout", "Job-Attempt-Timeout",
 		"Job-Total-Timeout", "Job-Result-TTL", "Job-Max-Attempts", "Job-Max-Elapsed", "Job-Store", "Job-Tags",
 	}
 }
 
+// placedHeaders are those of every reply about a job that was placed.
+func placedHeaders() []string {
+	return []string{"Location", "Content-Location", "Job-Id", headerApplied, headerReplayed}
+}
+
+// describeJobs adds to a call that it may become a job.
+func (s *Server) describeJobs(op *operation) {
+	op.headers = slices.Concat(op.headers, optionHeaders(), []string{headerKey})
+	placed := jobPlaced()
+	placed.headers = union(placed.headers, op.beside)
+	op.beside = slices.Concat(op.beside, placedHeaders(), []string{"Job-Status"})
+	op.answers[0].headers = union(op.answers[0].headers, op.beside)
+	op.answers = append(op.answers, placed)
+	op.fails = append(op.fails, fault.Conflict, fault.KeyReused, fault.Gone, fault.JobFailed)
+}
+
 // Answers that many of the jobs' paths give.
-func jobAnswer() answer { return answer{http.StatusOK, "The job.", "Job"} }
+func jobAnswer(what string) answer {
+	return answer{status: http.StatusOK, what: what, schema: "Job", headers: []string{"ETag", "Retry-After"}}
+}
 
 func jobUnderWay() answer {
-	return answer{http.StatusAccepted, "The job; Retry-After says when to ask again.", "Job"}
+	return answer{
+		status: http.StatusAccepted, what: "The job; Retry-After says when to ask again.", schema: "Job",
+		headers: []string{"ETag", "Retry-After"},
+	}
 }
 
-func jobUnknown() answer {
-	return answer{http.StatusNotFound, "No job of this id is remembered.", "Problem"}
+func jobPlaced() answer {
+	a := jobUnderWay()
+	a.headers = append(a.headers, placedHeaders()...)
+	return a
 }
 
-func jobGone() answer {
-	return answer{http.StatusGone, "The job has expired or was erased.", "Problem"}
+// ofStore are the ways in which everything fails that reads or writes jobs.
+func ofStore(more ...fault.Code) []fault.Code {
+	return append([]fault.Code{fault.NoWorkers, fault.QueueFull}, more...)
 }
-
-func jobConflict() answer {
-	return answer{http.StatusConflict, "The job's state does not allow it.", "Problem"}
-}
-
-func jobReused() answer {
-	return answer{http.StatusUnprocessableEntity, "The id or the key was used for something else.", "Problem"}
-}
-
-func jobRefused() answer {
-	return answer{http.StatusBadRequest, "An option or the input is wrong; param names it.", "Problem"}
-}
-
-func jobsFull() answer {
-	return answer{http.StatusServiceUnavailable, "No job is accepted now; Retry-After says when to ask again.", "Problem"}
-}
-
-func routeUnknown() answer { return answer{http.StatusNotFound, "There is no such route.", "Problem"} }
 
 // jobOperations are the paths of durable jobs.
 func (s *Server) jobOperations() []operation {
 	ops := append(s.placeOperations(), s.followOperations()...)
+	ops = append(ops, s.changeOperations()...)
 	ops = append(ops, s.queueOperations()...)
 	if s.finder != nil {
 		ops = append(ops, s.listOperations()...)
@@ -61,106 +70,142 @@ func (s *Server) jobOperations() []operation {
 
 // placeOperations are the paths that place jobs.
 func (s *Server) placeOperations() []operation {
-	withoutKey := slices.DeleteFunc(jobHeaders(), func(name string) bool { return name == headerKey })
-	done := answer{http.StatusOK, "The job, which has ended within Prefer: wait, or was there already.", "Job"}
+	done := jobAnswer("The job, which has ended within Prefer: wait, or was there already.")
+	done.headers = append(done.headers, placedHeaders()...)
+	fails := ofStore(fault.NotFound, fault.KeyReused, fault.Gone, fault.NotImplemented, fault.ShuttingDown)
+	headers := append([]string{headerTimeout, headerRequestID}, optionHeaders()...)
 	return []operation{
 		{
-			method: "POST", path: "/v1/jobs", handle: s.placeJob, body: "JobOrder", headers: jobHeaders(), summary: "Place a durable job.",
-			answers: []answer{done, jobUnderWay(), jobRefused(), routeUnknown(), jobGone(), jobReused(), jobsFull()},
+			method: "POST", path: "/v1/jobs", handle: s.placeJob, body: "JobOrder", headers: append(slices.Clone(headers), headerKey),
+			summary: "Place a durable job.", answers: []answer{done, jobPlaced()}, fails: fails, beside: placedHeaders(), examples: orderExamples(),
 		},
 		{
-			method: "POST", path: "/v1/jobs/batch", handle: s.placeJobs, body: "JobBatch",
-			summary: "Place up to 1,000 jobs; each is accepted or refused by itself.",
-			answers: []answer{{http.StatusAccepted, "What became of each job.", "JobsPlaced"}, jobRefused()},
+			method: "POST", path: "/v1/jobs/batch", handle: s.placeJobs, body: "JobBatch", headers: []string{headerTimeout, headerRequestID},
+			summary:  "Place up to 1,000 jobs; each is accepted or refused by itself.",
+			answers:  []answer{{status: http.StatusAccepted, what: "What became of each job.", schema: "JobsPlaced"}},
+			fails:    []fault.Code{fault.ShuttingDown},
+			examples: batchExamples(),
 		},
 		{
-			method: "PUT", path: "/v1/jobs/{name}", handle: s.placeJob, body: "JobOrder", headers: withoutKey,
+			method: "PUT", path: "/v1/jobs/{id}", handle: s.placeJob, body: "JobOrder", headers: headers,
 			summary: "Place a job under an id of your own; the same body again is the same job.",
-			answers: []answer{done, jobUnderWay(), jobRefused(), routeUnknown(), jobGone(), jobReused(), jobsFull()},
+			answers: []answer{done, jobPlaced()}, fails: fails, beside: placedHeaders(), examples: orderExamples(),
 		},
 	}
 }
 
-// followOperations are the paths of one job.
+// followOperations are the paths that read one job.
 func (s *Server) followOperations() []operation {
 	wait := []string{"wait"}
+	fails := ofStore(fault.NotFound, fault.Gone)
+	ended := []string{"Job-Id", "Job-Status"}
+	running := jobUnderWay()
+	running.headers = append(running.headers, ended...)
 	return []operation{
 		{
-			method: "GET", path: "/v1/jobs/{name}", handle: s.getJob, params: wait, headers: []string{"If-None-Match", headerPrefer},
+			method: "GET", path: "/v1/jobs/{id}", handle: s.getJob, params: wait, headers: []string{"If-None-Match", headerPrefer},
 			summary: "A job's state; ?wait=seconds holds until it has ended, or, with If-None-Match, until it changes.",
-			answers: []answer{jobAnswer(), {http.StatusNotModified, "It has not changed.", ""}, jobUnknown(), jobGone()},
+			answers: []answer{
+				jobAnswer("The job."), {status: http.StatusNotModified, what: "It has not changed.", headers: []string{"ETag", "Retry-After"}},
+			},
+			fails: append(fails, fault.Invalid), examples: ofJob(),
 		},
 		{
-			method: "DELETE", path: "/v1/jobs/{name}", handle: s.deleteJob, summary: "Erase a job's input and result; it answers 410 from then on.",
-			answers: []answer{{http.StatusNoContent, "Nothing but a tombstone is left.", ""}, jobUnderWay(), jobUnknown(), jobGone()},
-		},
-		{
-			method: "GET", path: "/v1/jobs/{name}/result", handle: s.jobResult, params: wait, headers: []string{headerPrefer},
+			method: "GET", path: "/v1/jobs/{id}/result", handle: s.jobResult, params: wait, headers: []string{headerPrefer},
 			summary: "The result, in the dialect of the path that took the job.",
 			answers: []answer{
-				{http.StatusOK, "The result.", ""},
-				jobUnderWay(), jobUnknown(),
-				{http.StatusConflict, "The job was cancelled or has expired.", "Problem"},
-				jobGone(),
-				{http.StatusFailedDependency, "The job has failed.", "Problem"},
+				{status: http.StatusOK, what: "The result.", schema: "Result", headers: append(ended, "Server-Timing")},
+				running,
 			},
+			beside: ended,
+			fails:  append(fails, fault.Invalid, fault.Conflict, fault.JobFailed, fault.UpstreamBadResponse), examples: ofJob(),
 		},
 		{
-			method: "GET", path: "/v1/jobs/{name}/input", handle: s.jobInput, summary: "What the job was asked with.",
-			answers: []answer{{http.StatusOK, "The input as it was sent.", ""}, jobUnknown(), jobGone()},
+			method: "GET", path: "/v1/jobs/{id}/input", handle: s.jobInput, summary: "What the job was asked with.",
+			answers: ok("The input as it was sent.", "EndpointCall"), fails: fails, examples: ofJob(),
 		},
 		{
-			method: "GET", path: "/v1/jobs/{name}/attempts", handle: s.jobAttempts, summary: "The attempts so far.",
-			answers: []answer{{http.StatusOK, "Each call to a model server.", "JobAttempts"}, jobUnknown(), jobGone()},
+			method: "GET", path: "/v1/jobs/{id}/attempts", handle: s.jobAttempts, summary: "The attempts so far.",
+			answers: ok("Each call to a model server.", "JobAttempts"), fails: fails, examples: ofJob(),
 		},
 		{
-			method: "GET", path: "/v1/jobs/{name}/events", handle: s.jobEvents, headers: []string{"Last-Event-ID"},
+			method: "GET", path: "/v1/jobs/{id}/events", handle: s.jobEvents, headers: []string{"Last-Event-ID"},
 			summary: "Server-sent events: a snapshot, then every change.",
-			answers: []answer{{http.StatusOK, "text/event-stream: snapshot, status, done, each with a job as data and its revision as id.", ""}, jobUnknown(), jobGone()},
+			answers: []answer{{status: http.StatusOK, what: "The stream, which ends with the job.", schema: "Events", kind: "text/event-stream"}},
+			fails:   fails, examples: ofJob(),
+		},
+	}
+}
+
+// changeOperations are the paths that change one job.
+func (s *Server) changeOperations() []operation {
+	fails := ofStore(fault.NotFound, fault.Gone)
+	aborted := jobUnderWay()
+	aborted.what = "The job, whose call is being aborted."
+	return []operation{
+		{
+			method: "POST", path: "/v1/jobs/{id}/cancel", handle: s.cancelJob, summary: "Cancel a job; it may be repeated.",
+			answers: []answer{jobAnswer("The job, which has ended."), aborted}, fails: fails, examples: ofJob(),
 		},
 		{
-			method: "POST", path: "/v1/jobs/{name}/cancel", handle: s.cancelJob, summary: "Cancel a job; it may be repeated.",
-			answers: []answer{{http.StatusOK, "The job, which has ended.", "Job"}, {http.StatusAccepted, "The job, whose call is being aborted.", "Job"}, jobUnknown(), jobGone()},
+			method: "POST", path: "/v1/jobs/{id}/retry", handle: s.retryJob, summary: "Run a failed, cancelled or expired job again.",
+			answers: []answer{jobPlaced()}, fails: append(fails, fault.Conflict), examples: ofJob(),
 		},
 		{
-			method: "POST", path: "/v1/jobs/{name}/retry", handle: s.retryJob, summary: "Run a failed, cancelled or expired job again.",
-			answers: []answer{jobUnderWay(), jobUnknown(), jobConflict(), jobGone()},
+			method: "DELETE", path: "/v1/jobs/{id}", handle: s.deleteJob, summary: "Erase a job's input and result; it answers 410 from then on.",
+			answers: []answer{{status: http.StatusNoContent, what: "Nothing but a tombstone is left."}, aborted}, fails: fails, examples: ofJob(),
 		},
 	}
 }
 
 // queueOperations are the paths of what jobs wait in.
 func (s *Server) queueOperations() []operation {
-	one := []answer{{http.StatusOK, "The queue.", "Queue"}, routeUnknown()}
+	one, fails := ok("The queue.", "Queue"), ofStore(fault.NotFound)
 	return []operation{
 		{
 			method: "GET", path: "/v1/queues", handle: s.listQueues, summary: "What waits of each route's jobs.",
-			answers: []answer{{http.StatusOK, "All queues.", "QueueList"}},
+			answers: ok("All queues.", "QueueList"),
 		},
-		{method: "GET", path: "/v1/queues/{name}", handle: s.getQueue, summary: "What waits of one route's jobs.", answers: one},
-		{method: "POST", path: "/v1/queues/{name}/pause", handle: s.pauseQueue, summary: "Start no more jobs of this route until it is resumed.", answers: one},
-		{method: "POST", path: "/v1/queues/{name}/resume", handle: s.resumeQueue, summary: "Start jobs of this route again.", answers: one},
+		{
+			method: "GET", path: "/v1/queues/{name}", handle: s.getQueue, summary: "What waits of one route's jobs.",
+			answers: one, fails: fails, examples: ofQueue(),
+		},
+		{
+			method: "POST", path: "/v1/queues/{name}/pause", handle: s.pauseQueue, summary: "Start no more jobs of this route until it is resumed.",
+			answers: one, fails: fails, examples: ofQueue(),
+		},
+		{
+			method: "POST", path: "/v1/queues/{name}/resume", handle: s.resumeQueue, summary: "Start jobs of this route again.",
+			answers: one, fails: fails, examples: ofQueue(),
+		},
 		{
 			method: "GET", path: "/v1/limits", handle: s.jobLimits, summary: "What jobs may ask for.",
-			answers: []answer{{http.StatusOK, "The limits.", "JobLimits"}},
+			answers: ok("The limits.", "JobLimits"),
 		},
 	}
 }
 
 // listOperations are the paths that list jobs.
 func (s *Server) listOperations() []operation {
-	page := []answer{{http.StatusOK, "A page of jobs.", "JobList"}, jobRefused()}
+	page, fails := ok("A page of jobs.", "JobList"), ofStore(fault.Invalid)
+	redriven := slices.DeleteFunc(listParams("status", "dead", "after", "before"), func(name string) bool { return name == "limit" })
 	return []operation{
-		{method: "GET", path: "/v1/jobs", handle: s.listJobs, params: listParams(), summary: "List jobs, the newest first.", answers: page},
-		{method: "GET", path: "/v1/dead", handle: s.listDead, params: listParams("status", "dead"), summary: "List failed jobs.", answers: page},
 		{
-			method: "POST", path: "/v1/dead/redrive", handle: s.redriveMany, params: listParams("status", "dead", "after", "before"),
-			summary: "Run failed jobs again: the newest up to limit that match.",
-			answers: []answer{{http.StatusAccepted, "What became of each.", "JobsRedriven"}, jobRefused()},
+			method: "GET", path: "/v1/jobs", handle: s.listJobs, params: listParams(), summary: "List jobs, the newest first.",
+			answers: page, fails: fails,
 		},
 		{
-			method: "POST", path: "/v1/dead/{name}/redrive", handle: s.redriveJob, summary: "Run a failed job again.",
-			answers: []answer{jobUnderWay(), jobUnknown(), jobConflict(), jobGone()},
+			method: "GET", path: "/v1/dead", handle: s.listDead, params: listParams("status", "dead"), summary: "List failed jobs.",
+			answers: page, fails: fails,
+		},
+		{
+			method: "POST", path: "/v1/dead/redrive", handle: s.redriveMany, params: append(redriven, "redrive.limit"),
+			summary: "Run failed jobs again: the newest up to limit that match.", body: "Nothing", optional: true,
+			answers: []answer{{status: http.StatusAccepted, what: "What became of each.", schema: "JobsRedriven"}}, fails: fails,
+		},
+		{
+			method: "POST", path: "/v1/dead/{id}/redrive", handle: s.redriveJob, summary: "Run a failed job again.",
+			answers: []answer{jobPlaced()}, fails: ofStore(fault.NotFound, fault.Conflict, fault.Gone), examples: ofJob(),
 		},
 	}
 }

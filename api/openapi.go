@@ -2,10 +2,13 @@ package api
 
 import (
 	_ "embed" // for the page and the icon
-	"encoding/json"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
+
+	"headrace/api/openapi"
+	"headrace/internal/fault"
 )
 
 // page is the whole of /docs: it shows /openapi.json without foreign assets.
@@ -17,16 +20,6 @@ var page []byte
 //
 //go:embed assets/favicon.ico
 var icon []byte
-
-// bodies are the schemas of request bodies, as JSON.
-//
-//go:embed assets/bodies.json
-var bodies []byte
-
-// jobSchemas are the schemas of durable jobs, as JSON.
-//
-//go:embed assets/jobs.json
-var jobSchemas []byte
 
 func (s *Server) serveOpenAPI(w *replyWriter, _ *http.Request, _ string) error {
 	writeBytes(w, http.StatusOK, "application/json", s.openapi)
@@ -52,86 +45,140 @@ func (s *Server) toDocs(w *replyWriter, _ *http.Request, _ string) error {
 }
 
 // describe makes openapi.json out of the operations.
-func describe(version string, ops []operation) []byte {
-	paths := make(map[string]map[string]any)
+func describe(version string, ops []operation) ([]byte, error) {
+	described := make([]openapi.Operation, 0, len(ops))
 	for _, op := range ops {
-		if paths[op.path] == nil {
-			paths[op.path] = make(map[string]any)
-		}
-		paths[op.path][strings.ToLower(op.method)] = describeOperation(op)
+		described = append(described, openapi.Operation{
+			Method: op.method, Path: op.path, Tag: op.tag, Summary: op.summary, Parameters: slices.Concat(op.params, op.headers),
+			Body: op.body, Optional: op.optional, Examples: op.examples, Answers: answersOf(op),
+		})
 	}
-	schemas := make(map[string]json.RawMessage)
-	for _, text := range [][]byte{bodies, jobSchemas} {
-		if json.Unmarshal(text, &schemas) != nil { // it adds to what is there
-			return []byte(`{}`) // the embedded schemas are JSON; a test serves the result
-		}
-	}
-	description, err := json.Marshal(map[string]any{
-		"openapi": "3.1.0",
-		"info": map[string]any{
-			"title": "Headrace", "version": version,
-			"description": "A queue-backed inference broker in front of MLflow model servers.",
-		},
-		"paths":      paths,
-		"components": map[string]any{"schemas": schemas},
-	})
-	if err != nil {
-		return []byte(`{}`) // the embedded schemas are JSON; a test serves the result
-	}
-	return description
+	return openapi.Make(version, described) //nolint:wrapcheck // it names itself
 }
 
-func describeOperation(op operation) map[string]any {
-	described := map[string]any{
-		"summary": op.summary,
-		"tags":    []string{op.tag},
-		"operationId": strings.ToLower(op.method) + strings.NewReplacer("/", "_", "{", "", "}", "", ".", "_", "-", "_").
-			Replace(op.path),
-		"responses": map[string]any{
-			"200":     map[string]any{"description": "Success."},
-			"default": map[string]any{"description": "Failure, in the form of the path's dialect."},
-		},
+// answersOf is how an operation succeeds and fails. A HEAD has the same answers without bodies.
+func answersOf(op operation) []openapi.Answer {
+	var all []openapi.Answer
+	for _, a := range op.answers {
+		all = append(all, openapi.Answer{
+			Status: strconv.Itoa(a.status), What: a.what, Media: a.media(), Schema: a.schema, Headers: a.headers,
+		})
 	}
-	text := map[string]any{"type": "string"}
-	var params []any
-	if strings.Contains(op.path, "{name}") {
-		params = append(params, map[string]any{"name": "name", "in": "path", "required": true, "schema": text})
-	}
-	for _, name := range op.params {
-		params = append(params, map[string]any{"name": name, "in": "query", "schema": text})
-	}
-	for _, name := range op.headers {
-		params = append(params, map[string]any{"name": name, "in": "header", "schema": text})
-	}
-	if op.answers != nil {
-		described["responses"] = describeAnswers(op.answers)
-	}
-	if params != nil {
-		described["parameters"] = params
-	}
+	fails := slices.Concat(op.fails, []fault.Code{fault.Internal})
 	if op.body != "" {
-		described["requestBody"] = map[string]any{
-			"required": true,
-			"content": map[string]any{"application/json": map[string]any{
-				"schema": map[string]any{"$ref": "#/components/schemas/" + op.body},
-			}},
+		fails = slices.Concat(fails, []fault.Code{fault.Invalid, fault.TooLarge, fault.QueueFull, fault.Deadline})
+	}
+	for _, code := range fault.Codes() { // in their order
+		if slices.Contains(fails, code) {
+			all = addFailures(all, op, code)
 		}
 	}
-	return described
-}
-
-func describeAnswers(answers []answer) map[string]any {
-	all := map[string]any{"default": map[string]any{"description": "Failure, in the form of the path's dialect."}}
-	for _, a := range answers {
-		one := map[string]any{"description": a.what}
-		if a.schema != "" {
-			kind := "application/json"
-			if a.schema == "Problem" {
-				kind = "application/problem+json"
-			}
-			one["content"] = map[string]any{kind: map[string]any{"schema": map[string]any{"$ref": "#/components/schemas/" + a.schema}}}
+	for i := range all {
+		all[i].Headers = append(slices.Clone(all[i].Headers), headerRequestID)
+		if op.method == http.MethodHead {
+			all[i].Media = ""
 		}
-		all[strconv.Itoa(a.status)] = one
 	}
 	return all
+}
+
+// voice is the form of the operation's errors.
+func (op operation) voice() voice { return voiceOf(strings.ReplaceAll(op.path, "{", "")) }
+
+// addFailures adds what a code is in the voice of an operation. Codes of one status share an answer.
+func addFailures(all []openapi.Answer, op operation, code fault.Code) []openapi.Answer {
+	v := op.voice()
+	a := openapi.Answer{What: whatOf(code), Media: "application/json", Headers: slices.Clone(op.beside)}
+	f := fault.New(code, "")
+	m := meaningOf(f).said(v, f)
+	switch v {
+	case mlflowVoice:
+		a.Schema = "MLflowError"
+	case openAIVoice:
+		a.Schema = "OpenAIError"
+		if m.vain {
+			a.Headers = append(a.Headers, "X-Should-Retry")
+		}
+	case headraceVoice:
+		a.Schema, a.Media = "Problem", "application/problem+json"
+	}
+	statuses := []string{strconv.Itoa(m.status)}
+	switch {
+	case code == fault.UpstreamError:
+		statuses = []string{"4XX", "5XX"} // its own
+	case code == fault.Invalid && v == mlflowVoice:
+		statuses = []string{"400", "422"}
+	}
+	if code == fault.UpstreamError && v == openAIVoice { // some of its statuses are vain
+		a.Headers = append(a.Headers, "X-Should-Retry")
+	}
+	if code == fault.UpstreamError || m.status == http.StatusServiceUnavailable || m.status == http.StatusTooManyRequests {
+		a.Headers = append(a.Headers, "Retry-After")
+	}
+	for _, status := range statuses {
+		a.Status = status
+		at := slices.IndexFunc(all, func(was openapi.Answer) bool { return was.Status == status })
+		if at < 0 {
+			all = append(all, a)
+			continue
+		}
+		all[at].What += " " + a.What
+		all[at].Headers = union(all[at].Headers, a.Headers)
+	}
+	return all
+}
+
+// union is a and what of b is not in it.
+func union(a, b []string) []string {
+	all := slices.Clone(a)
+	for _, one := range b {
+		if !slices.Contains(all, one) {
+			all = append(all, one)
+		}
+	}
+	return all
+}
+
+// whatOf says in one sentence when a code is the answer.
+func whatOf(code fault.Code) string {
+	switch code {
+	case fault.Invalid:
+		return "The body, a parameter or a header is wrong; the message names it."
+	case fault.NotFound:
+		return "There is none of this name."
+	case fault.MethodNotAllowed:
+		return "The path does not have this method; Allow lists those it has."
+	case fault.TooLarge:
+		return "The body is larger than api.max_body."
+	case fault.RateLimited:
+		return "The limit of the route is used up for this period."
+	case fault.QueueFull:
+		return "As much waits, or is held, as the configuration allows."
+	case fault.NoWorkers:
+		return "No worker serves the route, or the broker is out of reach."
+	case fault.UpstreamUnavailable:
+		return "The model server refused or dropped the connection, or the worker that ran the call is lost."
+	case fault.UpstreamTimeout:
+		return "The model server did not answer in time."
+	case fault.UpstreamError:
+		return "The model server answered with this status."
+	case fault.UpstreamBadResponse:
+		return "The model server's answer has the wrong shape."
+	case fault.Deadline:
+		return "The time ran out before the call was run."
+	case fault.NotImplemented:
+		return "Not implemented: streams, and the limits that MLflow's open-source gateway does not have either."
+	case fault.Conflict:
+		return "The state of the job does not allow it."
+	case fault.KeyReused:
+		return "The id or the key was used for another body or other options."
+	case fault.Gone:
+		return "The input and the result of the job have expired or were erased."
+	case fault.JobFailed:
+		return "The job has failed; the message says of what."
+	case fault.ShuttingDown:
+		return "This process drains."
+	case fault.Internal:
+	}
+	return "The gateway's own fault; the log has its cause under the request id."
 }

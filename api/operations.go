@@ -1,9 +1,11 @@
 package api
 
 import (
+	"cmp"
 	"net/http"
 	"time"
 
+	"headrace/api/openapi"
 	"headrace/api/schema"
 	"headrace/internal/fault"
 	"headrace/internal/inference"
@@ -12,61 +14,121 @@ import (
 // A handler answers one operation; name is the {name} of its path. What it returns is written as an error.
 type handler func(w *replyWriter, r *http.Request, name string) error
 
-// operation is one method on one path: what it does and what openapi.json says of it.
+// operation is one method on one path: what it does and what openapi.json says of it. The schemas, parameters and headers
+// that it names are in openapi/components.
 type operation struct {
-	method  string
-	path    string // with {name} at most
-	handle  handler
-	tag     string
-	summary string
-	params  []string // of the query
-	headers []string // of the request, besides those that every request may have
-	body    string   // name of the request body's schema; "" for none
-	answers []answer // nil: a success and a failure of which nothing more is said
+	method   string
+	path     string // with one {placeholder} at most
+	handle   handler
+	tag      string
+	summary  string
+	params   []string // of the query
+	headers  []string // of the request
+	body     string   // name of the request body's schema; "" for none
+	optional bool     // the body may be left out
+	examples []openapi.Example
+	answers  []answer     // how it succeeds
+	fails    []fault.Code // how it may fail, besides internal and what every reading of a body may fail of
+	beside   []string     // headers that failures may have
 	// named paths exist only for names of routes.
 	named bool
 }
 
-// answer is one way in which an operation answers.
+// answer is one way in which an operation answers, when it does not fail.
 type answer struct {
-	status int
-	what   string
-	schema string // name of the body's schema; "" for none that is described
+	status  int
+	what    string
+	schema  string // name of the body's schema; "" for no body
+	headers []string
+	kind    string // type of the body; "" for JSON
+}
+
+// media is the type of the body; "" for none.
+func (a answer) media() string {
+	if a.schema == "" {
+		return ""
+	}
+	return cmp.Or(a.kind, "application/json")
+}
+
+// ok is the answer of operations that have just one.
+func ok(what, schema string) []answer {
+	return []answer{{status: http.StatusOK, what: what, schema: schema}}
 }
 
 // operations lists everything the front end serves, in the order a reader wants.
 func (s *Server) operations() []operation {
 	ops := s.calls()
 	ops = append(ops, s.mlflowLists()...)
-	ops = append(ops,
-		operation{method: "GET", path: "/v1/models", handle: s.listModels, tag: "OpenAI", summary: "List the routes as models."},
-		operation{method: "GET", path: "/v1/models/{name}", handle: s.getModel, tag: "OpenAI", summary: "One route as a model."},
-		operation{method: "GET", path: "/v1/routes", handle: s.listViews, tag: "Headrace", summary: "List the routes and how they fare."},
-		operation{method: "GET", path: "/v1/routes/{name}", handle: s.getView, tag: "Headrace", summary: "One route and how it fares."},
-		operation{method: "GET", path: "/health", handle: s.health, tag: "Operations", summary: "The process lives; MLflow's body."},
-		operation{method: "GET", path: "/livez", handle: s.health, tag: "Operations", summary: "The process lives."},
-		operation{method: "GET", path: "/readyz", handle: s.ready, tag: "Operations", summary: "Calls are let in and the broker is connected."},
-		operation{method: "HEAD", path: "/livez", handle: s.health, tag: "Operations", summary: "The status alone."},
-		operation{method: "HEAD", path: "/readyz", handle: s.ready, tag: "Operations", summary: "The status alone."},
-		operation{method: "GET", path: "/openapi.json", handle: s.serveOpenAPI, tag: "Operations", summary: "This description."},
-		operation{method: "HEAD", path: "/openapi.json", handle: s.serveOpenAPI, tag: "Operations", summary: "Its headers."},
-		operation{method: "GET", path: "/docs", handle: s.serveDocs, tag: "Operations", summary: "A page for people, without foreign assets."},
-		operation{method: "GET", path: "/redoc", handle: s.serveDocs, tag: "Operations", summary: "The same page, under MLflow's second address for it."},
-		operation{method: "HEAD", path: "/redoc", handle: s.serveDocs, tag: "Operations", summary: "Its headers."},
-		operation{method: "GET", path: "/favicon.ico", handle: s.serveIcon, tag: "Operations", summary: "The icon."},
-		operation{method: "GET", path: "/", handle: s.toDocs, tag: "Operations", summary: "Redirects to the page."},
-	)
+	ops = append(ops, s.ownLists()...)
 	if s.jobs != nil {
 		ops = append(ops, s.jobOperations()...)
 	}
+	return append(ops, s.operating()...)
+}
+
+// ownLists are the operations that show routes to OpenAI's clients and to ours.
+func (s *Server) ownLists() []operation {
+	one := []openapi.Example{{Name: "embeddings", At: "embeddings"}}
+	unknown := []fault.Code{fault.NotFound}
+	return []operation{
+		{
+			method: "GET", path: "/v1/models", handle: s.listModels, tag: "OpenAI", summary: "List the routes as models.",
+			answers: ok("The models.", "Models"),
+		},
+		{
+			method: "GET", path: "/v1/models/{model}", handle: s.getModel, tag: "OpenAI", summary: "One route as a model.",
+			answers: ok("The model.", "Model"), fails: unknown, examples: one,
+		},
+		{
+			method: "GET", path: "/v1/routes", handle: s.listViews, tag: "Headrace", summary: "List the routes and how they fare.",
+			answers: ok("The routes.", "Routes"),
+		},
+		{
+			method: "GET", path: "/v1/routes/{name}", handle: s.getView, tag: "Headrace", summary: "One route and how it fares.",
+			answers: ok("The route.", "Route"), fails: unknown, examples: one,
+		},
+	}
+}
+
+// operating are the operations for operators, load balancers and readers.
+func (s *Server) operating() []operation {
+	health, ready := ok("The process lives.", "Health"), ok("Calls are let in and the broker is connected.", "Ready")
+	page := []answer{{status: http.StatusOK, what: "The page.", schema: "Text", kind: "text/html"}}
+	notReady := []fault.Code{fault.NoWorkers, fault.ShuttingDown}
+	document := ok("The document.", "OpenAPI")
+	ops := []operation{
+		{method: "GET", path: "/health", handle: s.health, summary: "The process lives; MLflow's body.", answers: health},
+		{method: "GET", path: "/livez", handle: s.health, summary: "The process lives.", answers: health},
+		{method: "GET", path: "/readyz", handle: s.ready, summary: "Calls are let in and the broker is connected.", answers: ready, fails: notReady},
+		{method: "HEAD", path: "/livez", handle: s.health, summary: "The status alone.", answers: health},
+		{method: "HEAD", path: "/readyz", handle: s.ready, summary: "The status alone.", answers: ready, fails: notReady},
+		{method: "GET", path: "/openapi.json", handle: s.serveOpenAPI, summary: "This description.", answers: document},
+		{method: "HEAD", path: "/openapi.json", handle: s.serveOpenAPI, summary: "Its headers.", answers: document},
+		{method: "GET", path: "/docs", handle: s.serveDocs, summary: "A page for people, without foreign assets.", answers: page},
+		{method: "GET", path: "/redoc", handle: s.serveDocs, summary: "The same page, under MLflow's second address for it.", answers: page},
+		{method: "HEAD", path: "/redoc", handle: s.serveDocs, summary: "Its headers.", answers: page},
+		{
+			method: "GET", path: "/favicon.ico", handle: s.serveIcon, summary: "The icon.",
+			answers: []answer{{status: http.StatusOK, what: "The icon.", schema: "Image", kind: "image/vnd.microsoft.icon"}},
+		},
+		{
+			method: "GET", path: "/", handle: s.toDocs, summary: "Redirects to the page.",
+			answers: []answer{{status: http.StatusTemporaryRedirect, what: "To /docs.", headers: []string{"Location"}}},
+		},
+	}
 	if s.metrics != nil {
 		ops = append(ops, operation{
-			method: "GET", path: "/metrics", tag: "Operations", summary: "Metrics in Prometheus' text format.",
+			method: "GET", path: "/metrics", summary: "Metrics in Prometheus' text format.",
+			answers: []answer{{status: http.StatusOK, what: "The metrics.", schema: "Text", kind: "text/plain"}},
 			handle: func(w *replyWriter, r *http.Request, _ string) error {
 				s.metrics.ServeHTTP(w, r)
 				return nil
 			},
 		})
+	}
+	for i := range ops {
+		ops[i].tag = "Operations"
 	}
 	return ops
 }
@@ -87,42 +149,58 @@ func (s *Server) calls() []operation {
 	ops := []operation{
 		{
 			method: "POST", path: "/gateway/{name}/invocations", named: true, tag: "MLflow", body: "GatewayCall",
-			summary: "Ask a route, in the dialect of the list that declares it.",
-			handle:  s.asks(target{voice: mlflowVoice, dialect: declared, limited: true}),
+			summary: "Ask a route, in the dialect of the list that declares it.", answers: ok("", "GatewayAnswer"), examples: gatewayExamples(),
+			handle: s.asks(target{voice: mlflowVoice, dialect: declared, limited: true}),
 		},
 		{
 			method: "POST", path: "/endpoints/{name}/invocations", named: true, tag: "MLflow", body: "EndpointCall",
-			summary: "Ask a route, in MLflow's newer dialect.",
-			handle:  s.asks(target{voice: mlflowVoice, dialect: newer, limited: true}),
+			summary: "Ask a route, in MLflow's newer dialect.", answers: ok("", "EndpointAnswer"), examples: endpointExamples(),
+			handle: s.asks(target{voice: mlflowVoice, dialect: newer, limited: true}),
 		},
 		{
-			method: "POST", path: "/v1/embeddings", tag: "OpenAI", body: "OpenAIEmbeddings",
-			summary: "Embed texts.", handle: s.asks(openai(inference.Embeddings)),
+			method: "POST", path: "/v1/embeddings", tag: "OpenAI", body: "OpenAIEmbeddings", answers: ok("", "Vectors"),
+			summary: "Embed texts.", handle: s.asks(openai(inference.Embeddings)), examples: openAIEmbeddingsExamples(),
 		},
 		{
-			method: "POST", path: "/v1/chat/completions", tag: "OpenAI", body: "OpenAIChat",
-			summary: "Continue a conversation.", handle: s.asks(openai(inference.Chat)),
+			method: "POST", path: "/v1/chat/completions", tag: "OpenAI", body: "OpenAIChat", answers: ok("", "ChatCompletion"),
+			summary: "Continue a conversation.", handle: s.asks(openai(inference.Chat)), examples: openAIChatExamples(),
 		},
 		{
-			method: "POST", path: "/v1/completions", tag: "OpenAI", body: "OpenAICompletions",
-			summary: "Complete prompts.", handle: s.asks(openai(inference.Completions)),
+			method: "POST", path: "/v1/completions", tag: "OpenAI", body: "OpenAICompletions", answers: ok("", "Completion"),
+			summary: "Complete prompts.", handle: s.asks(openai(inference.Completions)), examples: openAICompletionsExamples(),
 		},
 		{
 			method: "POST", path: "/v1/routes/{name}/invocations", named: true, tag: "Headrace", body: "EndpointCall",
-			summary: "Ask a route, in MLflow's newer dialect or, on a raw route, in the model server's own.",
-			handle:  s.asks(target{voice: headraceVoice, dialect: own}),
+			summary: "Ask a route, in MLflow's newer dialect or, on a raw route, in the model server's own.", answers: ok("", "EndpointAnswer"),
+			handle: s.asks(target{voice: headraceVoice, dialect: own}), examples: endpointExamples(),
 		},
 	}
-	if s.jobs != nil {
-		for i := range ops {
-			ops[i].headers = jobHeaders()
-			ops[i].answers = []answer{
-				{http.StatusOK, "The answer, in the path's dialect.", ""},
-				{http.StatusAccepted, "A durable job, when it was preferred: see its Location.", "Job"},
-			}
+	for i := range ops {
+		op := &ops[i]
+		op.answers[0].what, op.answers[0].headers = "The answer.", []string{"Server-Timing"}
+		op.headers = []string{headerTimeout, headerStainless, headerRequestID}
+		op.fails = callFailures()
+		switch op.voice() {
+		case mlflowVoice:
+			op.fails = append(op.fails, fault.RateLimited)
+		case openAIVoice:
+			op.beside = []string{headerDropped}
+			op.answers[0].headers = append(op.answers[0].headers, headerDropped)
+		case headraceVoice:
+		}
+		if s.jobs != nil {
+			s.describeJobs(op)
 		}
 	}
 	return ops
+}
+
+// callFailures are the ways in which a call fails.
+func callFailures() []fault.Code {
+	return []fault.Code{
+		fault.NotFound, fault.QueueFull, fault.NoWorkers, fault.UpstreamUnavailable, fault.UpstreamTimeout, fault.UpstreamError,
+		fault.UpstreamBadResponse, fault.Deadline, fault.NotImplemented, fault.ShuttingDown,
+	}
 }
 
 func (s *Server) asks(path target) handler {
@@ -144,24 +222,51 @@ func (s *Server) asks(path target) handler {
 
 // mlflowLists are the operations that show routes to MLflow's clients, and those it never implemented.
 func (s *Server) mlflowLists() []operation {
-	const tag = "MLflow"
 	routes, endpoints := routesListing(), endpointsListing()
+	paged, unknown, never := []string{"page_token"}, []fault.Code{fault.NotFound}, []fault.Code{fault.NotImplemented}
+	one := []openapi.Example{{Name: "embeddings", At: "embeddings"}}
 	ops := []operation{
-		{method: "GET", path: "/api/2.0/gateway/routes/", handle: s.list(routes), summary: "List the routes."},
-		{method: "GET", path: "/api/2.0/gateway/routes/{name}", handle: s.get(routes), summary: "One route."},
-		{method: "GET", path: "/api/2.0/endpoints/", handle: s.list(endpoints), summary: "List the endpoints."},
-		{method: "GET", path: "/api/2.0/endpoints/{name}", handle: s.get(endpoints), summary: "One endpoint."},
-		{method: "GET", path: "/api/3.0/gateway/endpoint/{name}", handle: s.get(endpoints), summary: "One endpoint."},
-		{method: "GET", path: "/api/3.0/gateway/route/{name}", handle: s.getSplit, summary: "One traffic route: a name whose calls are spread over endpoints."},
+		{
+			method: "GET", path: "/api/2.0/gateway/routes/", handle: s.list(routes), summary: "List the routes.",
+			params: paged, answers: ok("The routes.", "MLflowRoutes"), fails: []fault.Code{fault.Invalid},
+		},
+		{
+			method: "GET", path: "/api/2.0/gateway/routes/{name}", handle: s.get(routes), summary: "One route.",
+			answers: ok("The route.", "MLflowRoute"), fails: unknown, examples: one,
+		},
+		{
+			method: "GET", path: "/api/2.0/endpoints/", handle: s.list(endpoints), summary: "List the endpoints.",
+			params: paged, answers: ok("The endpoints.", "MLflowEndpoints"), fails: []fault.Code{fault.Invalid},
+		},
+		{
+			method: "GET", path: "/api/2.0/endpoints/{name}", handle: s.get(endpoints), summary: "One endpoint.",
+			answers: ok("The endpoint.", "MLflowEndpoint"), fails: unknown, examples: one,
+		},
+		{
+			method: "GET", path: "/api/3.0/gateway/endpoint/{name}", handle: s.get(endpoints), summary: "One endpoint.",
+			answers: ok("The endpoint.", "MLflowEndpoint"), fails: unknown, examples: one,
+		},
+		{
+			method: "GET", path: "/api/3.0/gateway/route/{name}", handle: s.getSplit,
+			summary: "One traffic route: a name whose calls are spread over endpoints.",
+			answers: ok("The traffic route.", "TrafficRoute"), fails: unknown,
+		},
 	}
 	for _, base := range []string{"/api/2.0/gateway/limits/", "/api/2.0/endpoints/limits/"} {
 		ops = append(ops,
-			operation{method: "GET", path: base + "{name}", handle: s.getLimits, summary: "Not implemented, as in MLflow's open-source gateway."},
-			operation{method: "POST", path: base, handle: s.setLimits, body: "Limits", summary: "Not implemented, as in MLflow's open-source gateway."},
+			operation{
+				method: "GET", path: base + "{name}", handle: s.getLimits, fails: never,
+				summary: "Not implemented, as in MLflow's open-source gateway: always 501.",
+			},
+			operation{
+				method: "POST", path: base, handle: s.setLimits, body: "Limits", fails: never,
+				summary:  "Not implemented, as in MLflow's open-source gateway: 501 when the body is right.",
+				examples: []openapi.Example{{Name: "limits", Body: `{"route": "embeddings", "limits": []}`}},
+			},
 		)
 	}
 	for i := range ops {
-		ops[i].tag = tag
+		ops[i].tag = "MLflow"
 	}
 	return ops
 }

@@ -148,7 +148,7 @@ func TestOpenAPIMatchesRouter(t *testing.T) {
 			}
 			ids[op.OperationID] = path
 			// 501, 422 and the like are fine: the method is known.
-			w := do(t, s, strings.ToUpper(method), strings.ReplaceAll(path, "{name}", "completions"), "")
+			w := do(t, s, strings.ToUpper(method), placeholder.ReplaceAllString(path, "completions"), "")
 			if w.Code == http.StatusMethodNotAllowed {
 				t.Errorf("%s %s is not allowed", method, path)
 			}

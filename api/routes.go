@@ -50,7 +50,7 @@ func (s *Server) serve(ops []operation) http.Handler {
 		allow = append(allow, op.method)
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		name := mux.Vars(r)["name"]
+		name := placed(mux.Vars(r))
 		reply := asReply(w)
 		if ops[0].named && !answers(s.table.Load(), name) {
 			s.fail(reply, r, noRoute(voiceOf(r.URL.Path), name))
@@ -66,6 +66,14 @@ func (s *Server) serve(ops []operation) http.Handler {
 			s.fail(reply, r, err)
 		}
 	})
+}
+
+// placed is what stands for the placeholder of a path, which has one at most.
+func placed(vars map[string]string) string {
+	for _, value := range vars {
+		return value
+	}
+	return ""
 }
 
 // asReply is the middleware's writer.
@@ -134,7 +142,7 @@ func (s *Server) exists(router *mux.Router, methods map[string][]operation, path
 	if err != nil || len(methods[template]) == 0 {
 		return false
 	}
-	return !methods[template][0].named || answers(s.table.Load(), match.Vars["name"])
+	return !methods[template][0].named || answers(s.table.Load(), placed(match.Vars))
 }
 
 // quoteLocation escapes what may not stand in an address.

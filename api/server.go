@@ -159,7 +159,10 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	s.buffers.New = func() any { return new(output) }
 	s.Apply(deps.Table)
 	operations := s.operations()
-	s.openapi = describe(cfg.Version, operations)
+	var err error
+	if s.openapi, err = describe(cfg.Version, operations); err != nil {
+		return nil, fmt.Errorf("api: %w", err)
+	}
 	s.handler = s.middleware(s.router(operations))
 	return s, nil
 }

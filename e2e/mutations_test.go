@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -28,6 +29,7 @@ func (p *pressed) operations() []operation {
 	}
 	all := []operation{{http.MethodPost, "/v1/nothing"}, {http.MethodPost, "/v1/jobs/%00/cancel"}, {http.MethodPost, "/gateway//invocations/"}}
 	delete(described.Paths, "/v1/dead/redrive") // each call of it runs hundreds of jobs again, and little else would be tried
+	placeholder := regexp.MustCompile(`\{\w+\}`)
 	for template, methods := range described.Paths {
 		names := []string{"nothing", "%F0%9F%98%80"}
 		if strings.HasSuffix(template, "/invocations") || strings.HasPrefix(template, "/v1/routes/") {
@@ -35,7 +37,7 @@ func (p *pressed) operations() []operation {
 		}
 		for method := range methods {
 			for _, name := range names {
-				all = append(all, operation{strings.ToUpper(method), strings.ReplaceAll(template, "{name}", name)})
+				all = append(all, operation{strings.ToUpper(method), placeholder.ReplaceAllString(template, name)})
 			}
 		}
 	}

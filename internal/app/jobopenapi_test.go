@@ -1,123 +1,24 @@
 package app_test
 
 import (
-	"encoding/json"
 	"fmt"
+	"net/http"
+	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"headrace/internal/mlflowtest"
+	"headrace/internal/openapitest"
 )
-
-// schemaOf is a schema of openapi.json.
-type schemaOf struct {
-	Ref        string              `json:"$ref"`
-	Type       any                 `json:"type"`
-	Required   []string            `json:"required"`
-	Properties map[string]schemaOf `json:"properties"`
-	Additional any                 `json:"additionalProperties"` //nolint:tagliatelle // its own name
-	Items      *schemaOf           `json:"items"`
-	AnyOf      []schemaOf          `json:"anyOf"` //nolint:tagliatelle // its own name
-	Enum       []any               `json:"enum"`
-}
-
-// described is openapi.json as far as jobs need it.
-type described struct {
-	Paths map[string]map[string]struct {
-		Responses map[string]struct {
-			Content map[string]struct{ Schema schemaOf } `json:"content"`
-		} `json:"responses"`
-		RequestBody *struct {
-			Content map[string]struct{ Schema schemaOf } `json:"content"`
-		} `json:"requestBody"` //nolint:tagliatelle // its own name
-		Parameters []struct{ Name, In string } `json:"parameters"`
-	} `json:"paths"`
-	Components struct{ Schemas map[string]schemaOf } `json:"components"`
-}
-
-// problems tells where a value does not fit a schema; it knows what the schemas of jobs use.
-func (d *described) problems(s schemaOf, value any, at string) (found []string) {
-	if s.Ref != "" {
-		name := s.Ref[strings.LastIndexByte(s.Ref, '/')+1:]
-		target, known := d.Components.Schemas[name]
-		if !known {
-			return []string{at + ": there is no schema " + name}
-		}
-		return d.problems(target, value, at)
-	}
-	if len(s.AnyOf) > 0 {
-		for _, one := range s.AnyOf {
-			found = d.problems(one, value, at)
-			if len(found) == 0 {
-				return nil
-			}
-		}
-		return found
-	}
-	if len(s.Enum) > 0 && !slices.Contains(s.Enum, value) {
-		return []string{fmt.Sprintf("%s: %v is not one of %v", at, value, s.Enum)}
-	}
-	if s.Type != nil && !slices.Contains(typesOf(value), fmt.Sprint(s.Type)) && !slices.ContainsFunc(typesOf(value), func(kind string) bool {
-		list, _ := s.Type.([]any)
-		return slices.Contains(list, any(kind))
-	}) {
-		return []string{fmt.Sprintf("%s: %v is not %v", at, value, s.Type)}
-	}
-	switch value := value.(type) {
-	case map[string]any:
-		for _, name := range s.Required {
-			if _, there := value[name]; !there {
-				found = append(found, at+"."+name+" is missing")
-			}
-		}
-		for name, member := range value {
-			schema, known := s.Properties[name]
-			if !known && s.Additional == false {
-				found = append(found, at+"."+name+" is not described")
-			}
-			if known {
-				found = append(found, d.problems(schema, member, at+"."+name)...)
-			}
-		}
-	case []any:
-		for i, item := range value {
-			if s.Items != nil {
-				found = append(found, d.problems(*s.Items, item, fmt.Sprintf("%s[%d]", at, i))...)
-			}
-		}
-	}
-	return found
-}
-
-func typesOf(value any) []string {
-	switch value := value.(type) {
-	case nil:
-		return []string{"null"}
-	case bool:
-		return []string{"boolean"}
-	case string:
-		return []string{"string"}
-	case float64:
-		if value == float64(int64(value)) {
-			return []string{"integer", "number"}
-		}
-		return []string{"number"}
-	case []any:
-		return []string{"array"}
-	}
-	return []string{"object"}
-}
 
 // What the jobs' paths answer is what openapi.json says, for each status; and it describes each of these paths.
 func TestJobOpenAPI(t *testing.T) {
 	t.Parallel()
 	addr, model := upWith(t, "")
 	base := "http://" + addr
-	var d described
-	if err := json.Unmarshal([]byte(call(t, "GET", base+"/openapi.json", "").body), &d); err != nil {
-		t.Fatal(err)
-	}
+	d := openapitest.Parse(t, []byte(call(t, "GET", base+"/openapi.json", "").body))
 	const order = `{"route":"emb","input":{"input":"a"},"tags":["x"],"metadata":{"k":"v"}}`
 	const later = `{"route":"emb","input":{"input":"a"},"run_at":"%s"}`
 	covered := make(map[string]bool)
@@ -163,36 +64,15 @@ func TestJobOpenAPI(t *testing.T) {
 		{"POST", "/v1/dead/two/redrive", "", 409},
 	} {
 		r := call(t, test.method, base+test.path, test.body)
-		path, _, _ := strings.Cut(test.path, "?")
-		for _, name := range []string{"/one", "/two", "/none", "/emb", "/nope"} {
-			path = strings.Replace(path, name, "/{name}", 1)
-		}
-		op, known := d.Paths[path][strings.ToLower(test.method)]
+		path, _, known := d.Find(test.method, test.path)
 		if r.status != test.status || !known {
 			t.Errorf("%s %s: %d %s; described: %t", test.method, test.path, r.status, r.body, known)
 			continue
 		}
 		covered[test.method+" "+path] = true
-		response, known := op.Responses[strconv.Itoa(r.status)]
-		if !known {
-			t.Errorf("%s %s answers %d, which is not described", test.method, path, r.status)
-		}
-		for _, content := range response.Content {
-			var value any
-			if err := json.Unmarshal([]byte(r.body), &value); err != nil {
-				t.Errorf("%s %s: %v", test.method, path, err)
-			}
-			for _, problem := range d.problems(content.Schema, value, "it") {
-				t.Errorf("%s %s, %d: %s", test.method, path, r.status, problem)
-			}
-		}
-		if op.RequestBody != nil && r.status < 300 {
-			var value any
-			if err := json.Unmarshal([]byte(test.body), &value); err == nil && !strings.Contains(test.body, "{}") {
-				for _, problem := range d.problems(op.RequestBody.Content["application/json"].Schema, value, "the body") {
-					t.Errorf("%s %s: %s", test.method, path, problem)
-				}
-			}
+		d.CheckReply(t, test.method, test.path, r.status, r.header, []byte(r.body))
+		if strings.HasPrefix(test.body, `{"route":"emb"`) {
+			d.CheckRequest(t, test.method, test.path, []byte(test.body))
 		}
 	}
 	for path, methods := range d.Paths {
@@ -208,10 +88,51 @@ func TestJobOpenAPI(t *testing.T) {
 			if op.RequestBody == nil || !strings.Contains(path, "invocations") && !strings.Contains(path, "embeddings") && !strings.Contains(path, "completions") {
 				continue
 			}
-			if !slices.ContainsFunc(op.Parameters, func(p struct{ Name, In string }) bool { return p.Name == "Prefer" && p.In == "header" }) || op.Responses["202"].Content == nil {
+			if !slices.ContainsFunc(op.Parameters, func(p openapitest.Parameter) bool { return p.Ref == "Prefer" }) || op.Responses["202"].Content == nil {
 				t.Errorf("%s does not say that it makes jobs", path)
 			}
 		}
 	}
 	model.WaitIdle()
+}
+
+// Each example of openapi.json is answered as it says, jobs included. First jobs are placed, then followed, then changed.
+func TestOpenAPIExamplesRun(t *testing.T) {
+	t.Parallel()
+	vectors, texts, raw := mlflowtest.New(t), mlflowtest.New(t), mlflowtest.New(t)
+	vectors.Handle(mlflowtest.Embeddings(4))
+	texts.Handle(mlflowtest.Echo)
+	raw.Reply(mlflowtest.Predictions(`[0, 2]`))
+	addr := freeAddr(t)
+	text := fmt.Sprintf("[api]\nlisten = %q\n[broker]\ndata_dir = %q\n", addr, filepath.ToSlash(t.TempDir()))
+	for _, route := range []struct{ name, kind, url string }{
+		{"embeddings", "llm/v1/embeddings", vectors.URL},
+		{"completions", "llm/v1/completions", texts.URL},
+		{"chat", "llm/v1/chat", texts.URL},
+		{"iris", "mlflow/v1/invocations", raw.URL},
+	} {
+		text += fmt.Sprintf("[[routes]]\nname = %q\nroute_type = %q\n[routes.model]\nprovider = \"mlflow-model-serving\"\nname = \"m\"\n[routes.model.config]\nmodel_server_url = %q\n",
+			route.name, route.kind, route.url)
+	}
+	upFrom(t, addr, write(t, "gateway.toml", text))
+	base := "http://" + addr
+	d := openapitest.Parse(t, []byte(call(t, "GET", base+"/openapi.json", "").body))
+	order := []string{"PUT", "GET", "HEAD", "POST", "DELETE"}
+	requests := d.Requests(t, "embeddings")
+	slices.SortStableFunc(requests, func(a, b openapitest.Request) int {
+		return slices.Index(order, a.Method) - slices.Index(order, b.Method)
+	})
+	for _, q := range requests {
+		if q.Path == "/" {
+			continue // the client follows its redirect
+		}
+		r := call(t, q.Method, base+q.Path, q.Body)
+		d.CheckReply(t, q.Method, q.Path, r.status, r.header, []byte(r.body))
+		if q.Body != "" && r.status >= 300 && r.status != http.StatusNotImplemented {
+			t.Errorf("%s %s %s: %d %s", q.Method, q.Path, q.Body, r.status, r.body)
+		}
+	}
+	for _, model := range []*mlflowtest.Server{vectors, texts, raw} {
+		model.WaitIdle()
+	}
 }
