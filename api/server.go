@@ -134,6 +134,8 @@ type Server struct {
 	openapi    []byte
 	draining   context.Context //nolint:containedctx // ends when the front end drains; those who are made to wait hear of it
 	drains     context.CancelFunc
+	hurried    chan struct{} // is closed when draining is to wait for no call any more
+	hurry      func()
 
 	mu       sync.Mutex
 	listener net.Listener
@@ -155,6 +157,8 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		gate:     newGate(),
 		wires:    newWirePool(),
 	}
+	s.hurried = make(chan struct{})
+	s.hurry = sync.OnceFunc(func() { close(s.hurried) })
 	s.draining, s.drains = context.WithCancel(context.Background())
 	s.buffers.New = func() any { return new(output) }
 	s.Apply(deps.Table)
@@ -202,6 +206,12 @@ func (s *Server) Addr() net.Addr {
 	}
 	return s.listener.Addr()
 }
+
+// Inflight is how many calls are accepted and not answered, those that place jobs among them.
+func (s *Server) Inflight() int { return s.gate.count() }
+
+// Hurry ends the grace of a Run that drains, or will: calls that are not answered yet are cancelled.
+func (s *Server) Hurry() { s.hurry() }
 
 // Run serves until ctx ends, listening first unless Listen was called. Then it drains: /readyz answers 503, new
 // calls get shutting_down, accepted ones finish within the grace, and what remains is cancelled. Run returns nil
@@ -256,6 +266,7 @@ func (s *Server) drain(cancel context.CancelCauseFunc) {
 	case <-empty:
 		return
 	case <-grace.C:
+	case <-s.hurried:
 	}
 	s.log.Warn("calls are cancelled at the end of the grace", "calls", s.gate.count())
 	cancel(errShutdown())

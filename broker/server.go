@@ -32,6 +32,11 @@ const (
 // move in pieces.
 const maxPayload = 8 << 20
 
+const (
+	lockPatience = 3 * time.Second
+	lockAgain    = 100 * time.Millisecond
+)
+
 const syncerName = "headrace syncer"
 
 // ServerConfig configures the embedded NATS server.
@@ -64,6 +69,9 @@ type Server struct {
 	// health is what the server says of its streams; "" when all is well.
 	health func(*server.Server) string
 	ready  chan struct{}
+	// hurried is closed when a stopping server is to wait for no client any more.
+	hurried chan struct{}
+	hurry   func()
 
 	mu       sync.Mutex
 	ns       *server.Server // set before ready is closed; another one after a disk was full
@@ -106,7 +114,9 @@ func NewServer(cfg ServerConfig, log *slog.Logger) (*Server, error) {
 			opts.Port = server.RANDOM_PORT
 		}
 	}
+	hurried := make(chan struct{})
 	return &Server{
+		hurried: hurried, hurry: sync.OnceFunc(func() { close(hurried) }),
 		cfg: cfg, log: log, opts: opts, flush: (*os.File).Sync, ready: make(chan struct{}),
 		health: func(ns *server.Server) string { return ns.Healthz(nil).Error },
 	}, nil
@@ -115,7 +125,7 @@ func NewServer(cfg ServerConfig, log *slog.Logger) (*Server, error) {
 // Run serves until ctx ends, then stays until the last foreign client has left or the grace is over. It
 // returns an error when the data directory is in use, or the server cannot start.
 func (s *Server) Run(ctx context.Context) error {
-	unlock, err := lockDir(s.cfg.DataDir)
+	unlock, err := lockDir(ctx, s.cfg.DataDir)
 	if err != nil {
 		return err
 	}
@@ -239,6 +249,19 @@ func (s *Server) syncing(lost error) (stop func(), err error) {
 	}, nil
 }
 
+// Hurry makes a server that stops, or will, wait for no client any more.
+func (s *Server) Hurry() { s.hurry() }
+
+// Clients is how many connections others have; 0 before the server runs.
+func (s *Server) Clients() int {
+	select {
+	case <-s.ready:
+		return s.clients()
+	default:
+		return 0
+	}
+}
+
 // clients are the connections of others.
 func (s *Server) clients() int {
 	if s.Syncs() {
@@ -278,6 +301,8 @@ func (s *Server) awaitClients() {
 	for s.clients() > 0 {
 		select {
 		case <-tick.C:
+		case <-s.hurried:
+			return
 		case <-end.C:
 			s.log.Warn("stopping with clients still connected", "clients", s.clients())
 			return
@@ -304,13 +329,17 @@ func (s *Server) InProcessConn() (net.Conn, error) { return s.server().InProcess
 
 // lockDir makes dir and takes its lock. The server has none of its own, and two servers on one directory
 // lose acknowledged messages without a word.
-func lockDir(dir string) (unlock func(), err error) {
+//
+// It tries again for lockPatience: a broker that was killed may not be quite gone when its supervisor starts the next one.
+func lockDir(ctx context.Context, dir string) (unlock func(), err error) {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return nil, fmt.Errorf("broker: making data_dir: %w", err)
 	}
 	lock := flock.New(filepath.Join(dir, "headrace.lock"))
-	got, err := lock.TryLock()
-	if err != nil {
+	patience, cancel := context.WithTimeout(ctx, lockPatience)
+	defer cancel()
+	got, err := lock.TryLockContext(patience, lockAgain)
+	if err != nil && patience.Err() == nil {
 		return nil, fmt.Errorf("broker: locking data_dir %q: %w", dir, err)
 	}
 	if !got {

@@ -170,6 +170,13 @@ func (w *WorkerEnd) Serve(routes map[string]int) {
 	w.announceSoon()
 }
 
+// Running is how many calls and jobs this worker runs.
+func (w *WorkerEnd) Running() (calls, jobs int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.running), len(w.runningJobs)
+}
+
 func (w *WorkerEnd) notePresence(msg *nats.Msg) {
 	p, err := readPresence(msg.Data)
 	if err != nil {

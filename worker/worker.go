@@ -42,6 +42,8 @@ type Worker struct {
 	intake  context.Context //nolint:containedctx // ends the leasing of all pools
 	quit    context.CancelFunc
 	running sync.WaitGroup // pools and clients
+	hurried chan struct{}  // is closed when the grace is to end
+	hurry   func()
 
 	mu      sync.Mutex
 	pools   map[string]*pool
@@ -67,10 +69,15 @@ func New(cfg Config, deps Deps) (*Worker, error) {
 		deps.Attempted = func(string, fault.Code) {}
 	}
 	w := &Worker{cfg: cfg, deps: deps, pools: make(map[string]*pool)}
+	w.hurried = make(chan struct{})
+	w.hurry = sync.OnceFunc(func() { close(w.hurried) })
 	w.work, w.stop = context.WithCancelCause(context.Background())
 	w.intake, w.quit = context.WithCancel(context.Background())
 	return w, nil
 }
+
+// Hurry ends the grace of a Run that drains, or will: what runs is cut off, and jobs are handed back.
+func (w *Worker) Hurry() { w.hurry() }
 
 // Run serves the routes of table until ctx ends, then drains: it returns when every claim has been answered
 // or the grace is over.
@@ -91,6 +98,13 @@ func (w *Worker) Run(ctx context.Context, table *inference.Table) error {
 	w.deps.Queue.Serve(nil)
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.cfg.Grace)
 	defer cancel()
+	go func() {
+		select {
+		case <-w.hurried:
+			cancel()
+		case <-grace.Done():
+		}
+	}()
 	w.deps.Queue.Settle(grace)
 	w.quit()
 	over := context.AfterFunc(grace, func() {

@@ -26,6 +26,9 @@ type Settings struct {
 	Version   string    // of this binary, as /metrics and the API show it
 	Out       io.Writer // gets one line when the role is ready
 	Err       io.Writer // gets the log
+
+	// Hurry is closed when a role that is stopping is to wait for nothing any more; nil: it never is.
+	Hurry <-chan struct{}
 }
 
 // UsageError is a mistake on the command line or in the configuration.

@@ -26,9 +26,12 @@ func (p *process) ops(ctx context.Context, key, address string, ready func() err
 	if address == "" {
 		return nil, nil
 	}
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w; stop what uses it, or choose another address", key, err)
+	var listener net.Listener
+	if err := p.listening(ctx, key, address, func() (err error) {
+		listener, err = new(net.ListenConfig).Listen(ctx, "tcp", address)
+		return err
+	}); err != nil {
+		return nil, err
 	}
 	mux := http.NewServeMux()
 	say := func(w http.ResponseWriter, status int, text string) {
@@ -48,7 +51,7 @@ func (p *process) ops(ctx context.Context, key, address string, ready func() err
 	o := &opsServer{key: key, listener: listener, server: &http.Server{
 		Handler: mux, ReadTimeout: opsPatience, WriteTimeout: opsPatience, IdleTimeout: opsIdle,
 	}}
-	p.log.Info("metrics and health", "address", "http://"+listener.Addr().String(), "key", key)
+	p.log.Info("metrics and health", "address", shownAddress(listener.Addr()), "key", key)
 	return []stage{{key, o.run}}, nil
 }
 

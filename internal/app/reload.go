@@ -3,7 +3,9 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"os"
 	"strings"
 	"time"
 
@@ -26,10 +28,11 @@ type reloader struct {
 	log     *slog.Logger
 	apply   []func(*config.Config) // in this order; each logs what it cannot do
 	tick    []func(time.Time)      // after every look
+	asked   chan os.Signal         // SIGHUP: reload at once
 }
 
 func newReloader(cfg *config.Config, log *slog.Logger) *reloader {
-	return &reloader{source: config.NewSource(cfg), running: cfg, log: log}
+	return &reloader{source: config.NewSource(cfg), running: cfg, log: log, asked: make(chan os.Signal, 1)}
 }
 
 // run looks until ctx ends.
@@ -40,8 +43,11 @@ func (r *reloader) run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-r.asked:
+			r.log.Info("reading the configuration again, as SIGHUP asks", "file", r.running.Path)
+			r.take(r.source.Reload)
 		case now := <-every.C:
-			r.look()
+			r.take(r.source.Look)
 			for _, tick := range r.tick {
 				tick(now)
 			}
@@ -49,8 +55,10 @@ func (r *reloader) run(ctx context.Context) error {
 	}
 }
 
-func (r *reloader) look() {
-	next, err := r.source.Look()
+// take asks for a new configuration, and applies it.
+func (r *reloader) take(ask func() (*config.Config, error)) {
+	old := r.source.Current()
+	next, err := ask()
 	if err != nil {
 		r.complain(err)
 		return
@@ -61,10 +69,25 @@ func (r *reloader) look() {
 	for _, apply := range r.apply {
 		apply(next)
 	}
-	r.log.Info("the configuration has changed", "file", next.Path, "routes", next.Table.Len())
+	if config.Same(old, next) {
+		r.log.Info("the configuration is as it was", "file", next.Path, "routes", next.Table.Len())
+		return
+	}
+	changes := config.RouteChanges(old, next)
+	r.log.Info("the configuration has changed", "file", next.Path, "routes", next.Table.Len(),
+		"added", some(changes.Added), "removed", some(changes.Removed), "changed", some(changes.Changed))
 	if keys := config.NeedRestart(r.running, next); len(keys) > 0 {
 		r.log.Warn("these keys take effect after a restart", "keys", strings.Join(keys, ", "))
 	}
+}
+
+// some lists names, of which a line of the log shows the first ten.
+func some(names []string) string {
+	const most = 10
+	if len(names) > most {
+		return strings.Join(names[:most], ", ") + fmt.Sprintf(" and %d more", len(names)-most)
+	}
+	return strings.Join(names, ", ")
 }
 
 func (r *reloader) complain(err error) {

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"headrace/api"
@@ -45,6 +47,10 @@ type process struct {
 	dial    broker.Dial
 	reload  *reloader
 
+	hurried <-chan struct{} // is closed when the role is to stop without waiting any more; nil: it never is
+	waits   []waitsFor      // what it waits for when it stops
+	hurry   []func()        // end that
+
 	metrics *telemetry.Metrics
 	served  atomic.Pointer[inference.Table] // what the front end serves now
 }
@@ -60,10 +66,11 @@ func open(set Settings) (*process, error) {
 		return nil, err
 	}
 	b := cfg.Broker
-	p := &process{cfg: cfg, log: log, version: set.Version, dial: broker.Dial{
+	p := &process{cfg: cfg, log: log, version: set.Version, hurried: set.Hurry, dial: broker.Dial{
 		URL: b.URL, User: b.User, Password: b.Password, Credentials: b.Credentials, TLSCA: b.TLSCA,
 	}}
 	p.reload, p.metrics = newReloader(cfg, log), telemetry.NewMetrics(set.Version)
+	signal.Notify(p.reload.asked, syscall.SIGHUP)
 	if b.URL == "" {
 		p.dial.URL = "nats://" + b.Listen
 	}
@@ -72,11 +79,16 @@ func open(set Settings) (*process, error) {
 }
 
 // embed adds the embedded server, unless broker.url names another one. listen "" opens no port.
-func (p *process) embed(listen string) ([]stage, error) {
+func (p *process) embed(ctx context.Context, listen string) ([]stage, error) {
 	if p.cfg.Broker.URL != "" {
 		return nil, nil
 	}
 	b := p.cfg.Broker
+	if listen != "" {
+		if err := p.free(ctx, "broker.listen", listen); err != nil {
+			return nil, err
+		}
+	}
 	dir, err := filepath.Abs(b.DataDir)
 	if err != nil {
 		return nil, fmt.Errorf("broker.data_dir: %w", err)
@@ -89,6 +101,7 @@ func (p *process) embed(listen string) ([]stage, error) {
 		return nil, err
 	}
 	p.dial.Server = p.server
+	p.hurry = append(p.hurry, p.server.Hurry)
 	return []stage{{"broker", p.server.Run}}, nil
 }
 
@@ -157,9 +170,12 @@ func (p *process) frontEnd(ctx context.Context) ([]stage, *api.Server, *broker.F
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	if err := server.Listen(ctx); err != nil { // a port that is taken should fail before anything starts
-		return nil, nil, nil, fmt.Errorf("%w; stop what uses it, or set api.listen", err)
+	// A port that is taken should fail before anything starts.
+	if err := p.listening(ctx, "api.listen", a.Listen, func() error { return server.Listen(ctx) }); err != nil {
+		return nil, nil, nil, err
 	}
+	p.hurry = append(p.hurry, server.Hurry)
+	p.waits = append(p.waits, waitsFor{"call", server.Inflight})
 	p.reload.apply = append(p.reload.apply, func(next *config.Config) { server.Apply(next.Table) })
 	return []stage{{"front end", front.Run}, {"jobs", jobs.Run}, {"list", followed(list, jobs)}, {"limiter", limiter.Run}, {"api", server.Run}}, server, front, nil
 }
@@ -224,6 +240,7 @@ func (p *process) workers(filter worker.Filter) ([]stage, *broker.WorkerEnd, err
 		}
 		return reports
 	})
+	p.hurry = append(p.hurry, pools.Hurry)
 	tables := newRetiring(pools, p.cfg.Table, p.log)
 	p.reload.tick = append(p.reload.tick, tables.expire)
 	p.reload.apply = append(p.reload.apply, func(next *config.Config) { tables.change(next.Table, time.Now()) })
@@ -241,7 +258,8 @@ func Up(ctx context.Context, set Settings) error {
 	if p.cfg.Broker.Expose {
 		listen = p.cfg.Broker.Listen
 	}
-	stages, err := p.embed(listen)
+	p.warnAtStart("api.listen", "broker.ops_listen", "worker.ops_listen")
+	stages, err := p.embed(ctx, listen)
 	if err != nil {
 		return err
 	}
@@ -258,6 +276,7 @@ func Up(ctx context.Context, set Settings) error {
 	if err != nil {
 		return err
 	}
+	p.waits = append(p.waits, waitsFor{"job", func() int { _, jobs := end.Running(); return jobs }})
 	stages = append(stages, keeper...)
 	stages = append(stages, fronts[:len(fronts)-1]...)
 	stages = append(stages, workers...)
@@ -271,40 +290,7 @@ func Up(ctx context.Context, set Settings) error {
 	stages = append(stages, fronts[len(fronts)-1], stage{"reload", p.reload.run}, stage{"ready", func(ctx context.Context) error {
 		return p.announce(ctx, server, front.Ready, end.Ready)
 	}})
-	return runStages(ctx, stages)
-}
-
-// announce prints one line when everything is ready, and then waits for the end.
-func (p *process) announce(ctx context.Context, server *api.Server, checks ...func() error) error {
-	for _, check := range checks {
-		if err := await(ctx, check); err != nil {
-			return nil //nolint:nilerr // it was stopped first
-		}
-	}
-	used := broker.Redact(p.dial.URL)
-	switch {
-	case p.server != nil && p.server.Addr() != "":
-		used = "embedded, listening on " + p.server.Addr()
-	case p.server != nil:
-		used = "embedded"
-	}
-	p.out("headrace is ready: http://%s serves %d routes; broker: %s\n", server.Addr(), p.cfg.Table.Len(), used)
-	<-ctx.Done()
-	return nil
-}
-
-// await asks until check is content.
-func await(ctx context.Context, check func() error) error {
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for check() != nil {
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-tick.C:
-		}
-	}
-	return nil
+	return p.run(ctx, stages)
 }
 
 // Broker runs the broker role alone, until ctx ends.
@@ -313,9 +299,13 @@ func Broker(ctx context.Context, set Settings) error {
 	if err != nil {
 		return err
 	}
-	stages, err := p.embed(p.cfg.Broker.Listen)
+	p.warnAtStart("broker.ops_listen")
+	stages, err := p.embed(ctx, p.cfg.Broker.Listen)
 	if err != nil {
 		return err
+	}
+	if p.server != nil {
+		p.waits = append(p.waits, waitsFor{"connection", p.server.Clients})
 	}
 	keeper, err := p.keeper()
 	if err != nil {
@@ -340,7 +330,7 @@ func Broker(ctx context.Context, set Settings) error {
 		<-ctx.Done()
 		return nil
 	}})
-	return runStages(ctx, stages)
+	return p.run(ctx, stages)
 }
 
 // brokerReady is nil once the embedded server is, or where there is none.
@@ -362,6 +352,7 @@ func API(ctx context.Context, set Settings) error {
 	if err != nil {
 		return err
 	}
+	p.warnAtStart("api.listen")
 	p.dial.Recent = broker.NewRecentJobs(p.cfg.Jobs.Recent)
 	stages, server, front, err := p.frontEnd(ctx)
 	if err != nil {
@@ -370,7 +361,7 @@ func API(ctx context.Context, set Settings) error {
 	stages = append(stages, stage{"reload", p.reload.run}, stage{"ready", func(ctx context.Context) error {
 		return p.announce(ctx, server, front.Ready)
 	}})
-	return runStages(ctx, stages)
+	return p.run(ctx, stages)
 }
 
 // Worker runs a pool of workers alone, until ctx ends. It serves the routes that are named, of the
@@ -395,6 +386,12 @@ func Worker(ctx context.Context, set Settings, providers, routes []string) error
 	if err != nil {
 		return err
 	}
+	p.warnAtStart("worker.ops_listen")
+	p.waits = append(
+		p.waits,
+		waitsFor{"call", func() int { calls, _ := end.Running(); return calls }},
+		waitsFor{"job", func() int { _, jobs := end.Running(); return jobs }},
+	)
 	ops, err := p.ops(ctx, "worker.ops_listen", p.cfg.Worker.OpsListen, end.Ready)
 	if err != nil {
 		return err
@@ -407,5 +404,5 @@ func Worker(ctx context.Context, set Settings, providers, routes []string) error
 		}
 		return nil
 	}})
-	return runStages(ctx, stages)
+	return p.run(ctx, stages)
 }

@@ -5,12 +5,21 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // stage is one part of a process. Its run blocks until ctx ends and everything it started has ended.
 type stage struct {
 	name string
 	run  func(context.Context) error
+}
+
+// prefixed puts the name of a stage before its error, unless that begins with it.
+func prefixed(name string, err error) error {
+	if strings.HasPrefix(err.Error(), name+": ") {
+		return err
+	}
+	return fmt.Errorf("%s: %w", name, err)
 }
 
 // runStages starts all stages together and, when ctx ends or one of them returns, stops them one after the
@@ -32,7 +41,7 @@ func runStages(ctx context.Context, stages []stage) error {
 			defer close(done[i])
 			defer one()
 			if err := s.run(own); err != nil {
-				errs[i] = fmt.Errorf("%s: %w", s.name, err)
+				errs[i] = prefixed(s.name, err)
 			}
 		}()
 	}

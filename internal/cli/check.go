@@ -17,6 +17,7 @@ type checkReport struct {
 	Valid    bool             `json:"valid"`
 	Routes   int              `json:"routes"`
 	Problems []config.Problem `json:"problems"`
+	Warnings []config.Problem `json:"warnings"`
 	Servers  []probed         `json:"servers,omitempty"` // with --probe
 }
 
@@ -29,12 +30,13 @@ func runCheck(ctx context.Context, inv *invocation) error {
 		return err
 	}
 	cfg, err := config.Load(*path)
-	report := checkReport{File: *path, Valid: err == nil, Problems: []config.Problem{}}
+	report := checkReport{File: *path, Valid: err == nil, Problems: []config.Problem{}, Warnings: []config.Problem{}}
 	if invalid, ok := errors.AsType[*config.InvalidError](err); ok {
 		report.Problems = invalid.Problems
 	}
 	if err == nil {
 		report.Routes = cfg.Table.Len()
+		report.Warnings = append(report.Warnings, cfg.Warnings...)
 		if *ask {
 			report.Servers = probe(ctx, cfg)
 		}
@@ -56,6 +58,11 @@ func runCheck(ctx context.Context, inv *invocation) error {
 		return errUnfit
 	case *asJSON:
 		return nil
+	}
+	for _, w := range report.Warnings {
+		if _, err := fmt.Fprintln(inv.Out, "warning:", w); err != nil {
+			return err
+		}
 	}
 	if _, err := fmt.Fprintf(inv.Out, "%s is valid: %d routes\n", *path, report.Routes); err != nil || !*ask {
 		return err

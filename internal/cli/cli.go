@@ -26,6 +26,9 @@ const (
 type Streams struct {
 	In       io.Reader
 	Out, Err io.Writer
+
+	// Hurry is closed when a command that is stopping is to wait for nothing any more; nil: it never is.
+	Hurry <-chan struct{}
 }
 
 func usagef(format string, args ...any) error {

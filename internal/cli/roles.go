@@ -9,7 +9,7 @@ import (
 
 // settings reads the flags of a role.
 func (inv *invocation) settings(more func(*flag.FlagSet)) (app.Settings, error) {
-	s := app.Settings{Version: Version(), Out: inv.Out, Err: inv.Err}
+	s := app.Settings{Version: Version(), Out: inv.Out, Err: inv.Err, Hurry: inv.Hurry}
 	set := inv.flags()
 	set.StringVar(&s.Config, "config", envOr("HEADRACE_CONFIG", "gateway.toml"), "the configuration `file` (HEADRACE_CONFIG)")
 	set.StringVar(&s.LogLevel, "log-level", "info", "debug, info, warn or error")

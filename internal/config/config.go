@@ -23,6 +23,8 @@ type Config struct {
 	Worker Worker
 	Jobs   Jobs
 	Table  *inference.Table
+	// Warnings are what is allowed and probably not meant, in the order of their lines.
+	Warnings []Problem
 
 	from origin
 }
@@ -30,6 +32,7 @@ type Config struct {
 // API is the table [api].
 type API struct {
 	Listen           string
+	Exposed          bool // listening beyond loopback is meant
 	MaxBody          int64
 	MaxInflightBytes int64
 	SyncTimeout      time.Duration

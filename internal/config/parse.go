@@ -55,6 +55,7 @@ func parse(name string, whole []byte) (*Config, origin, error) {
 		})
 		return nil, c.from, &InvalidError{Problems: doc.problems}
 	}
+	c.Warnings = warnings(doc, c)
 	return c, c.from, nil
 }
 
@@ -78,6 +79,7 @@ func (t *table) section(name string) *table {
 func readAPI(t *table) API {
 	a := API{
 		Listen:           t.address("listen", "127.0.0.1:5000"),
+		Exposed:          t.flag("exposed"),
 		MaxBody:          t.size("max_body", "32MiB"),
 		MaxInflightBytes: t.size("max_inflight_bytes", "512MiB"),
 		SyncTimeout:      t.duration("sync_timeout", defaultSyncTimeout),

@@ -72,10 +72,39 @@ func (s *Source) Look() (*Config, error) {
 		_, err := Load(s.path)
 		return nil, err
 	}
+	return s.take(text)
+}
+
+// Reload reads the file at once, also when it has not changed, and says again what is wrong with it.
+func (s *Source) Reload() (*Config, error) {
+	now, text := s.read()
+	s.before = now
+	if text == nil {
+		s.known.digest = now
+		_, err := Load(s.path)
+		return nil, err
+	}
+	return s.take(text)
+}
+
+// Same reports whether two configurations were read from the same text and the same files.
+func Same(a, b *Config) bool { return a.from.digest == b.from.digest }
+
+// Current is the configuration that Look or Reload returned last, or the first one.
+func (s *Source) Current() *Config { return s.current }
+
+// take makes a new text the current configuration when it is valid. One that leaves no route is refused: a file that is
+// just being written, or was emptied by mistake, looks like that, and would turn every call into a 404.
+func (s *Source) take(text []byte) (*Config, error) {
 	next, from, err := parse(s.path, text)
 	s.known, s.before = from, from.digest // it may name other files now, also when it is not valid
 	if err != nil {
 		return nil, err
+	}
+	if next.Table.Len() == 0 && s.current.Table.Len() > 0 {
+		return nil, &InvalidError{Problems: []Problem{{
+			File: s.path, Message: "no route is left", Hint: "a reload does not take the last route away; restart Headrace if this is meant",
+		}}}
 	}
 	next.Table = keep(s.current.Table, next.Table)
 	s.current = next
