@@ -59,8 +59,9 @@ func (d Dial) Validate() error {
 	return nil
 }
 
-// linkEvents are called when a connection is lost and when it is back; nil ones are not.
-type linkEvents struct{ lost, back func() }
+// linkEvents are called when a connection is lost, when it is back, and when it had to drop messages because they were
+// not taken; nil ones are not.
+type linkEvents struct{ lost, back, slow func() }
 
 // link is one connection to NATS. It reconnects for ever.
 type link struct {
@@ -149,6 +150,9 @@ func (d Dial) options(name string, log *slog.Logger, events linkEvents) []nats.O
 			if errors.Is(err, nats.ErrAuthorization) {
 				failed(err)
 				return
+			}
+			if errors.Is(err, nats.ErrSlowConsumer) && events.slow != nil {
+				events.slow()
 			}
 			log.Error("broker connection", "connection", name, "error", err)
 		}),

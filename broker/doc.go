@@ -3,7 +3,7 @@
 // It has three sides, and each process uses what its role needs:
 //
 //	Server    the embedded NATS server with JetStream (role broker, and `up`)
-//	Keeper    creates streams when somebody first asks for one (role broker, also on an external server)
+//	Keeper    creates streams and consumers when somebody asks for them (role broker, also on an external server)
 //	FrontEnd  makes calls (role api)
 //	WorkerEnd leases, claims and answers them (role worker)
 //
@@ -33,9 +33,11 @@
 //
 // # Consumers
 //
-// A route has one durable consumer, made when a worker first pulls and removed by the server five idle
-// minutes after the last pull. A worker whose route is dormant listens on the route's subject; the first
-// message wakes it.
+// A route has one durable consumer, and one for the jobs of each priority. The keeper makes it when a worker asks for
+// it because there is work, and the server removes it after an idle time. A stream has room for so many only: where more
+// routes have work, the keeper takes the consumer of one that is idle, or has had its turn (laneturns.go), and its
+// workers learn that from the server. A worker whose route is dormant listens on the route's subject; the first message
+// wakes it. What came before it listened is asked for, once for each stream; of jobs the sweeper tells twice a second.
 //
 // # Losing the connection
 //

@@ -17,7 +17,7 @@ const (
 	// pullHeartbeat is how often the server says that a pull still waits.
 	pullHeartbeat = 2 * time.Second
 	// dormantAfter is the idle time after which a route is no longer pulled from, only listened for; its
-	// consumer then ends by itself.
+	// consumer then ends by itself, if no other route has needed the room before.
 	dormantAfter = 5 * time.Minute
 )
 
@@ -208,10 +208,14 @@ func (in *Intake) only(got []*Delivery, n int) []*Delivery {
 	return append(got, in.take(n-len(got))...)
 }
 
-// patience is how long to wait before looking after the pulls again.
+// patience is how long to wait before looking after the pulls again. Dormant routes need no look.
 func (in *Intake) patience() time.Duration {
-	wait := pullHeartbeat
+	wait := dormantAfter
 	for _, p := range in.pullers {
+		if p.asleep.Load() {
+			continue
+		}
+		wait = min(wait, pullHeartbeat)
 		if later := p.later(); later > 0 {
 			wait = min(wait, later)
 		}
@@ -221,7 +225,7 @@ func (in *Intake) patience() time.Duration {
 
 // ask makes sure that whatever waits, or comes next, will be delivered. It reports whether something was.
 func (in *Intake) ask(ctx context.Context, n int) bool {
-	active := in.active(ctx)
+	active := in.active()
 	in.most = max(in.most, n)
 	if len(active) == 1 && !active[0].jobs {
 		in.rest(active[0])
@@ -270,11 +274,11 @@ func (in *Intake) rest(but *puller) {
 
 // active gives the routes that are pulled from, after it has put idle ones to sleep and asked about those
 // whose connection was lost.
-func (in *Intake) active(ctx context.Context) []*puller {
+func (in *Intake) active() []*puller {
 	epoch := in.worker.currentEpoch()
 	var active []*puller
 	for _, p := range in.pullers {
-		if p.attend(ctx, epoch) {
+		if p.attend(epoch) {
 			active = append(active, p)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,6 +32,7 @@ type laneDepth struct {
 	head      uint64    // number of the job that is next, when it was last looked for
 	starts    []starts  // the latest rateOver, oldest first
 	at        time.Time
+	short     shortage
 }
 
 // starts is how many jobs workers have been given in all.
@@ -87,13 +89,15 @@ func (s *Sweeper) lanesToMeasure(turn int) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for subject, depth := range s.depths {
-		if s.waiting[subject] == 0 && time.Since(depth.at) > rateOver {
+		if s.counts[subject].waiting() == 0 && time.Since(depth.at) > rateOver {
 			delete(s.depths, subject)
 		}
 	}
-	lanes := make([]string, 0, len(s.waiting))
-	for subject := range s.waiting {
-		lanes = append(lanes, subject)
+	lanes := make([]string, 0, len(s.counts))
+	for subject, n := range s.counts {
+		if n.waiting() > 0 {
+			lanes = append(lanes, subject)
+		}
 	}
 	slices.Sort(lanes)
 	if len(lanes) > depthLanes {
@@ -115,25 +119,19 @@ func (s *Sweeper) measureLane(ctx context.Context, subject string) error {
 	if err != nil {
 		return err
 	}
-	var delivered, started uint64
-	consumer, err := stream.Consumer(ctx, l.consumer)
-	switch {
-	case errors.Is(err, jetstream.ErrConsumerNotFound): // no worker has asked yet
-	case err != nil:
+	held, err := s.heldBy(ctx, stream, l, subject)
+	if err != nil {
 		s.store.forget(l.stream)
 		return err
-	default:
-		info := consumer.CachedInfo()
-		delivered, started = info.Delivered.Stream, info.Delivered.Consumer
 	}
-	head := delivered + 1
+	head := held.delivered + 1
 	s.mu.Lock()
 	if depth := s.depths[subject]; depth != nil {
 		head = max(head, depth.head)
 	}
 	s.mu.Unlock()
 	var oldest time.Time
-	next, err := nextOf(ctx, stream, l.subject, delivered+1, head)
+	next, err := nextOf(ctx, stream, l.subject, held.delivered+1, head)
 	switch {
 	case errors.Is(err, jetstream.ErrMsgNotFound): // all are with workers, or wait for their time
 	case err != nil:
@@ -141,6 +139,16 @@ func (s *Sweeper) measureLane(ctx context.Context, subject string) error {
 	default:
 		head, oldest = next.Sequence, next.Time
 	}
+	if now := time.Now(); s.noteDepth(subject, held, head, oldest, now) {
+		if n := s.doubtLane(subject, now); n > 0 {
+			s.log.Warn("a queue holds less jobs than it should; looking at all of them", "subject", subject, "jobs", n)
+		}
+	}
+	return nil
+}
+
+// noteDepth keeps a measurement and reports whether the lane's jobs are to be looked at.
+func (s *Sweeper) noteDepth(subject string, held laneHeld, head uint64, oldest, now time.Time) (look bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	depth := s.depths[subject]
@@ -148,9 +156,42 @@ func (s *Sweeper) measureLane(ctx context.Context, subject string) error {
 		depth = &laneDepth{}
 		s.depths[subject] = depth
 	}
+	look = depth.short.note(held.missing, held.started, now)
+	if oldest.IsZero() {
+		oldest = depth.short.oldest(depth.oldest, held.started)
+	}
 	depth.head = head
-	depth.note(time.Now(), delivered, started, oldest)
-	return nil
+	depth.note(now, held.delivered, held.started, oldest)
+	return look
+}
+
+// laneHeld is what the server says of a lane.
+type laneHeld struct {
+	delivered, started uint64 // number in the stream up to which jobs were given to workers, and how often that was done
+	missing            int    // messages; not positive when there are enough
+}
+
+func (s *Sweeper) heldBy(ctx context.Context, stream jetstream.Stream, l lane, subject string) (held laneHeld, err error) {
+	expected := s.expected(subject)
+	consumer, err := stream.Consumer(ctx, l.consumer)
+	if err == nil {
+		info := consumer.CachedInfo()
+		expected = min(expected, s.expected(subject)) // what has ended while we asked is no shortage
+		held.delivered, held.started = info.Delivered.Stream, info.Delivered.Consumer
+		held.missing = expected - info.NumAckPending - int(min(info.NumPending, math.MaxInt32))
+		return held, nil
+	}
+	if !errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return held, err
+	}
+	// No worker has asked yet, or others needed the room. One lane's messages are many to count, so all are.
+	expected = s.expectedBeside(subject)
+	info, err := stream.Info(ctx)
+	if err != nil {
+		return held, err
+	}
+	held.missing = min(expected, s.expectedBeside(subject)) - int(min(info.State.Msgs, math.MaxInt32))
+	return held, nil
 }
 
 // nextOf reads the first message of a lane from a number on. The server looks at every subject that waits when it is asked
@@ -188,7 +229,7 @@ func (s *Sweeper) Oldest() map[JobLane]time.Time {
 	defer s.mu.Unlock()
 	oldest := make(map[JobLane]time.Time, len(s.depths))
 	for subject, depth := range s.depths {
-		if lane, ok := parseLane(subject); ok && !depth.oldest.IsZero() && s.waiting[subject] > 0 {
+		if lane, ok := parseLane(subject); ok && !depth.oldest.IsZero() && s.counts[subject].waiting() > 0 {
 			oldest[lane.JobLane] = depth.oldest
 		}
 	}

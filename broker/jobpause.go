@@ -161,6 +161,7 @@ func (w *WorkerEnd) noteQueues(msg *nats.Msg) {
 		w.log.Warn("unreadable report of queues", "error", err)
 		return
 	}
+	w.sleepers.noteJobs(report)
 	if !w.paused.note(report.Paused) {
 		return
 	}

@@ -28,6 +28,7 @@ type queuesReport struct {
 	Lanes  []laneReport `json:"lanes"`
 	Paused []string     `json:"paused,omitempty"` // routes
 	Full   string       `json:"full,omitempty"`   // why the disk takes no more jobs
+	Wake   []JobLane    `json:"wake,omitempty"`   // lanes that workers should pull from although nothing is queued
 }
 
 func readQueues(text []byte) (*queuesReport, error) {
@@ -43,6 +44,8 @@ type laneReport struct {
 	Route    string       `json:"route"`
 	Priority job.Priority `json:"priority"`
 	Waiting  int          `json:"waiting"`
+	Queued   int          `json:"queued,omitempty"` // of these, that are in the work queue
+	Running  int          `json:"running,omitempty"`
 	Measured bool         `json:"measured,omitempty"` // what follows is known
 	// Oldest is when the next job was queued, in unix milliseconds; 0 = not known.
 	Oldest    int64   `json:"oldest,omitempty"`
@@ -59,12 +62,12 @@ func (s *Sweeper) tellQueues() {
 		}
 	}
 	s.mu.Lock()
-	for subject, n := range s.waiting {
+	for subject, n := range s.counts {
 		lane, ok := parseLane(subject)
 		if !ok {
 			continue
 		}
-		told := laneReport{Route: lane.Route, Priority: lane.Priority, Waiting: n}
+		told := laneReport{Route: lane.Route, Priority: lane.Priority, Waiting: n.waiting(), Queued: n.queued, Running: n.running}
 		if depth := s.depths[subject]; depth != nil {
 			told.Measured, told.Delivered, told.Rate = true, depth.delivered, depth.rate()
 			if !depth.oldest.IsZero() {
@@ -74,6 +77,7 @@ func (s *Sweeper) tellQueues() {
 		report.Lanes = append(report.Lanes, told)
 	}
 	told := s.told
+	report.Wake = s.toWake()
 	report.Paused = slices.Sorted(maps.Keys(s.paused))
 	s.mu.Unlock()
 	if !told {

@@ -57,7 +57,7 @@ func (l JobLimits) config(name string) (config jetstream.StreamConfig, ok bool) 
 		config.Retention = jetstream.WorkQueuePolicy
 		config.MaxMsgsPerSubject = 1
 		config.DiscardNewPerSubject = true
-		config.MaxConsumers = maxConsumers * 3 // three priorities a route
+		config.MaxConsumers = maxJobLanes
 		config.MaxBytes = int64(float64(l.MaxStore) * queueShare / Shards)
 		config.MaxMsgs = maxQueued
 		config.Duplicates = 100 * time.Millisecond // no message carries an id; the least the server allows

@@ -1,18 +1,10 @@
 package broker
 
-import (
-	"time"
+import "headrace/internal/job"
 
-	"headrace/internal/job"
-)
-
-const (
-	// jobLaneLife is the idle time after which the durable of a job lane goes.
-	jobLaneLife = 24 * time.Hour
-	// jobTurn is how often jobs are asked for before synchronous requests: each fifth time. So a model server
-	// that synchronous requests keep busy still runs jobs.
-	jobTurn = 5
-)
+// jobTurn is how often jobs are asked for before synchronous requests: each fifth time. So a model server
+// that synchronous requests keep busy still runs jobs.
+const jobTurn = 5
 
 // order is the order in which lanes are asked for what waits in them: synchronous requests first but for the
 // jobs' turns, routes of the same kind in turns, priorities by weight 8 to 3 to 1, so that none starves.

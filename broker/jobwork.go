@@ -131,6 +131,9 @@ func (d *Delivery) notStarted(err error) error {
 	switch {
 	case errors.Is(err, errHeld):
 		return ErrGone // whoever runs it keeps this lease alive as well
+	case errors.Is(err, ErrNoJob) && d.early():
+		d.settle(nakLong) // a server that has just taken over may not have all records yet
+		return ErrReturned
 	case err == nil, errors.Is(err, ErrNoJob), errors.Is(err, job.ErrMove):
 		d.settle(ack) // it has ended, or the sweeper queues it again when its time comes
 		return ErrGone
@@ -143,6 +146,12 @@ func (d *Delivery) notStarted(err error) error {
 	d.worker.log.Warn("a job could not be claimed", "job", d.job, "error", err)
 	d.settle(nakLater)
 	return ErrReturned
+}
+
+// early reports whether the message was leased for the first time.
+func (d *Delivery) early() bool {
+	meta, err := d.msg.Metadata()
+	return err == nil && meta.NumDelivered == 1
 }
 
 // openJob reads the job's input. What is no *fault.Error is the store's.

@@ -6,14 +6,13 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
-
-// maxConsumers bounds the durables of one stream: each acknowledgement on a work queue walks all of them.
-const maxConsumers = 64
 
 // maxStreamMessages bounds one shard; front ends refuse long before.
 const maxStreamMessages = 1_000_000
@@ -21,11 +20,15 @@ const maxStreamMessages = 1_000_000
 // Keeper is the broker role's other half: it alone creates streams, when a front end or a worker first asks
 // for one. It works the same on the embedded and on an external server.
 type Keeper struct {
-	dial    Dial
-	maxWait time.Duration // owned by Run
-	jobs    JobLimits
-	longer  chan time.Duration
-	log     *slog.Logger
+	dial   Dial
+	jobs   JobLimits
+	longer chan time.Duration
+	log    *slog.Logger
+
+	callLanes, jobLanes int // most consumers of one stream
+
+	mu      sync.Mutex // held while streams are made
+	maxWait time.Duration
 }
 
 // NewKeeper makes a keeper. maxWait is the longest synchronous wait of any route: the age at which a message
@@ -37,7 +40,7 @@ func NewKeeper(dial Dial, maxWait time.Duration, log *slog.Logger) (*Keeper, err
 	if maxWait <= 0 {
 		return nil, fmt.Errorf("broker: longest wait %s is not positive", maxWait)
 	}
-	return &Keeper{dial: dial, maxWait: maxWait, longer: make(chan time.Duration, 1), log: log}, nil
+	return &Keeper{dial: dial, maxWait: maxWait, longer: make(chan time.Duration, 1), log: log, callLanes: maxCallLanes, jobLanes: maxJobLanes}, nil
 }
 
 // JobLimits bounds what is stored of jobs.
@@ -85,6 +88,26 @@ func (k *Keeper) Run(ctx context.Context) error {
 		return fmt.Errorf("broker: keeper: %w", err)
 	}
 	defer func() { _ = sub.Unsubscribe() }() // the connection closes next
+	lanes := &laneKeeper{js: l.js, log: k.log, rooms: make(map[string]*laneRoom), ensure: func(ctx context.Context, stream string) error {
+		return k.ensure(ctx, l, stream)
+	}}
+	defer lanes.running.Wait()
+	wished := make(chan *nats.Msg, 4096)
+	sub, err = l.nc.ChanQueueSubscribe(subjectLane, queueKeepers, wished)
+	if err != nil {
+		return fmt.Errorf("broker: keeper: %w", err)
+	}
+	defer func() { _ = sub.Unsubscribe() }()
+	lanes.running.Go(func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case msg := <-wished:
+				lanes.take(ctx, msg)
+			}
+		}
+	})
 	for {
 		select {
 		case <-ctx.Done():
@@ -99,10 +122,13 @@ func (k *Keeper) Run(ctx context.Context) error {
 
 // lengthen changes the streams that exist.
 func (k *Keeper) lengthen(ctx context.Context, l *link, maxWait time.Duration) {
-	if maxWait <= k.maxWait {
+	k.mu.Lock()
+	longer := maxWait > k.maxWait
+	k.maxWait = max(maxWait, k.maxWait)
+	k.mu.Unlock()
+	if !longer {
 		return
 	}
-	k.maxWait = maxWait
 	names := l.js.StreamNames(ctx)
 	for name := range names.Name() {
 		if _, ours := shardOfStream(name); !ours {
@@ -130,7 +156,12 @@ func (k *Keeper) answer(ctx context.Context, l *link, msg *nats.Msg) {
 }
 
 func (k *Keeper) ensure(ctx context.Context, l *link, stream string) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	config, ok := k.jobs.config(stream)
+	if strings.HasPrefix(stream, queueStream) {
+		config.MaxConsumers = k.jobLanes
+	}
 	if limits, counts := limitConfig(stream); counts {
 		config, ok = limits, true
 	}
@@ -175,7 +206,7 @@ func (k *Keeper) syncConfig(stream string, shard int) jetstream.StreamConfig {
 		Discard:      jetstream.DiscardNew,
 		MaxMsgs:      maxStreamMessages,
 		MaxAge:       k.maxWait,
-		MaxConsumers: maxConsumers,
+		MaxConsumers: k.callLanes,
 		Replicas:     1,
 		AllowDirect:  true,
 		Duplicates:   100 * time.Millisecond, // no message carries an id; the least the server allows

@@ -20,7 +20,8 @@ type pendingJob struct {
 	index    int32   // in the heap; -1 while a hand has it
 	verify   bool    // its place in the queue is to be checked first
 	busy     bool    // a hand has it
-	waiting  bool    // it is counted as waiting
+	phase    phase   // as which it is counted
+	missed   uint8   // how often its record was looked for in vain
 }
 
 // instant is a time in unix milliseconds; 0 = never.

@@ -2,7 +2,6 @@ package broker
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"strconv"
 	"sync"
@@ -10,13 +9,15 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"headrace/internal/job"
 )
 
-// puller pulls the requests of one route. A route that has been idle for long is dormant: nothing is pulled,
-// its consumer goes, and a plain subscription on its subject wakes it.
+// pullAgain is the pause after something failed.
+const pullAgain = 500 * time.Millisecond
+
+// puller pulls the requests of one route. A route that has been idle for long, or whose consumer is gone, is dormant:
+// nothing is pulled, its consumer may go, and a message wakes it (see sleepers).
 type puller struct {
 	intake   *Intake
 	route    string
@@ -27,26 +28,16 @@ type puller struct {
 	epoch    int          // of the connection it last asked on; owned by Lease
 	asked    bool         // it was asked at least once; owned by Lease
 
-	asleep atomic.Bool // dormant is set; so that a dormant lane costs nothing when slots ask
+	asleep atomic.Bool // the route is dormant, which costs nothing when slots ask
 
 	mu       sync.Mutex
-	dormant  *nats.Subscription // the wake-up call; nil while the route is active
-	session  *session           // nil before the first pull and after a withdrawal
-	sessions int                // made so far
-	ready    bool               // the consumer exists
-	retryAt  time.Time          // after a failure
-	busy     time.Time          // when the last message or wake-up came
-}
-
-// session is one inbox for pulls. Its fields are guarded by the puller's mu.
-type session struct {
-	puller *puller
-	sub    *nats.Subscription
-	inbox  string
-	credit int       // messages asked for and not delivered
-	heard  time.Time // last sign of life of a standing pull
-	closed bool
-	idle   chan struct{} // capacity 1: a pull ended without all it asked for
+	session  *session  // nil before the first pull and after a withdrawal
+	sessions int       // made so far
+	ready    bool      // the consumer exists, as far as is known
+	gone     bool      // the server said that it does not
+	wished   time.Time // when the keeper was last asked for it; zero after its answer
+	retryAt  time.Time // after a failure
+	busy     time.Time // when the last message or wake-up came
 }
 
 func newPuller(in *Intake, route string, l lane, n string) *puller {
@@ -54,103 +45,94 @@ func newPuller(in *Intake, route string, l lane, n string) *puller {
 }
 
 // attend keeps the puller's state in line with the connection and with time, and reports whether the route
-// is to be pulled from now.
-func (p *puller) attend(ctx context.Context, epoch int) bool {
-	if p.jobs && p.intake.worker.paused.holds(p.route, time.Now()) {
-		p.withdraw()
-		return false
-	}
+// is to be pulled from now. It never waits: slots are asking.
+func (p *puller) attend(epoch int) bool {
 	if p.asked && p.epoch == epoch && p.asleep.Load() {
 		return false
 	}
 	if !p.asked || p.epoch != epoch {
 		p.asked, p.epoch = true, epoch
-		p.mu.Lock()
-		p.ready, p.busy = false, time.Time{}
-		p.mu.Unlock()
+		p.sleep(true)
+		return false
+	}
+	now := time.Now()
+	if p.jobs && p.intake.worker.paused.holds(p.route, now) {
 		p.withdraw()
-		p.sleep(ctx)
+		return false
 	}
 	p.mu.Lock()
-	dormant, idle, later := p.dormant != nil, time.Since(p.busy), time.Until(p.retryAt)
+	ready, gone, idle, later := p.ready, p.gone, now.Sub(p.busy), p.retryAt.Sub(now)
 	p.mu.Unlock()
 	switch {
-	case dormant || later > 0:
+	case gone || idle > dormantAfter:
+		p.sleep(false)
 		return false
-	case idle > dormantAfter:
-		p.withdraw()
-		p.sleep(ctx)
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		return p.dormant == nil
+	case later > 0:
+		return false
+	case !ready:
+		p.wish(now)
 	}
-	return p.ensure(ctx)
+	return ready
 }
 
-// sleep makes the route dormant, unless a message waits already: it may have come before we listened.
-func (p *puller) sleep(ctx context.Context) {
-	nc := p.intake.worker.link.nc
-	sub, err := nc.Subscribe(p.lane.subject, func(*nats.Msg) { p.awake() })
-	if err != nil {
-		p.failed(err)
-		return
-	}
+// sleep makes the route dormant until something waits, which may be at once; fresh as in sleepers.add.
+func (p *puller) sleep(fresh bool) {
+	p.withdraw()
 	p.mu.Lock()
-	old := p.dormant
-	p.dormant = sub
+	p.ready, p.gone, p.wished = false, false, time.Time{}
+	p.mu.Unlock()
 	p.asleep.Store(true)
-	p.mu.Unlock()
-	if old != nil {
-		_ = old.Unsubscribe() // the new one has taken over
-	}
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	if err := nc.FlushWithContext(ctx); err != nil || p.pending(ctx) {
+	if err := p.intake.worker.sleepers.add(p.intake.worker.link.nc, p, fresh); err != nil {
 		p.awake()
+		p.failed(err)
 	}
-}
-
-// waits reports whether messages of the route are left. A dormant route has none.
-func (p *puller) waits(ctx context.Context) bool {
-	p.mu.Lock()
-	dormant := p.dormant != nil
-	p.mu.Unlock()
-	return !dormant && p.pending(ctx)
-}
-
-// pending reports whether the stream holds a message of the route. Doubt counts as yes.
-func (p *puller) pending(ctx context.Context) bool {
-	stream, err := p.intake.worker.link.js.Stream(ctx, p.lane.stream)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return false
-	}
-	if err != nil {
-		return true
-	}
-	_, err = stream.GetLastMsgForSubject(ctx, p.lane.subject)
-	return !errors.Is(err, jetstream.ErrMsgNotFound)
 }
 
 // awake ends the dormancy.
 func (p *puller) awake() {
 	p.mu.Lock()
-	sub := p.dormant
-	p.dormant, p.busy = nil, time.Now()
+	p.busy = time.Now()
 	p.asleep.Store(false)
 	p.mu.Unlock()
-	if sub != nil {
-		_ = sub.Unsubscribe() // a second wake-up does no harm
+	p.intake.signal()
+}
+
+// wish asks the keeper for the lane's consumer, again after a while.
+func (p *puller) wish(now time.Time) {
+	p.mu.Lock()
+	due := now.Sub(p.wished) >= wishAgain
+	if due {
+		p.wished = now
 	}
+	p.mu.Unlock()
+	if !due {
+		return
+	}
+	if err := p.intake.worker.wishes.ask(p.intake.worker.link.nc, p); err != nil {
+		p.failed(err)
+	}
+}
+
+// granted takes the keeper's answer: the consumer exists, or why it does not.
+func (p *puller) granted(err error) {
+	if err != nil {
+		p.failed(err)
+		return
+	}
+	p.mu.Lock()
+	p.ready, p.wished = !p.asleep.Load(), time.Time{}
+	p.mu.Unlock()
 	p.intake.signal()
 }
 
 // failed makes the puller wait a moment before it tries again.
 func (p *puller) failed(err error) {
-	if !errors.Is(err, context.Canceled) { // which is a worker that stops
-		p.intake.worker.log.Warn("cannot pull", "subject", p.lane.subject, "error", err)
+	w := p.intake.worker
+	if n := w.troubles.met("pull "+p.lane.stream, time.Now()); n > 0 {
+		w.log.Warn("cannot pull; trying on", "stream", p.lane.stream, "subject", p.lane.subject, "error", err, "times", n)
 	}
 	p.mu.Lock()
-	p.ready, p.retryAt = false, time.Now().Add(500*time.Millisecond)
+	p.ready, p.wished, p.retryAt = false, time.Time{}, time.Now().Add(pullAgain)
 	p.mu.Unlock()
 }
 
@@ -159,51 +141,6 @@ func (p *puller) later() time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return time.Until(p.retryAt)
-}
-
-// ensure makes the route's consumer, once for each connection.
-func (p *puller) ensure(ctx context.Context) bool {
-	p.mu.Lock()
-	ready := p.ready
-	p.mu.Unlock()
-	if ready {
-		return true
-	}
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
-	defer cancel()
-	l := p.intake.worker.link
-	err := l.ensure(ctx, p.lane.stream)
-	if err == nil {
-		_, err = l.js.CreateOrUpdateConsumer(ctx, p.lane.stream, p.consumer())
-	}
-	if err != nil {
-		p.failed(err)
-		return false
-	}
-	p.mu.Lock()
-	p.ready, p.busy = true, time.Now()
-	p.mu.Unlock()
-	return true
-}
-
-// consumer is the lane's durable. Attempts of jobs are counted in their records, not by deliveries, and the
-// consumer must outlive the longest of them.
-func (p *puller) consumer() jetstream.ConsumerConfig {
-	c := jetstream.ConsumerConfig{
-		Durable:           p.lane.consumer,
-		FilterSubject:     p.lane.subject,
-		AckPolicy:         jetstream.AckExplicitPolicy,
-		AckWait:           ackWait,
-		MaxDeliver:        maxDeliver,
-		MaxAckPending:     10_000,
-		MaxWaiting:        8192,
-		MemoryStorage:     true,
-		InactiveThreshold: dormantAfter,
-	}
-	if p.jobs {
-		c.AckWait, c.MaxDeliver, c.MemoryStorage, c.InactiveThreshold = p.intake.worker.lease.ack, -1, false, jobLaneLife
-	}
-	return c
 }
 
 // open gives the session, a new one when there is none.
@@ -226,23 +163,6 @@ func (p *puller) open() (*session, error) {
 	s.sub = sub
 	p.session = s
 	return s, nil
-}
-
-// pull is the body of a pull request; durations are nanoseconds.
-type pull struct {
-	Batch     int           `json:"batch"`
-	Expires   time.Duration `json:"expires,omitempty"`
-	Heartbeat time.Duration `json:"idle_heartbeat,omitempty"`
-	NoWait    bool          `json:"no_wait,omitempty"`
-}
-
-func (s *session) publish(request pull) error {
-	text, err := json.Marshal(request)
-	if err != nil {
-		return err
-	}
-	l := s.puller.lane
-	return s.puller.intake.worker.link.nc.PublishRequest(subjectAPINext+l.stream+"."+l.consumer, s.inbox, text)
 }
 
 // topUp keeps pulls for up to n messages standing. It asks only when less than half of that stands, so that
@@ -340,9 +260,11 @@ func (p *puller) withdraw() {
 
 // close withdraws pulls and the wake-up call.
 func (p *puller) close() {
+	p.intake.worker.sleepers.remove(p)
+	p.intake.worker.wishes.remove(p)
 	p.mu.Lock()
-	s, sub := p.session, p.dormant
-	p.session, p.dormant = nil, nil
+	s := p.session
+	p.session = nil
 	if s != nil {
 		s.closed = true
 	}
@@ -350,84 +272,4 @@ func (p *puller) close() {
 	if s != nil {
 		_ = s.sub.Drain() // it fails only on a connection that is gone
 	}
-	if sub != nil {
-		_ = sub.Unsubscribe()
-	}
-}
-
-// receive takes messages and the server's words about pulls.
-func (s *session) receive(msg *nats.Msg) {
-	p := s.puller
-	if status := msg.Header.Get("Status"); status != "" && len(msg.Data) == 0 {
-		s.receiveStatus(status, msg)
-		return
-	}
-	now := time.Now()
-	p.mu.Lock()
-	s.credit = max(s.credit-1, 0)
-	s.heard, p.busy = now, now
-	closed, empty := s.closed, s.credit == 0
-	p.mu.Unlock()
-	d := &Delivery{worker: p.intake.worker, msg: msg, route: p.route, arrived: now}
-	var envelope *envelope
-	var err error
-	if p.jobs {
-		d.job = idOfEvent(msg.Subject) // all that counts of the message
-	} else {
-		envelope, err = decodeEnvelope(msg.Data)
-	}
-	switch {
-	case p.jobs && closed:
-		d.Return()
-	case p.jobs:
-		d.left = p.intake.enterJob()
-		p.intake.accept(d)
-	case err != nil:
-		d.worker.log.Error("unreadable request; returned for another worker", "subject", msg.Subject, "error", err)
-		d.refuse()
-	case closed:
-		d.envelope = envelope
-		d.Return()
-	default:
-		d.envelope, d.route = envelope, envelope.route
-		p.intake.accept(d)
-	}
-	if empty {
-		s.ended()
-	}
-}
-
-// ended says that nothing stands any more.
-func (s *session) ended() {
-	select {
-	case s.idle <- struct{}{}:
-	default:
-	}
-}
-
-func (s *session) receiveStatus(status string, msg *nats.Msg) {
-	p := s.puller
-	p.mu.Lock()
-	s.heard = time.Now()
-	switch status {
-	case "100":
-		p.mu.Unlock()
-		return
-	case "408": // the rest of one pull has expired
-		rest, err := strconv.Atoi(msg.Header.Get("Nats-Pending-Messages"))
-		if err != nil || rest < 0 {
-			rest = s.credit
-		}
-		s.credit = max(s.credit-rest, 0)
-	case "404":
-		s.credit = 0
-	default: // 409, 503: the consumer or its stream is gone, or never was
-		s.credit = 0
-		if !s.closed {
-			p.ready, p.retryAt = false, time.Now().Add(50*time.Millisecond)
-		}
-	}
-	p.mu.Unlock()
-	s.ended()
-	p.intake.signal()
 }

@@ -55,6 +55,7 @@ type rig struct {
 	flush   func(*os.File) error // syncs files of the server; nil: as usual
 	health  func() string        // of the server's streams; nil: as it is
 	store   int64                // bytes for jobs; 0: no limit
+	lanes   int                  // consumers of one stream; 0: as usual
 	server  *broker.Server
 	front   *broker.FrontEnd
 	replies *budget.Bytes // what handlers reserve their answers in, if they do
@@ -148,7 +149,7 @@ func (r *rig) serveBrokerIn(dir string, cfg broker.ServerConfig) {
 	}
 }
 
-func (r *rig) keep() {
+func (r *rig) keep() (stop func()) {
 	r.tb.Helper()
 	keeper, err := broker.NewKeeper(r.dial, time.Minute, r.log)
 	if err != nil {
@@ -157,7 +158,10 @@ func (r *rig) keep() {
 	if r.server != nil {
 		keeper.KeepJobs(broker.JobLimits{MaxStore: r.store, Sync: r.server.Syncs()})
 	}
-	background(r.tb, keeper.Run)
+	if r.lanes > 0 {
+		keeper.LimitLanes(r.lanes)
+	}
+	return background(r.tb, keeper.Run)
 }
 
 // budget makes one that must be empty when the test is over.

@@ -46,7 +46,10 @@ type Sweeper struct {
 	mu       sync.Mutex
 	pending  map[job.ID]*pendingJob
 	heap     dueHeap
-	waiting  map[string]int // by lane
+	troubles troubles
+	counts   laneCounts
+	checks   pacer           // of places in the queue
+	wakes    map[JobLane]int // lanes that workers are to be told to pull from, and how often still
 	lanes    map[string]*string
 	versions map[string]*versions // by shard
 	depths   map[string]*laneDepth
@@ -60,8 +63,8 @@ type Sweeper struct {
 
 // JobLane is one work queue of jobs.
 type JobLane struct {
-	Route    string
-	Priority job.Priority
+	Route    string       `json:"route"`
+	Priority job.Priority `json:"priority"`
 }
 
 // NewSweeper validates dial.
@@ -71,7 +74,7 @@ func NewSweeper(dial Dial, log *slog.Logger) (*Sweeper, error) {
 	}
 	return &Sweeper{
 		dial: dial, log: log, wake: make(chan struct{}, 1), work: make(chan job.ID),
-		pending: make(map[job.ID]*pendingJob), waiting: make(map[string]int), lanes: make(map[string]*string), versions: make(map[string]*versions), depths: make(map[string]*laneDepth), finished: make(map[job.State]uint64),
+		pending: make(map[job.ID]*pendingJob), counts: make(laneCounts), wakes: make(map[JobLane]int), lanes: make(map[string]*string), versions: make(map[string]*versions), depths: make(map[string]*laneDepth), finished: make(map[job.State]uint64),
 		paused: make(map[string]bool), counted: make(map[string]time.Time),
 		began: time.Now(),
 	}, nil
@@ -160,23 +163,6 @@ func (s *Sweeper) followStream(ctx context.Context, shard string, stream jetstre
 	})
 }
 
-// doubt has every job of a shard checked that is known from an earlier connection: its record may have been lost since.
-func (s *Sweeper) doubt(shard string, now time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	soon := instantOf(now.Add(verifyAfter))
-	for id, p := range s.pending {
-		if jobShard(string(id)) != shard || p.busy || p.verify || !p.waiting || p.then.past(now) {
-			continue
-		}
-		p.verify = true
-		if p.due == 0 || p.due > soon {
-			p.due = soon
-		}
-		s.place(p)
-	}
-}
-
 // learn notes what was written about a job.
 func (s *Sweeper) learn(n *jobNews, now time.Time) {
 	s.mu.Lock()
@@ -197,13 +183,13 @@ func (s *Sweeper) learn(n *jobNews, now time.Time) {
 		s.pending[id] = p
 	}
 	s.count(p, n.state)
-	p.verify, p.revision = n.state == job.Queued, n.revision
+	p.verify, p.revision, p.missed = n.state == job.Queued, n.revision, 0
 	p.due, p.then = n.due, n.due
 	switch {
-	case !p.waiting:
+	case !p.phase.waiting():
 		p.due = instantOf(now.Add(verifyRunning))
 	case p.verify:
-		p.due = instantOf(now.Add(verifyAfter))
+		p.due = instantOf(s.checks.next(now.Add(verifyAfter)))
 		if n.due != 0 {
 			p.due = min(n.due, p.due)
 		}
@@ -234,18 +220,11 @@ func (s *Sweeper) laneOf(place string, id job.ID) *string {
 	return known
 }
 
-// count sees to it that a job of this state is counted as waiting, or not. It must be called with mu held.
+// count sees to it that a job is counted by its state. It must be called with mu held.
 func (s *Sweeper) count(p *pendingJob, state job.State) {
-	if p.waiting == state.Waiting() {
-		return
-	}
-	p.waiting = !p.waiting
-	if p.waiting {
-		s.waiting[*p.lane]++
-		return
-	}
-	if s.waiting[*p.lane]--; s.waiting[*p.lane] == 0 {
-		delete(s.waiting, *p.lane)
+	if is := phaseOf(state); is != p.phase {
+		s.counts.move(*p.lane, p.phase, is)
+		p.phase = is
 	}
 }
 
@@ -253,10 +232,10 @@ func (s *Sweeper) count(p *pendingJob, state job.State) {
 func (s *Sweeper) Waiting() map[JobLane]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	lanes := make(map[JobLane]int, len(s.waiting))
-	for subject, n := range s.waiting {
-		if lane, ok := parseLane(subject); ok {
-			lanes[lane.JobLane] = n
+	lanes := make(map[JobLane]int, len(s.counts))
+	for subject, n := range s.counts {
+		if lane, ok := parseLane(subject); ok && n.waiting() > 0 {
+			lanes[lane.JobLane] = n.waiting()
 		}
 	}
 	return lanes
@@ -368,7 +347,7 @@ func (s *Sweeper) settled(id job.ID, err error) {
 	case err != nil:
 		p.due = instantOf(now.Add(sweepAgain))
 	case p.due.future(now): // it was written meanwhile, and learned of
-	case !p.waiting:
+	case !p.phase.waiting():
 		p.due = instantOf(now.Add(verifyRunning))
 	case p.verify && p.then.future(now):
 		p.verify, p.due = false, p.then
@@ -383,14 +362,13 @@ func (s *Sweeper) see(ctx context.Context, id job.ID) error {
 	now := time.Now().UTC()
 	if place := s.toVerify(id, now); place != "" {
 		if placed, err := s.store.isPlaced(ctx, place); err != nil || placed {
+			s.wakeRunning(id)
 			return err
 		}
 	}
 	r, err := s.store.get(ctx, id)
 	if errors.Is(err, ErrNoJob) {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.drop(id)
+		s.missed(id, now)
 		return nil
 	}
 	if err != nil {
@@ -407,7 +385,10 @@ func (s *Sweeper) see(ctx context.Context, id job.ID) error {
 		if err != nil || queued {
 			return err
 		}
-		s.log.Info("queueing a job that is not in its queue", "job", id, "state", r.State)
+		if n := s.troubles.met("not in its queue", now); n > 0 {
+			s.log.Warn("queueing jobs that are not in their queue", "job", id, "state", r.State, "jobs", n)
+		}
+		s.putBack(id)
 		return s.store.enqueue(ctx, r)
 	case r.State.Waiting() && r.Ripe(now):
 		// In this order a crash in between leaves a job that a worker can start; the other way round it would wait
@@ -426,7 +407,7 @@ func (s *Sweeper) toVerify(id job.ID, now time.Time) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := s.pending[id]
-	if p == nil || p.waiting && !p.verify || p.then.past(now) {
+	if p == nil || p.phase.waiting() && !p.verify || p.then.past(now) {
 		return ""
 	}
 	return *p.lane + "." + string(id)

@@ -42,6 +42,10 @@ type WorkerEnd struct {
 	pools  func() []PoolReport // nil: nothing is told of model servers
 	others *roster             // the other workers, to know who is left when this one leaves
 
+	sleepers *sleepers
+	wishes   *wishes
+	troubles troubles
+
 	mu          sync.Mutex
 	routes      map[string]int // announced: route -> slots
 	leaving     bool
@@ -74,8 +78,10 @@ func NewWorkerEnd(dial Dial, bodies *budget.Bytes, log *slog.Logger) (*WorkerEnd
 		return nil, err
 	}
 	dial.Syncs = cmp.Or(dial.Syncs, NewSyncs())
+	id := rand.Text()[:16]
 	return &WorkerEnd{
-		dial: dial, log: log, bodies: bodies, id: rand.Text()[:16], ready: make(chan struct{}),
+		dial: dial, log: log, bodies: bodies, id: id, ready: make(chan struct{}),
+		sleepers: newSleepers(), wishes: newWishes(prefixWorker + id + ".l."),
 		others: newRoster(), routes: make(map[string]int), intakes: make(map[*Intake]struct{}),
 		claims: make(map[uint64]chan claimAnswer), running: make(map[callKey]*Claim), runningJobs: make(map[job.ID]*Claim), starting: make(map[job.ID]int),
 		announce: make(chan struct{}, 1), lease: leaseTimes{jobAckWait, jobHeartbeat}, solo: newSolo(),
@@ -88,7 +94,7 @@ func (w *WorkerEnd) ID() string { return w.id }
 // Run connects, waiting for the broker as long as it takes, and serves until ctx ends. Whoever leases from it
 // must have finished before ctx ends, or its answers are lost.
 func (w *WorkerEnd) Run(ctx context.Context) error {
-	l, err := w.dial.dial(ctx, "worker", w.log, linkEvents{back: w.connectionBack})
+	l, err := w.dial.dial(ctx, "worker", w.log, linkEvents{back: w.connectionBack, slow: w.sleepers.doubt})
 	if err != nil {
 		return stopped(ctx, err)
 	}
@@ -105,6 +111,7 @@ func (w *WorkerEnd) Run(ctx context.Context) error {
 	for subject, handler := range map[string]nats.MsgHandler{
 		prefixWorker + w.id + ".c":   w.receiveControl,
 		prefixWorker + w.id + ".g.*": w.receiveAnswer,
+		w.wishes.inbox + "*.*":       w.wishes.answer,
 		subjectPresence:              w.notePresence,
 		subjectCancel:                w.receiveCancel,
 		subjectHeld(w.id):            w.receiveHeld,
@@ -118,6 +125,8 @@ func (w *WorkerEnd) Run(ctx context.Context) error {
 	var serving sync.WaitGroup
 	serving.Go(func() { w.parcels.sweepUntil(ctx) })
 	serving.Go(func() { w.announceUntil(ctx) })
+	serving.Go(func() { w.sleepers.listen(ctx) })
+	serving.Go(func() { w.sleepers.ask(ctx, l) })
 	w.paused.begin(time.Now())
 	if err := l.nc.Publish(subjectQueuesAsk, nil); err != nil {
 		w.log.Debug("asking for the paused queues; they are told twice a second", "error", err)
@@ -212,14 +221,21 @@ func (w *WorkerEnd) settled(ctx context.Context) bool {
 	w.mu.Lock()
 	intakes := slices.Collect(maps.Keys(w.intakes))
 	w.mu.Unlock()
+	streams := make(map[string][]string) // subjects of those who have no other worker, by stream
 	for _, in := range intakes {
 		for _, p := range in.pullers {
-			if p.jobs {
-				continue // what waits there waits for any worker
+			if p.jobs || p.asleep.Load() {
+				continue // what waits of jobs waits for any worker; for a dormant route nothing waits
 			}
-			if others, _, _ := w.others.serves(p.route); others == 0 && p.waits(ctx) {
-				return false
+			if others, _, _ := w.others.serves(p.route); others == 0 {
+				streams[p.lane.stream] = append(streams[p.lane.stream], p.lane.subject)
 			}
+		}
+	}
+	for stream, subjects := range streams {
+		waiting, err := w.link.subjectsIn(ctx, stream)
+		if err != nil || slices.ContainsFunc(subjects, func(s string) bool { return waiting[s] > 0 }) {
+			return false
 		}
 	}
 	return true
