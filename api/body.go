@@ -30,6 +30,13 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request, deadline time.
 		w.Header().Set("Connection", "close")
 		return held{}, s.tooLarge()
 	}
+	if voiceOf(r.URL.Path) != mlflowVoice { // MLflow's gateway takes every body as it comes
+		if err := decompress(r, s.cfg.MaxBody); err != nil {
+			w.Header().Set("Connection", "close")
+			w.Header().Set("Accept-Encoding", "gzip")
+			return held{}, err
+		}
+	}
 	// Only connections have deadlines, test recorders do not: errors tell nothing else.
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(deadline)
@@ -104,6 +111,12 @@ func (s *Server) noRoom() error {
 
 // cutShort says why a body did not come.
 func cutShort(err error) error {
+	if errors.Is(err, errNotGzip) {
+		return fault.Wrap(fault.Invalid, err, "the body is not whole gzip, as the header Content-Encoding says")
+	}
+	if over, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return fault.Wrap(fault.TooLarge, err, "the body is larger than %d bytes even compressed, the most this gateway takes (max_body)", over.Limit)
+	}
 	if n, ok := errors.AsType[net.Error](err); ok && n.Timeout() || errors.Is(err, os.ErrDeadlineExceeded) {
 		return fault.Wrap(fault.Deadline, err, "the body did not arrive within the time of the call")
 	}

@@ -77,20 +77,4 @@ func (s *Server) client(r *http.Request) string {
 	return last
 }
 
-// scheme is the caller's, for absolute addresses in replies.
-func (s *Server) scheme(r *http.Request) string {
-	if r.TLS != nil {
-		return "https"
-	}
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		return "http"
-	}
-	peer, err := netip.ParseAddr(host)
-	if err == nil && s.trusts(peer) && strings.EqualFold(strings.TrimSpace(r.Header.Get("X-Forwarded-Proto")), "https") {
-		return "https"
-	}
-	return "http"
-}
-
 func deadlineIn(wait time.Duration) time.Time { return time.Now().Add(wait) }

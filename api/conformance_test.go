@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -244,8 +245,22 @@ func replay(t *testing.T, era mlflowtest.Era, group []*mlflowtest.Exchange) []ou
 			method: e.Request.Method, target: e.Request.Path, headers: e.Request.Headers, chunked: e.Request.Chunked,
 			body: e.Request.Body(t), hasBody: e.Request.Text != nil || e.Request.Base64 != "",
 		})
-		if location := got.header.Get("Location"); location != "" {
-			got.header.Set("Location", strings.Replace(location, address, recordedAddress(era), 1))
+		if location := got.header.Get("Location"); strings.Contains(e.Reply.Location, "://") {
+			// MLflow repeats the caller's host, ours is the path alone: where a client goes is what counts.
+			base := "http"
+			for name, value := range e.Request.Headers {
+				if strings.EqualFold(name, "X-Forwarded-Proto") {
+					base = value // that is what the client in front of the proxy speaks
+				}
+			}
+			to, err := url.Parse(base + "://" + recordedAddress(era) + e.Request.Path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if to, err = to.Parse(location); err != nil {
+				t.Fatal(err)
+			}
+			got.header.Set("Location", to.String())
 		}
 		outcomes = append(outcomes, outcome{era: era, e: e, got: got, sent: broker.sent})
 	}

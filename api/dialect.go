@@ -2,6 +2,7 @@ package api
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -70,11 +71,12 @@ func parse(body []byte, contentType string) (parsed, error) {
 		return parsed{}, invalidBody(fault.Issue{
 			Type: "model_attributes_type", In: echo,
 			Msg: "Input should be a valid dictionary or object to extract fields from",
-		}, "the Content-Type must be application/json")
+			Ctx: map[string]any{"hint": "the Content-Type must be application/json; with curl: -H 'Content-Type: application/json'"},
+		}, fmt.Sprintf("the Content-Type must be application/json, not %.80q; with curl: -H 'Content-Type: application/json'", contentType))
 	}
 	text, err := schema.Text(body)
 	if err != nil {
-		return parsed{}, fault.Wrap(fault.Invalid, errors.Join(errUnreadable, err), "There was an error parsing the body")
+		return parsed{}, unreadable(err, err.Error())
 	}
 	p := parsed{text: text, kind: splice.KindOf(text)}
 	if p.kind == splice.Object {
@@ -90,13 +92,20 @@ func parse(body []byte, contentType string) (parsed, error) {
 		return parsed{}, fault.Wrap(fault.Invalid, err, "the body is an object of too many members; %s", err)
 	}
 	if strings.HasPrefix(broken.Reason, "nested deeper") {
-		return parsed{}, fault.Wrap(fault.Invalid, errors.Join(errUnreadable, err), "There was an error parsing the body")
+		return parsed{}, unreadable(err, "the body is "+broken.Error())
 	}
 	why := schema.Explain(text)
 	return parsed{}, invalidBody(fault.Issue{
 		Loc: []any{why.Offset}, Type: "json_invalid", Msg: "JSON decode error", In: []byte("{}"),
 		Ctx: map[string]any{"error": why.Reason},
 	}, "the body is not JSON: "+broken.Error())
+}
+
+// unreadable is an error about a body that MLflow says nothing about but that it could not be parsed.
+func unreadable(cause error, message string) error {
+	e := fault.Wrap(fault.Invalid, errors.Join(errUnreadable, cause), "%s", message)
+	e.Detail = []byte(`"There was an error parsing the body"`)
+	return e
 }
 
 // invalidBody is an error about the body as a whole.

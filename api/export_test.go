@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding/json"
 	"net/http"
 	"time"
 
@@ -75,3 +76,12 @@ func Later(err error, d time.Duration) error { return later(err, d) }
 
 // RetriesOf is how often a caller says that it has repeated a call.
 func RetriesOf(h http.Header) int { return retriesOf(h) }
+
+// Series are the indices of a batch's jobs, by what is placed at the same time.
+func Series(batch []json.RawMessage) [][]int {
+	entries := make([]batchEntry, len(batch))
+	for i := range batch {
+		entries[i].envelope, entries[i].err = readEnvelope(batch[i])
+	}
+	return series(entries)
+}

@@ -20,6 +20,7 @@ type routeView struct {
 	Workers     int              `json:"workers"`
 	Slots       int              `json:"slots"`
 	Waiting     int              `json:"waiting"`
+	Paused      bool             `json:"paused"` // its jobs are not started; calls are
 	Replicas    []replicaView    `json:"replicas"`
 }
 
@@ -41,6 +42,7 @@ func (s *Server) view(r *inference.Route) routeView {
 		Name: r.Name, Type: r.Type, Family: r.Family, Description: r.Description, Provider: r.Provider,
 		Invoke:  "/v1/routes/" + r.Name + "/invocations",
 		Workers: state.Workers, Slots: state.Slots, Waiting: state.Waiting,
+		Paused:   s.jobs != nil && s.jobs.Paused(r.Name),
 		Replicas: make([]replicaView, 0, len(r.Servers)),
 	}
 	if r.Model != "" {
@@ -93,8 +95,9 @@ type modelView struct {
 	OwnedBy string `json:"owned_by"`
 }
 
-func viewModel(r *inference.Route) modelView {
-	return modelView{ID: r.Name, Object: "model", OwnedBy: r.Provider}
+// viewModel shows when this front end read the route in as its creation: MLflow tells no other.
+func (s *Server) viewModel(r *inference.Route) modelView {
+	return modelView{ID: r.Name, Object: "model", Created: s.applied.Load(), OwnedBy: r.Provider}
 }
 
 // listModels answers GET /v1/models: every route that a path of OpenAI's can reach.
@@ -103,11 +106,11 @@ func (s *Server) listModels(w *replyWriter, _ *http.Request, _ string) error {
 	table := s.table.Load()
 	for route := range table.All() {
 		if route.Type != inference.Raw {
-			models = append(models, viewModel(route))
+			models = append(models, s.viewModel(route))
 		}
 	}
 	for split := range table.Splits() {
-		models = append(models, viewSplit(table, split))
+		models = append(models, s.viewSplit(table, split))
 	}
 	writeJSON(w, http.StatusOK, "application/json", struct {
 		Object string      `json:"object"`
@@ -120,14 +123,14 @@ func (s *Server) listModels(w *replyWriter, _ *http.Request, _ string) error {
 func (s *Server) getModel(w *replyWriter, _ *http.Request, name string) error {
 	table := s.table.Load()
 	if split := table.Split(name); split != nil {
-		writeJSON(w, http.StatusOK, "application/json", viewSplit(table, split))
+		writeJSON(w, http.StatusOK, "application/json", s.viewSplit(table, split))
 		return nil
 	}
 	route := table.Route(name)
 	if route == nil || route.Type == inference.Raw {
 		return noModel(replaceInvalid(name))
 	}
-	writeJSON(w, http.StatusOK, "application/json", viewModel(route))
+	writeJSON(w, http.StatusOK, "application/json", s.viewModel(route))
 	return nil
 }
 

@@ -39,9 +39,40 @@ func readBatch(body []byte) ([]json.RawMessage, error) {
 	return batch.Jobs, nil
 }
 
+// batchEntry is one job of a batch as it was read.
+type batchEntry struct {
+	envelope *envelope
+	err      error // why it cannot be
+}
+
+// series are the indices of a batch's entries, by what may be done at the same time: entries of one id, or of one key on
+// one route, follow each other in their order, so that the first one counts.
+func series(entries []batchEntry) [][]int {
+	var all [][]int
+	places := make(map[string]int)
+	for i, e := range entries {
+		name := ""
+		switch {
+		case e.err != nil:
+		case e.envelope.ID != "":
+			name = "id " + e.envelope.ID
+		case e.envelope.Key != "":
+			name = "key " + e.envelope.Route + "\x00" + e.envelope.Key
+		}
+		at, ok := places[name]
+		if name == "" || !ok {
+			places[name] = len(all)
+			all = append(all, []int{i})
+			continue
+		}
+		all[at] = append(all[at], i)
+	}
+	return all
+}
+
 // placeItem places one job of a batch. What is wrong with it is its own.
-func (s *Server) placeItem(ctx context.Context, index int, raw json.RawMessage, requestID string) batchItem {
-	rec, fresh, err := s.placeEnvelope(ctx, raw, requestID)
+func (s *Server) placeItem(ctx context.Context, index int, entry batchEntry, requestID string) batchItem {
+	rec, fresh, err := s.placeEnvelope(ctx, entry, requestID)
 	if err != nil {
 		status, problem := s.itemProblem(ctx, slog.Int("index", index), err, requestID)
 		return batchItem{Index: index, Status: status, Error: problem}
@@ -66,12 +97,11 @@ func (s *Server) itemProblem(ctx context.Context, of slog.Attr, err error, reque
 	return m.status, headraceBody(e, m, message, requestID)
 }
 
-func (s *Server) placeEnvelope(ctx context.Context, raw json.RawMessage, requestID string) (*job.Record, bool, error) {
-	e, err := readEnvelope(raw)
-	if err != nil {
-		return nil, false, err
+func (s *Server) placeEnvelope(ctx context.Context, entry batchEntry, requestID string) (*job.Record, bool, error) {
+	if entry.err != nil {
+		return nil, false, entry.err
 	}
-	o, err := s.orderFrom(e)
+	o, err := s.orderFrom(entry.envelope)
 	if err != nil {
 		return nil, false, err
 	}
@@ -110,24 +140,36 @@ func (s *Server) placeJobs(w *replyWriter, r *http.Request, _ string) error {
 	if err != nil {
 		return err
 	}
-	items := make([]batchItem, len(raw))
-	next := make(chan int)
-	var hands sync.WaitGroup
-	for range min(batchHands, len(raw)) {
-		hands.Go(func() {
-			for i := range next {
-				items[i] = s.placeItem(r.Context(), i, raw[i], w.id)
-			}
-		})
-	}
-	for i := range raw {
-		next <- i
-	}
-	close(next)
-	hands.Wait()
+	items := s.placeAll(r.Context(), raw, w.id)
 	writeJSON(w, http.StatusAccepted, "application/json", struct {
 		Object string      `json:"object"`
 		Data   []batchItem `json:"data"`
 	}{"list", items})
 	return nil
+}
+
+// placeAll places the jobs of a batch, many at a time.
+func (s *Server) placeAll(ctx context.Context, raw []json.RawMessage, requestID string) []batchItem {
+	entries := make([]batchEntry, len(raw))
+	for i := range raw {
+		entries[i].envelope, entries[i].err = readEnvelope(raw[i])
+	}
+	items := make([]batchItem, len(raw))
+	next := make(chan []int)
+	var hands sync.WaitGroup
+	for range min(batchHands, len(raw)) {
+		hands.Go(func() {
+			for indices := range next {
+				for _, i := range indices {
+					items[i] = s.placeItem(ctx, i, entries[i], requestID)
+				}
+			}
+		})
+	}
+	for _, indices := range series(entries) {
+		next <- indices
+	}
+	close(next)
+	hands.Wait()
+	return items
 }

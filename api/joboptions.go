@@ -33,6 +33,7 @@ const (
 	maxTags     = 16
 	maxTag      = 128 // bytes of a tag or a metadata key; a value may have four times as many
 	minTTL      = time.Second
+	mostSeconds = 1e9                  // of any duration: what is more is beyond every limit, and near the end of time.Duration
 	furthest    = 365 * 24 * time.Hour // start of a job
 )
 
@@ -41,6 +42,7 @@ type preference struct {
 	async bool          // respond-async
 	wait  time.Duration // as granted; 0 = not at all
 	asked bool          // wait was asked for
+	idle  []string      // preferences that are not ours, as Headrace-Dropped names them
 }
 
 // durable reports whether the caller wants a job.
@@ -57,8 +59,8 @@ func (p preference) applied() string {
 	return strings.Join(all, ", ")
 }
 
-// preference reads Prefer. Preferences that are not ours are ignored, and of one that is given twice the first one
-// counts, as the RFC wants.
+// preference reads Prefer. Preferences that are not ours have no effect and are named, and of one that is given twice
+// the first one counts, as the RFC wants.
 func (s *Server) preference(r *http.Request) (preference, error) {
 	var p preference
 	for _, line := range r.Header.Values(headerPrefer) {
@@ -82,10 +84,36 @@ func (s *Server) preference(r *http.Request) (preference, error) {
 					return p, f
 				}
 				p.asked, p.wait = true, min(time.Duration(min(n, 1<<30))*time.Second, s.cfg.Jobs.MaxWait)
+			case "":
+			default:
+				p.idle = append(p.idle, idlePreference(name))
 			}
 		}
 	}
 	return p, nil
+}
+
+// idlePreference is how a preference without effect is named.
+func idlePreference(name string) string {
+	if name = strings.TrimSpace(name); !sane(name) || len(name) > maxTag {
+		return headerPrefer
+	}
+	return headerPrefer + ": " + name
+}
+
+// idleHeaders are the headers of a call that only jobs know: all of them on a call that makes none, else those that
+// name no option.
+func idleHeaders(h http.Header, job bool) []string {
+	var idle []string
+	options := append(optionHeaders(), headerKey)
+	for name := range h {
+		known := func(option string) bool { return strings.EqualFold(option, name) }
+		if (strings.HasPrefix(name, "Job-") || name == headerKey) && !(job && slices.ContainsFunc(options, known)) {
+			idle = append(idle, name)
+		}
+	}
+	slices.Sort(idle)
+	return idle
 }
 
 // jobOptions are a job's options, complete.
@@ -147,7 +175,11 @@ func (s *span) parse(words string) {
 	d, err := time.ParseDuration(words)
 	if err != nil {
 		seconds, numErr := strconv.ParseFloat(words, 64)
-		if numErr != nil || !(seconds < 1e9) {
+		if numErr == nil && seconds >= mostSeconds || errors.Is(numErr, strconv.ErrRange) {
+			s.wrong = fmt.Sprintf("is %.40q, which is too large: it must be less than %.0f seconds", words, float64(mostSeconds))
+			return
+		}
+		if numErr != nil || seconds != seconds {
 			s.wrong = fmt.Sprintf("is %.40q; it must be a number of seconds, or a duration such as \"90s\" or \"1h30m\"", words)
 			return
 		}

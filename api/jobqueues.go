@@ -85,6 +85,7 @@ func (s *Server) setPaused(w *replyWriter, r *http.Request, name string, paused 
 // standing is where a queued job stands in its queue.
 type standing struct {
 	Name     string     `json:"name"`
+	Paused   bool       `json:"paused"`
 	Position int        `json:"position_estimate"`
 	StartsAt *time.Time `json:"estimated_start_at"`
 	Basis    *string    `json:"estimate_basis"`
@@ -99,8 +100,8 @@ func (s *Server) standingOf(ctx context.Context, rec *job.Record) *standing {
 	if !ok {
 		return nil
 	}
-	v := &standing{Name: rec.Route + "/" + string(rec.Priority), Position: place.Ahead}
-	if place.Wait > 0 && !s.jobs.Paused(rec.Route) {
+	v := &standing{Name: rec.Route + "/" + string(rec.Priority), Position: place.Ahead, Paused: s.jobs.Paused(rec.Route)}
+	if place.Wait > 0 && !v.Paused {
 		v.StartsAt, v.Basis = new(time.Now().Add(place.Wait).UTC().Truncate(time.Millisecond)), new("start_rate_60s")
 	}
 	return v

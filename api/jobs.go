@@ -8,12 +8,14 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
 	"headrace/internal/fault"
 	"headrace/internal/inference"
 	"headrace/internal/job"
+	"headrace/internal/splice"
 )
 
 // Jobs keeps durable jobs. Errors are *fault.Error.
@@ -135,12 +137,16 @@ type order struct {
 
 // orderOfCall is the job that the caller of a path for calls prefers to an answer; nil when he does not.
 func (s *Server) orderOfCall(c *call, a *asked, speaks dialect, body []byte) (*order, preference, error) {
-	if s.jobs == nil || len(c.r.Header[headerPrefer]) == 0 {
-		return nil, preference{}, nil
-	}
 	p, err := s.preference(c.r)
-	if err != nil || !p.durable() {
+	if err != nil {
 		return nil, p, err
+	}
+	if s.jobs == nil && p.durable() {
+		p = preference{idle: append(p.idle, headerPrefer)}
+	}
+	dropped(c.w.Header(), append(idleHeaders(c.r.Header, p.durable()), p.idle...)...)
+	if !p.durable() {
+		return nil, p, nil
 	}
 	e, err := headerOptions(c.r.Header)
 	if err != nil {
@@ -366,6 +372,7 @@ func (s *Server) placeJob(w *replyWriter, r *http.Request, name string) error {
 	if err != nil {
 		return err
 	}
+	dropped(w.Header(), append(idleHeaders(r.Header, true), prefers.idle...)...)
 	e, err := readHeadedEnvelope(body.bytes, r.Header)
 	if err != nil {
 		return err
@@ -426,6 +433,9 @@ func (s *Server) orderFrom(e *envelope) (*order, error) {
 	}
 	o := &order{dialect: s.dialects.own, body: e.Input, path: "/v1/jobs", name: e.Route}
 	if o.asked, err = o.dialect.read(route, text); err != nil {
+		if enveloped(text) {
+			return nil, badOption("input", `holds "route" and "input" itself: it is a whole job. Place it as it is, or give the route once and only what stands in its "input"`)
+		}
 		return nil, inInput(err)
 	}
 	if o.options, err = e.checked(s.cfg.Jobs, route, time.Now()); err != nil {
@@ -446,6 +456,14 @@ func (s *Server) orderFrom(e *envelope) (*order, error) {
 	}
 	o.id = id
 	return o, nil
+}
+
+// enveloped tells a body that is an envelope of a job, and not what a route takes.
+func enveloped(body parsed) bool {
+	has := func(key string) bool {
+		return slices.ContainsFunc(body.members, func(m splice.Member) bool { return m.Key == key })
+	}
+	return has("route") && has("input")
 }
 
 func missing(field, what string) error {

@@ -3,8 +3,11 @@ package api
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"time"
 
@@ -108,11 +111,12 @@ type timings struct {
 	Total    *int64 `json:"total_ms"`
 }
 
-// resultInfo is about what is stored: neutral bytes, from which the answer in the caller's dialect is made.
+// resultInfo is about the bytes that the URL serves. They are made of the stored result when they are asked for, in the
+// dialect of the job, so their size and digest are known of a job that is shown alone only.
 type resultInfo struct {
 	ContentType string     `json:"content_type"`
-	Bytes       int64      `json:"bytes"`
-	SHA256      string     `json:"sha256"`
+	Bytes       *int64     `json:"bytes"`
+	SHA256      *string    `json:"sha256"`
 	URL         string     `json:"url"`
 	ExpiresAt   *time.Time `json:"url_expires_at"`
 	Inline      bool       `json:"inline"`
@@ -174,33 +178,41 @@ func viewProblem(p *job.Problem) *problemView {
 func (s *Server) writeJob(ctx context.Context, w http.ResponseWriter, rec *job.Record) {
 	v := s.viewJob(rec)
 	v.Queue, v.Attempts = s.standingOf(ctx, rec), viewAttempts(rec)
-	if rec.Result != nil && rec.Result.Bytes <= inlineResult {
+	if rec.Result != nil {
 		// What cannot be read now is left to /result, which says why.
-		if text, err := s.resultText(ctx, rec); err == nil {
-			v.Result, v.ResultInfo.Inline = text, true
-		}
+		_ = s.describeResult(ctx, rec, &v)
 	}
 	w.Header().Set("ETag", etag(rec))
 	w.Header().Set("Cache-Control", "no-store")
 	writeJSON(w, http.StatusOK, "application/json", v)
 }
 
-// resultText is a job's result as /result writes it.
-func (s *Server) resultText(ctx context.Context, rec *job.Record) (json.RawMessage, error) {
+// describeResult adds to a view what /result writes: its size, its digest and, when it is small, itself.
+func (s *Server) describeResult(ctx context.Context, rec *job.Record, v *jobView) error {
 	speaks, a, res, release, err := s.resultOf(ctx, rec)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer release()
 	var out output
 	if err := speaks.answer(&out, a, res); err != nil {
-		return nil, err
+		return err
 	}
+	size := out.length()
+	digest := sha256.New()
 	var text bytes.Buffer
-	if err := out.writeTo(&text); err != nil {
-		return nil, fmt.Errorf("writing the result of job %s: %w", rec.ID, err)
+	to := io.Writer(digest)
+	if size <= inlineResult {
+		to = io.MultiWriter(digest, &text)
 	}
-	return text.Bytes(), nil
+	if err := out.writeTo(to); err != nil {
+		return fmt.Errorf("writing the result of job %s: %w", rec.ID, err)
+	}
+	v.ResultInfo.Bytes, v.ResultInfo.SHA256 = new(int64(size)), new(hex.EncodeToString(digest.Sum(nil)))
+	if size <= inlineResult {
+		v.Result, v.ResultInfo.Inline = text.Bytes(), true
+	}
+	return nil
 }
 
 func (s *Server) viewJob(r *job.Record) jobView {
@@ -223,6 +235,8 @@ func (s *Server) viewJob(r *job.Record) jobView {
 	}
 	if r.Reason != "" {
 		v.StatusReason = new(r.Reason)
+	} else if r.State == job.Queued && s.jobs.Paused(r.Route) {
+		v.StatusReason = new("queue_paused")
 	}
 	var form jobForm
 	if json.Unmarshal(r.Form, &form) == nil && form.Model != "" { // a tombstone has none
@@ -233,7 +247,7 @@ func (s *Server) viewJob(r *job.Record) jobView {
 	}
 	if r.Result != nil {
 		v.ResultInfo = &resultInfo{
-			ContentType: "application/json", Bytes: r.Result.Bytes, SHA256: r.Result.SHA256, URL: self + "/result", ExpiresAt: r.ExpiresAt,
+			ContentType: "application/json", URL: self + "/result", ExpiresAt: r.ExpiresAt,
 		}
 	}
 	return v

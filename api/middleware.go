@@ -48,6 +48,9 @@ func (s *Server) middleware(next http.Handler) http.Handler {
 		began := time.Now()
 		reply := &replyWriter{ResponseWriter: w, id: requestID(r)}
 		w.Header().Set(headerRequestID, reply.id)
+		if ambiguous(r) {
+			w.Header().Set("Connection", "close")
+		}
 		defer s.finish(reply, r, began)
 		next.ServeHTTP(reply, r)
 	})

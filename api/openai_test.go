@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"headrace/api"
 	"headrace/internal/fault"
@@ -219,10 +220,24 @@ func TestOpenAICountsEmbeddings(t *testing.T) {
 func TestModels(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, &fakeBroker{})
-	list := do(t, s, http.MethodGet, "/v1/models", "").Body.String()
-	if !strings.HasPrefix(list, `{"object":"list","data":[{"id":"old-completions","object":"model","created":0,"owned_by":"mlflow-model-serving"},`) ||
-		strings.Contains(list, `"raw"`) {
-		t.Errorf("list %s", list)
+	w := do(t, s, http.MethodGet, "/v1/models", "")
+	var list struct {
+		Object string
+		Data   []struct {
+			ID, Object string
+			Created    int64
+			OwnedBy    string `json:"owned_by"`
+		}
+	}
+	if err := json.Unmarshal(w.Body.Bytes(), &list); err != nil {
+		t.Fatal(err)
+	}
+	first := list.Data[0]
+	if list.Object != "list" || first.ID != "old-completions" || first.Object != "model" || first.OwnedBy != "mlflow-model-serving" || strings.Contains(w.Body.String(), `"raw"`) {
+		t.Errorf("list %s", w.Body)
+	}
+	if age := time.Since(time.Unix(first.Created, 0)); age < 0 || age > time.Hour {
+		t.Errorf("created %d", first.Created)
 	}
 	if one := do(t, s, http.MethodGet, "/v1/models/chat", ""); one.Code != http.StatusOK || !strings.HasPrefix(one.Body.String(), `{"id":"chat"`) {
 		t.Errorf("chat: %d %s", one.Code, one.Body)

@@ -108,6 +108,8 @@ func addFailures(all []openapi.Answer, op operation, code fault.Code) []openapi.
 		statuses = []string{"4XX", "5XX"} // its own
 	case code == fault.Invalid && v == mlflowVoice:
 		statuses = []string{"400", "422"}
+	case code == fault.Invalid && op.body != "":
+		statuses = []string{"400", "415"} // a Content-Encoding other than gzip
 	}
 	if code == fault.UpstreamError && v == openAIVoice { // some of its statuses are vain
 		a.Headers = append(a.Headers, "X-Should-Retry")

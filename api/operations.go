@@ -30,6 +30,8 @@ type operation struct {
 	answers  []answer     // how it succeeds
 	fails    []fault.Code // how it may fail, besides internal and what every reading of a body may fail of
 	beside   []string     // headers that failures may have
+	// heads: HEAD is answered as well, for uptime checks. Allow does not say so, as MLflow's does not.
+	heads bool
 	// named paths exist only for names of routes.
 	named bool
 }
@@ -73,7 +75,7 @@ func (s *Server) ownLists() []operation {
 	unknown := []fault.Code{fault.NotFound}
 	return []operation{
 		{
-			method: "GET", path: "/v1/models", handle: s.listModels, tag: "OpenAI", summary: "List the routes as models.",
+			method: "GET", path: "/v1/models", heads: true, handle: s.listModels, tag: "OpenAI", summary: "List the routes that OpenAI's paths reach, as models.",
 			answers: ok("The models.", "Models"),
 		},
 		{
@@ -98,14 +100,14 @@ func (s *Server) operating() []operation {
 	notReady := []fault.Code{fault.NoWorkers, fault.ShuttingDown}
 	document := ok("The document.", "OpenAPI")
 	ops := []operation{
-		{method: "GET", path: "/health", handle: s.health, summary: "The process lives; MLflow's body.", answers: health},
+		{method: "GET", path: "/health", heads: true, handle: s.health, summary: "The process lives; MLflow's body.", answers: health},
 		{method: "GET", path: "/livez", handle: s.health, summary: "The process lives.", answers: health},
 		{method: "GET", path: "/readyz", handle: s.ready, summary: "Calls are let in and the broker is connected.", answers: ready, fails: notReady},
 		{method: "HEAD", path: "/livez", handle: s.health, summary: "The status alone.", answers: health},
 		{method: "HEAD", path: "/readyz", handle: s.ready, summary: "The status alone.", answers: ready, fails: notReady},
 		{method: "GET", path: "/openapi.json", handle: s.serveOpenAPI, summary: "This description.", answers: document},
 		{method: "HEAD", path: "/openapi.json", handle: s.serveOpenAPI, summary: "Its headers.", answers: document},
-		{method: "GET", path: "/docs", handle: s.serveDocs, summary: "A page for people, without foreign assets.", answers: page},
+		{method: "GET", path: "/docs", heads: true, handle: s.serveDocs, summary: "A page for people, without foreign assets.", answers: page},
 		{method: "GET", path: "/redoc", handle: s.serveDocs, summary: "The same page, under MLflow's second address for it.", answers: page},
 		{method: "HEAD", path: "/redoc", handle: s.serveDocs, summary: "Its headers.", answers: page},
 		{
@@ -113,13 +115,13 @@ func (s *Server) operating() []operation {
 			answers: []answer{{status: http.StatusOK, what: "The icon.", schema: "Image", kind: "image/vnd.microsoft.icon"}},
 		},
 		{
-			method: "GET", path: "/", handle: s.toDocs, summary: "Redirects to the page.",
+			method: "GET", path: "/", heads: true, handle: s.toDocs, summary: "Redirects to the page.",
 			answers: []answer{{status: http.StatusTemporaryRedirect, what: "To /docs.", headers: []string{"Location"}}},
 		},
 	}
 	if s.metrics != nil {
 		ops = append(ops, operation{
-			method: "GET", path: "/metrics", summary: "Metrics in Prometheus' text format.",
+			method: "GET", path: "/metrics", heads: true, summary: "Metrics in Prometheus' text format.",
 			answers: []answer{{status: http.StatusOK, what: "The metrics.", schema: "Text", kind: "text/plain"}},
 			handle: func(w *replyWriter, r *http.Request, _ string) error {
 				s.metrics.ServeHTTP(w, r)

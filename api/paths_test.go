@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -33,7 +34,7 @@ func TestOwnPaths(t *testing.T) {
 	})
 	one := do(t, s, http.MethodGet, "/v1/routes/old-completions", "").Body.String()
 	const want = `{"name":"old-completions","type":"llm/v1/completions","family":"routes","provider":"mlflow-model-serving","model":"m1",` +
-		`"invocations_url":"/v1/routes/old-completions/invocations","limit":null,"workers":2,"slots":4,"waiting":1,` +
+		`"invocations_url":"/v1/routes/old-completions/invocations","limit":null,"workers":2,"slots":4,"waiting":1,"paused":false,` +
 		`"replicas":[{"url":"http://127.0.0.1:1/x","state":"unknown","busy":0,"failures":0}]}`
 	if one != want {
 		t.Errorf("route %s", one)
@@ -60,11 +61,16 @@ func TestOwnPaths(t *testing.T) {
 	}
 }
 
-// MLflow's framework answers HEAD for the two pages that it makes itself, and for no other; load balancers ask for ours.
+// MLflow's framework answers HEAD for the two pages that it makes itself; load balancers and uptime checks ask for others.
 func TestHeadOfPages(t *testing.T) {
 	t.Parallel()
-	s := newServer(t, &fakeBroker{})
-	for path, status := range map[string]int{"/openapi.json": 200, "/redoc": 200, "/livez": 200, "/readyz": 200, "/docs": 405, "/health": 405, "/": 405} {
+	s := newServer(t, &fakeBroker{}, func(_ *api.Config, d *api.Deps) {
+		d.Metrics = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("metrics\n")) })
+	})
+	for path, status := range map[string]int{
+		"/openapi.json": 200, "/redoc": 200, "/livez": 200, "/readyz": 200, "/docs": 200, "/health": 200, "/": 307, "/v1/models": 200,
+		"/metrics": 200, "/v1/routes": 405,
+	} {
 		get, head := do(t, s, http.MethodGet, path, ""), do(t, s, http.MethodHead, path, "")
 		if head.Code != status {
 			t.Errorf("HEAD %s: %d, want %d", path, head.Code, status)
@@ -73,7 +79,7 @@ func TestHeadOfPages(t *testing.T) {
 			t.Errorf("HEAD %s: length %s, GET %s", path, head.Header().Get("Content-Length"), get.Header().Get("Content-Length"))
 		}
 		want := "GET"
-		if status == http.StatusOK {
+		if slices.Contains([]string{"/openapi.json", "/redoc", "/livez", "/readyz"}, path) { // of others, MLflow's says GET alone
 			want = "GET, HEAD"
 		}
 		if allow := do(t, s, http.MethodPut, path, "").Header().Get("Allow"); allow != want {

@@ -98,6 +98,10 @@ func upstreamMeaning(status int) meaning {
 
 // said is a meaning as a voice says it.
 func (m meaning) said(v voice, e *fault.Error) meaning {
+	if errors.Is(e, errCoding) {
+		m.status = http.StatusUnsupportedMediaType
+		return m
+	}
 	switch v {
 	case mlflowVoice:
 		if e.Code == fault.Invalid && m.status == http.StatusBadRequest && !errors.Is(e, errUnreadable) {

@@ -56,7 +56,9 @@ func (s *Server) serve(ops []operation) http.Handler {
 			s.fail(reply, r, noRoute(voiceOf(r.URL.Path), name))
 			return
 		}
-		at := slices.IndexFunc(ops, func(op operation) bool { return op.method == r.Method })
+		at := slices.IndexFunc(ops, func(op operation) bool {
+			return op.method == r.Method || op.heads && r.Method == http.MethodHead
+		})
 		if at < 0 {
 			w.Header().Set("Allow", strings.Join(allow, ", "))
 			s.fail(reply, r, fault.New(fault.MethodNotAllowed, "Method Not Allowed"))
@@ -110,7 +112,8 @@ func (s *Server) fail(w *replyWriter, r *http.Request, err error) {
 }
 
 // unknown answers for paths that do not exist: a redirect where only the trailing slash is too many or
-// missing, else 404.
+// missing, else 404. The redirect names the path alone: the host of a request is its sender's word. What is meant for
+// a proxy, CONNECT and targets that name a host, is redirected nowhere.
 func (s *Server) unknown(router *mux.Router, methods map[string][]operation) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		reply := asReply(w)
@@ -118,11 +121,12 @@ func (s *Server) unknown(router *mux.Router, methods map[string][]operation) htt
 		if strings.HasSuffix(r.URL.Path, "/") {
 			path = strings.TrimRight(r.URL.Path, "/")
 		}
-		if path == "" || !s.exists(router, methods, path) {
+		proxied := r.Method == http.MethodConnect || r.URL.Host != ""
+		if proxied || path == "" || strings.HasPrefix(path, "//") || !s.exists(router, methods, path) {
 			s.fail(reply, r, nothingThere(r.URL.Path))
 			return
 		}
-		address := s.scheme(r) + "://" + r.Host + path
+		address := path
 		if r.URL.RawQuery != "" {
 			address += "?" + r.URL.RawQuery
 		}

@@ -37,7 +37,7 @@ type Config struct {
 	MaxBody        int64          // bytes of a request body; default 32 MiB
 	SyncTimeout    time.Duration  // a call in all, where its route does not say; default 65 s
 	ShutdownGrace  time.Duration  // how long accepted calls may go on after Run's context has ended; default 30 s, negative = none
-	TrustedProxies []netip.Prefix // whose X-Forwarded-For and X-Forwarded-Proto count, besides loopback
+	TrustedProxies []netip.Prefix // whose X-Forwarded-For counts, besides loopback
 	Version        string         // shown in openapi.json
 	Jobs           JobsConfig
 }
@@ -125,6 +125,7 @@ type Server struct {
 	metrics    http.Handler
 	log        *slog.Logger
 	table      atomic.Pointer[inference.Table]
+	applied    atomic.Int64 // when, in seconds since 1970
 	dialects   dialects
 	handler    http.Handler
 	gate       gate
@@ -177,6 +178,7 @@ func (s *Server) Apply(table *inference.Table) {
 		table = inference.NewTable()
 	}
 	s.table.Store(table)
+	s.applied.Store(time.Now().Unix())
 }
 
 // Handler serves every path, for tests and for other listeners than Run's.

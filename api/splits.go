@@ -61,8 +61,8 @@ func (s *Server) getSplit(w *replyWriter, _ *http.Request, name string) error {
 }
 
 // viewSplit is a split as GET /v1/models shows it.
-func viewSplit(table *inference.Table, s *inference.Split) modelView {
-	view := viewModel(table.Route(s.Destinations[0].Route))
-	view.ID = s.Name
+func (s *Server) viewSplit(table *inference.Table, split *inference.Split) modelView {
+	view := s.viewModel(table.Route(split.Destinations[0].Route))
+	view.ID = split.Name
 	return view
 }

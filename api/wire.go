@@ -1,11 +1,13 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 )
 
 // gathered is the largest reply, head included, that is gathered into one write. Each write to a socket wakes
@@ -33,6 +35,64 @@ type wire struct {
 	net.Conn
 
 	held *[]byte // nil: nothing is gathered
+	seen lengthSeen
+}
+
+// Read notes whether the caller has ever sent a Content-Length.
+func (c *wire) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.seen.look(p[:n])
+	return n, err
+}
+
+// lengthSeen finds the header Content-Length in what a caller sends. net/http drops it beside Transfer-Encoding and
+// keeps the connection open, although two parties that disagree on which of the two counts then take different bytes
+// for the next request. One that was sent with an earlier request counts, too: the reader does not know where one
+// request ends, and a connection that is closed for nothing harms nobody.
+type lengthSeen struct {
+	found atomic.Bool // read by handlers
+	tail  []byte      // the end of what came before
+}
+
+const lengthHeader = "\ncontent-length"
+
+func (l *lengthSeen) look(p []byte) {
+	if l.found.Load() || len(p) == 0 {
+		return
+	}
+	seam := append(l.tail, p[:min(len(p), len(lengthHeader)-1)]...)
+	if hasLength(seam) || hasLength(p) {
+		l.found.Store(true)
+		l.tail = nil
+		return
+	}
+	if len(p) < len(lengthHeader)-1 {
+		p = seam
+	}
+	l.tail = append([]byte(nil), p[max(0, len(p)-len(lengthHeader)+1):]...)
+}
+
+func hasLength(p []byte) bool {
+	for {
+		at := bytes.IndexByte(p, '\n')
+		if at < 0 || len(p)-at < len(lengthHeader) {
+			return false
+		}
+		if bytes.EqualFold(p[at:at+len(lengthHeader)], []byte(lengthHeader)) {
+			return true
+		}
+		p = p[at+1:]
+	}
+}
+
+// ambiguous tells a request whose end two parties may see in different places: it has a Transfer-Encoding, and its
+// connection has carried a Content-Length. RFC 9112, 6.3, wants the connection closed after the answer.
+func ambiguous(r *http.Request) bool {
+	if len(r.TransferEncoding) == 0 {
+		return false
+	}
+	c, ok := r.Context().Value(wireKey{}).(*wire)
+	return ok && c.seen.found.Load()
 }
 
 // wirePool keeps the buffers of replies under way; one is taken for a write only.

@@ -186,10 +186,23 @@ func TestQueuePaths(t *testing.T) {
 		_, body := get(t, "http://"+addr+"/v1/jobs/held")
 		return strings.Contains(body, `"status":"queued"`) && strings.Contains(body, `"position_estimate":1`)
 	})
+	for path, says := range map[string]string{
+		"/v1/jobs/held": `"status_reason":"queue_paused"`, "/v1/jobs": `"status_reason":"queue_paused"`, "/v1/routes": `"paused":true`, "/v1/routes/emb": `"paused":true`,
+	} {
+		if _, body := get(t, "http://"+addr+path); !strings.Contains(body, says) {
+			t.Errorf("the pause does not show in %s: %s", path, body)
+		}
+	}
+	if _, body := get(t, "http://"+addr+"/v1/jobs/held"); !strings.Contains(body, `"queue":{"name":"emb/standard","paused":true,`) {
+		t.Errorf("the job's queue: %s", body)
+	}
 	if status, body := send(t, "POST", "http://"+addr+"/v1/queues/emb/resume", ""); status != 200 || !strings.Contains(body, `"paused":false`) {
 		t.Errorf("%d %s", status, body)
 	}
-	if _, body := get(t, "http://"+addr+"/v1/jobs/held?wait=20"); !strings.Contains(body, `"succeeded"`) {
+	if _, body := get(t, "http://"+addr+"/v1/jobs/held?wait=20"); !strings.Contains(body, `"succeeded"`) || strings.Contains(body, "queue_paused") {
+		t.Error(body)
+	}
+	if _, body := get(t, "http://"+addr+"/v1/routes/emb"); !strings.Contains(body, `"paused":false`) {
 		t.Error(body)
 	}
 	for _, path := range []string{"/v1/queues/nope", "/v1/queues/nope/pause"} {

@@ -1,6 +1,8 @@
 package app_test
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -93,6 +95,7 @@ func TestJobDialects(t *testing.T) {
 		if _, input := get(t, fmt.Sprintf("http://%s/v1/jobs/%s/input", addr, job.ID)); input != test.body {
 			t.Errorf("%s: the input is %s", test.path, input)
 		}
+		describesResult(t, addr, job.ID, direct)
 	}
 	for _, test := range []struct {
 		path, body, says string
@@ -214,6 +217,64 @@ func TestJobKeyOfChangedSplit(t *testing.T) {
 		r := call(t, "POST", "http://"+addr+at, body, "Idempotency-Key: "+keys[at], "Prefer: respond-async")
 		if r.status != http.StatusUnprocessableEntity && r.status != http.StatusAccepted || r.status == http.StatusAccepted && !strings.Contains(r.body, `"route":"one"`) {
 			t.Errorf("%s: one key made a second job: %d %s", at, r.status, r.body)
+		}
+	}
+}
+
+// describesResult checks that a job shown alone tells the size and the digest of what its result's address serves, and
+// that one on a list tells none.
+func describesResult(t *testing.T, addr, id, served string) {
+	t.Helper()
+	var job struct {
+		Info struct {
+			Bytes  *int
+			SHA256 *string
+		} `json:"result_info"`
+	}
+	_, text := get(t, fmt.Sprintf("http://%s/v1/jobs/%s", addr, id))
+	if err := json.Unmarshal([]byte(text), &job); err != nil {
+		t.Fatal(err)
+	}
+	digest := sha256.Sum256([]byte(served))
+	if job.Info.Bytes == nil || *job.Info.Bytes != len(served) || job.Info.SHA256 == nil || *job.Info.SHA256 != hex.EncodeToString(digest[:]) {
+		t.Errorf("result_info of %s, which is %d bytes: %s", served, len(served), text)
+	}
+	eventually(t, "the list has it", func() bool {
+		_, list := get(t, fmt.Sprintf("http://%s/v1/jobs?status=succeeded&limit=200", addr))
+		return strings.Contains(list, id) && strings.Contains(list, `"bytes":null,"sha256":null`) && !strings.Contains(list, `"sha256":"`)
+	})
+}
+
+// A large result is described as well, although the job does not show it.
+func TestResultInfoDescribesWhatIsServed(t *testing.T) {
+	t.Parallel()
+	addr, model := upWith(t, "")
+	model.Handle(mlflowtest.Embeddings(20_000))
+	status, served, err := post(t, "http://"+addr+"/v1/embeddings", "wait=20", `{"model":"emb","input":["a","b"]}`)
+	if err != nil || status != 200 || len(served) < 64<<10 {
+		t.Fatalf("%d, %d bytes, %v", status, len(served), err)
+	}
+	_, list := get(t, "http://"+addr+"/v1/jobs")
+	var jobs struct{ Data []struct{ ID string } }
+	if err := json.Unmarshal([]byte(list), &jobs); err != nil || len(jobs.Data) != 1 {
+		t.Fatalf("%s, %v", list, err)
+	}
+	describesResult(t, addr, jobs.Data[0].ID, served)
+}
+
+// Lists of token ids and of nothing, and bodies that are jobs themselves, are refused at the door of jobs as well.
+func TestJobInputsThatCannotBeMeant(t *testing.T) {
+	t.Parallel()
+	addr := up(t, "")
+	for _, test := range []struct{ path, prefer, body, says string }{
+		{"/v1/embeddings", "respond-async", `{"model":"emb","input":[[1,2]]}`, "check_embedding_ctx_length=False"},
+		{"/v1/embeddings", "respond-async", `{"model":"emb","input":[]}`, "nothing to embed"},
+		{"/v1/jobs", "", `{"route":"emb","input":{"input":[1,2]}}`, "token ids"},
+		{"/v1/jobs", "", `{"route":"emb","input":{"input":[]}}`, "nothing to embed"},
+		{"/v1/jobs", "", `{"route":"emb","input":{"route":"emb","input":{"input":"a"}}}`, "it is a whole job"},
+	} {
+		if status, reply, err := post(t, "http://"+addr+test.path, test.prefer, test.body); err != nil || status != 400 || !strings.Contains(reply, test.says) {
+			t.Errorf("%s %s: %d %s, %v", test.path, test.body, status, reply, err)
 		}
 	}
 }
