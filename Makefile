@@ -15,7 +15,7 @@ help: ## show this help
 
 .PHONY: build
 build: ## build bin/headrace
-	go build -trimpath -o $(BIN)/headrace .
+	go build -buildvcs=auto -trimpath -o $(BIN)/headrace .
 
 .PHONY: demo
 demo: ## real MLflow model servers, Headrace, and answers to look at; Ctrl-C ends it

@@ -1,11 +1,12 @@
 package cli
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
+
+	"github.com/spf13/cobra"
 
 	"headrace/internal/app"
 	"headrace/internal/config"
@@ -21,51 +22,62 @@ type checkReport struct {
 	Servers  []probed         `json:"servers,omitempty"` // with --probe
 }
 
-func runCheck(ctx context.Context, inv *invocation) error {
-	set := inv.flags()
-	path := set.String("config", envOr("HEADRACE_CONFIG", "gateway.toml"), "the configuration `file` (HEADRACE_CONFIG)")
-	asJSON := set.Bool("json", false, "print JSON")
-	ask := set.Bool("probe", false, "ask every model server whether it fits its routes")
-	if err := inv.parseAlone(set); err != nil {
-		return err
+func (s *shell) checkCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "check", Short: "Validate the configuration, and ask the model servers", Args: none(noFile),
+		Long: "Validate the configuration: all problems at once, each with its place and what would be right. With --probe every model server\n" +
+			"is asked whether it fits its routes.",
+		Example: "  headrace check\n  headrace check --config other.toml --probe",
 	}
-	cfg, err := config.Load(*path)
-	report := checkReport{File: *path, Valid: err == nil, Problems: []config.Problem{}, Warnings: []config.Problem{}}
-	if invalid, ok := errors.AsType[*config.InvalidError](err); ok {
-		report.Problems = invalid.Problems
-	}
-	if err == nil {
-		report.Routes = cfg.Table.Len()
-		report.Warnings = append(report.Warnings, cfg.Warnings...)
-		if *ask {
-			report.Servers = probe(ctx, cfg)
+	var path string
+	configFlag(cmd, &path)
+	asJSON := cmd.Flags().Bool("json", false, "print JSON")
+	ask := cmd.Flags().Bool("probe", false, "ask every model server whether it fits its routes")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		cfg, err := config.Load(path)
+		report := checkReport{File: path, Valid: err == nil, Problems: []config.Problem{}, Warnings: []config.Problem{}}
+		if invalid, ok := errors.AsType[*config.InvalidError](err); ok {
+			report.Problems = invalid.Problems
 		}
-	}
-	if *asJSON {
-		out := json.NewEncoder(inv.Out)
-		out.SetEscapeHTML(false)
-		out.SetIndent("", "  ")
-		if err := out.Encode(report); err != nil {
-			return fmt.Errorf("printing the report: %w", err)
+		if err == nil {
+			report.Routes = cfg.Table.Len()
+			report.Warnings = append(report.Warnings, cfg.Warnings...)
+			if *ask {
+				report.Servers = probe(cmd.Context(), cfg)
+			}
 		}
-	}
-	switch {
-	case err != nil && *asJSON:
-		return usagef("%s: %d problems", *path, len(report.Problems))
-	case err != nil:
-		return &app.UsageError{Err: err}
-	case *asJSON && slices.ContainsFunc(report.Servers, func(r probed) bool { return !r.Fits }):
-		return errUnfit
-	case *asJSON:
-		return nil
-	}
-	for _, w := range report.Warnings {
-		if _, err := fmt.Fprintln(inv.Out, "warning:", w); err != nil {
+		if *asJSON {
+			return s.checkedJSON(report, err)
+		}
+		if err != nil {
+			return &app.UsageError{Err: err}
+		}
+		for _, w := range report.Warnings {
+			if _, err := fmt.Fprintln(s.Out, "warning:", w); err != nil {
+				return err
+			}
+		}
+		if _, err := fmt.Fprintf(s.Out, "%s is valid: %s\n", path, count(report.Routes, "route")); err != nil || !*ask {
 			return err
 		}
+		return printProbes(s.Out, report.Servers)
 	}
-	if _, err := fmt.Fprintf(inv.Out, "%s is valid: %d routes\n", *path, report.Routes); err != nil || !*ask {
-		return err
+	return cmd
+}
+
+func (s *shell) checkedJSON(report checkReport, err error) error {
+	out := json.NewEncoder(s.Out)
+	out.SetEscapeHTML(false)
+	out.SetIndent("", "  ")
+	if err := out.Encode(report); err != nil {
+		return fmt.Errorf("printing the report: %w", err)
 	}
-	return printProbes(inv.Out, report.Servers)
+	switch {
+	case err != nil:
+		return usagef("%s: %s", report.File, count(len(report.Problems), "problem"))
+	case slices.ContainsFunc(report.Servers, func(r probed) bool { return !r.Fits }):
+		return errUnfit
+	default:
+		return nil
+	}
 }

@@ -5,21 +5,14 @@ package cli
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
-	"runtime/debug"
 	"strings"
 
-	"headrace/internal/app"
-)
+	"github.com/spf13/cobra"
 
-// Exit statuses of the command.
-const (
-	exitGood   = 0
-	exitFailed = 1 // failed while running
-	exitUsage  = 2 // wrong usage or an invalid configuration
+	"headrace/internal/app"
 )
 
 // Streams are the three streams of a command.
@@ -31,140 +24,64 @@ type Streams struct {
 	Hurry <-chan struct{}
 }
 
-func usagef(format string, args ...any) error {
-	return &app.UsageError{Err: fmt.Errorf(format, args...)}
-}
-
-// command is one word after `headrace`.
-type command struct {
-	name  string
-	args  string
-	about string
-	run   func(context.Context, *invocation) error
-}
-
-// invocation is one run of a command.
-type invocation struct {
-	Streams
-
-	command command
-	args    []string
-}
-
-func commands() []command {
-	return []command{
-		{"up", "[--config gateway.toml]", "run everything in one process, with an embedded broker", role(app.Up)},
-		{"broker", "[--config gateway.toml]", "run the broker alone", role(app.Broker)},
-		{"api", "[--config gateway.toml]", "run the HTTP front end alone", role(app.API)},
-		{"worker", "[--config gateway.toml] [--provider P]... [--route R]...", "run a worker pool alone", runWorker},
-		{"check", "[--config gateway.toml] [--probe] [--json]", "validate the configuration, and ask the model servers", runCheck},
-		{"import", "CONFIG.YAML [-o gateway.toml] [--force]", "translate the configuration of MLflow's gateway", runImport},
-		{"routes", "[--url URL] [--json]", "show what a gateway serves and how it fares", runRoutes},
-		{"jobs", "submit|get|wait|result|events|ls|cancel|retry ...", "place durable jobs and follow them", runJobs},
-		{"query", "ROUTE [TEXT...] [--data JSON] [--url URL]", "make one call and print the answer", runQuery},
-		{"version", "", "print the version", runVersion},
-	}
-}
-
 // Main runs one command and gives the exit status. ctx ends at the first signal.
 func Main(ctx context.Context, args []string, streams Streams) int {
-	if len(args) == 0 || args[0] == "help" || args[0] == "-h" || args[0] == "--help" {
-		usage(streams.Err)
-		if len(args) == 0 {
-			return exitUsage
+	root := newRoot(streams)
+	root.SetArgs(append([]string{}, args...)) // never nil, for which cobra reads the process's own
+	return exitStatus(streams.Err, root.ExecuteContext(ctx))
+}
+
+const aboutRoot = `Headrace is one HTTP door in front of models that are served with MLflow.
+
+Run it:    up runs everything; broker, api and worker run one role each.
+Use it:    query makes one call; jobs places durable jobs and follows them.
+Watch it:  routes and queues show what is served and what waits.`
+
+// helpTemplate is cobra's, with the exit statuses at the end where they matter.
+const helpTemplate = `{{with (or .Long .Short)}}{{. | trimTrailingWhitespaces}}
+
+{{end}}{{.UsageString}}{{with index .Annotations "exits"}}
+{{.}}
+{{end}}`
+
+func exits() map[string]string { return map[string]string{"exits": exitTable} }
+
+func newRoot(streams Streams) *cobra.Command {
+	root := &cobra.Command{
+		Use: "headrace", Short: "One HTTP door in front of models that are served with MLflow", Long: aboutRoot,
+		Version: build(), SilenceErrors: true, SilenceUsage: true,
+		Example: "  headrace up\n  headrace query embeddings \"Hello\" \"world\"\n  headrace jobs submit embeddings \"later\" --wait",
+	}
+	root.SetIn(streams.In)
+	root.SetOut(streams.Out)
+	root.SetErr(streams.Err)
+	root.SetHelpTemplate(helpTemplate)
+	root.SetVersionTemplate("headrace {{.Version}}\n")
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return wrong(cmd, "%w", err) })
+	root.AddGroup(&cobra.Group{ID: "run", Title: "Run:"}, &cobra.Group{ID: "use", Title: "Use:"}, &cobra.Group{ID: "set", Title: "Set up:"})
+	add := func(group string, commands ...*cobra.Command) {
+		for _, c := range commands {
+			c.GroupID = group
+			root.AddCommand(c)
 		}
-		return exitGood
 	}
-	for _, c := range commands() {
-		if c.name == args[0] {
-			return exitStatus(streams, c.run(ctx, &invocation{Streams: streams, command: c, args: args[1:]}))
-		}
-	}
-	_, _ = fmt.Fprintf(streams.Err, "headrace: there is no command %q\n\n", args[0])
-	usage(streams.Err)
-	return exitUsage
+	s := &shell{Streams: streams}
+	add("run", s.roleCommand("up", "Run everything in one process, with an embedded broker", app.Up),
+		s.roleCommand("broker", "Run the broker alone", app.Broker),
+		s.roleCommand("api", "Run the HTTP front end alone", app.API),
+		s.workerCommand())
+	add("use", s.queryCommand(), s.jobsCommand(), s.queuesCommand(), s.routesCommand())
+	add("set", s.checkCommand(), s.importCommand(), s.versionCommand())
+	root.SetHelpCommandGroupID("set")
+	root.SetCompletionCommandGroupID("set")
+	group(root)
+	root.SetHelpCommand(helpCommand(root))
+	return root
 }
 
-func exitStatus(streams Streams, err error) int {
-	switch {
-	case err == nil || errors.Is(err, flag.ErrHelp):
-		return exitGood
-	case isUsage(err):
-		_, _ = fmt.Fprintln(streams.Err, strings.TrimRight(err.Error(), "\n"))
-		return exitUsage
-	default:
-		_, _ = fmt.Fprintln(streams.Err, "headrace:", err)
-		return exitFailed
-	}
-}
-
-func isUsage(err error) bool {
-	_, ok := errors.AsType[*app.UsageError](err)
-	return ok
-}
-
-func usage(w io.Writer) {
-	_, _ = fmt.Fprint(w, "usage: headrace COMMAND\n\n")
-	for _, c := range commands() {
-		_, _ = fmt.Fprintf(w, "  %-8s %s\n", c.name, c.about)
-	}
-	_, _ = fmt.Fprint(w, "\n`headrace COMMAND --help` shows a command's options.\n")
-}
-
-// flags makes a flag set that reports mistakes as usage errors.
-func (inv *invocation) flags() *flag.FlagSet {
-	set := flag.NewFlagSet("headrace "+inv.command.name, flag.ContinueOnError)
-	set.SetOutput(inv.Err)
-	set.Usage = func() {
-		_, _ = fmt.Fprintf(inv.Err, "usage: headrace %s %s\n\n%s.\n\n", inv.command.name, inv.command.args, inv.command.about)
-		set.PrintDefaults()
-	}
-	return set
-}
-
-// parse reads flags that may stand before, between and after the arguments, which it returns.
-func (inv *invocation) parse(set *flag.FlagSet) ([]string, error) {
-	var rest []string
-	args := inv.args
-	for {
-		if err := set.Parse(args); err != nil {
-			if errors.Is(err, flag.ErrHelp) {
-				return nil, err
-			}
-			return nil, usagef("headrace %s: %w", inv.command.name, err)
-		}
-		if set.NArg() == 0 {
-			return rest, nil
-		}
-		if cut := len(args) - set.NArg(); cut > 0 && args[cut-1] == "--" {
-			return append(rest, set.Args()...), nil
-		}
-		rest = append(rest, set.Arg(0))
-		args = set.Args()[1:]
-	}
-}
-
-// parseAlone is parse for commands without arguments.
-func (inv *invocation) parseAlone(set *flag.FlagSet) error {
-	rest, err := inv.parse(set)
-	if err != nil {
-		return err
-	}
-	if len(rest) > 0 {
-		return usagef("headrace %s: unexpected argument %q", inv.command.name, rest[0])
-	}
-	return nil
-}
-
-// list is a flag that may be given several times.
-type list []string
-
-func (l *list) String() string { return strings.Join(*l, ",") }
-
-// Set appends one value.
-func (l *list) Set(value string) error {
-	*l = append(*l, value)
-	return nil
+// shell is what all commands of one run share.
+type shell struct {
+	Streams
 }
 
 // envOr is the value of an environment variable, or fallback when it is unset or empty.
@@ -175,27 +92,103 @@ func envOr(name, fallback string) string {
 	return fallback
 }
 
-func runVersion(_ context.Context, inv *invocation) error {
-	if err := inv.parseAlone(inv.flags()); err != nil {
-		return err
+// group makes a command of one that has only subcommands: alone it shows them, and a word that is none of them gets a hint.
+func group(cmd *cobra.Command) {
+	cmd.Args = cobra.ArbitraryArgs
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return unknownWord(cmd, args[0])
+		}
+		cmd.SetOut(cmd.ErrOrStderr())
+		if err := cmd.Help(); err != nil {
+			return err
+		}
+		return usagef("%s: name a command; usage: %s COMMAND", cmd.CommandPath(), cmd.CommandPath())
 	}
-	_, err := fmt.Fprintln(inv.Out, "headrace", Version())
-	return err
 }
 
-// Version is the version of this binary: the module's, or the commit it was built from.
-func Version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
+func unknownWord(cmd *cobra.Command, word string) error {
+	cmd.SuggestionsMinimumDistance = 2 // edits
+	if similar := cmd.SuggestionsFor(word); len(similar) > 0 {
+		return usagef("%s: there is no command %q; did you mean %s?", cmd.CommandPath(), word, strings.Join(similar, " or "))
 	}
-	if v := info.Main.Version; v != "" && v != "(devel)" {
-		return strings.TrimPrefix(v, "v")
+	return usagef("%s: there is no command %q; `%s --help` lists them", cmd.CommandPath(), word, cmd.CommandPath())
+}
+
+// helpCommand is `headrace help`. Cobra's own exits with 0 for a topic that is not there.
+func helpCommand(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use: "help [COMMAND...]", Short: "Show the help of a command", GroupID: "set",
+		Example: "  headrace help jobs submit",
+		RunE: func(_ *cobra.Command, args []string) error {
+			cmd, rest, err := root.Find(args)
+			if err != nil {
+				return unknownWord(root, args[0])
+			}
+			if len(rest) > 0 {
+				return unknownWord(cmd, rest[0])
+			}
+			cmd.InitDefaultHelpFlag()
+			cmd.InitDefaultVersionFlag()
+			return cmd.Help()
+		},
 	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			return "dev-" + s.Value[:min(12, len(s.Value))]
+}
+
+func usagef(format string, args ...any) error {
+	return &app.UsageError{Err: fmt.Errorf(format, args...)}
+}
+
+// wrong is a mistake in how a command was typed.
+func wrong(cmd *cobra.Command, format string, args ...any) error {
+	path := cmd.CommandPath()
+	return usagef("%s: %w; see `%s --help`", path, fmt.Errorf(format, args...), path)
+}
+
+func isUsage(err error) bool {
+	_, ok := errors.AsType[*app.UsageError](err)
+	return ok
+}
+
+// none refuses arguments; a file's name gets a hint at the flag that takes it.
+func none(hint string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		switch {
+		case len(args) == 0:
+			return nil
+		case hint != "":
+			return wrong(cmd, "unexpected argument %q; "+hint, args[0], args[0])
+		default:
+			return wrong(cmd, "unexpected argument %q", args[0])
 		}
 	}
-	return "dev"
+}
+
+// exactly wants one argument for each name, none of them empty.
+func exactly(names ...string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) != len(names) {
+			return wrong(cmd, "it takes %s, and was given %d arguments", strings.Join(names, " "), len(args))
+		}
+		return notEmpty(cmd, args)
+	}
+}
+
+// some wants at least one argument.
+func some(name string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return wrong(cmd, "it takes at least one %s", name)
+		}
+		return notEmpty(cmd, args)
+	}
+}
+
+func notEmpty(cmd *cobra.Command, args []string) error {
+	for _, arg := range args {
+		if arg == "" {
+			return wrong(cmd, "an argument is empty")
+		}
+	}
+	return nil
 }

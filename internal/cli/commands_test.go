@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -31,14 +32,14 @@ func TestImport(t *testing.T) {
 	t.Parallel()
 	good := apptest.Write(t, "config.yaml", served)
 	code, out, errs := run(t.Context(), "import", good)
-	if code != 0 || !strings.Contains(out, `name = "emb"`) || !strings.Contains(errs, "1 routes were translated") {
+	if code != 0 || !strings.Contains(out, `name = "emb"`) || !strings.Contains(errs, "1 route was translated") {
 		t.Fatalf("%d\n%s\n%s", code, out, errs)
 	}
 	to := filepath.Join(t.TempDir(), "gateway.toml")
 	if code, _, errs := run(t.Context(), "import", good, "-o", to); code != 0 {
 		t.Fatalf("%d\n%s", code, errs)
 	}
-	if code, out, _ := run(t.Context(), "check", "--config", to); code != 0 || !strings.Contains(out, "1 routes") {
+	if code, out, _ := run(t.Context(), "check", "--config", to); code != 0 || !strings.Contains(out, "valid: 1 route\n") {
 		t.Errorf("%d %s", code, out)
 	}
 	if code, _, errs := run(t.Context(), "import", good, "-o", to); code != 2 || !strings.Contains(errs, "--force") {
@@ -78,33 +79,71 @@ func TestRoutesCommand(t *testing.T) {
 	}
 }
 
-// Wrong usage is 2 and says what is right.
+// Wrong usage is 2 and says what is right, on the error stream; help is an answer, on the standard output.
 func TestUsage(t *testing.T) {
 	t.Parallel()
+	empty := apptest.Write(t, "g.toml", "")
 	for _, test := range []struct {
-		args []string
+		args string
 		code int
-		says string
+		out  string // said on stdout
+		errs string // said on stderr
 	}{
-		{nil, 2, "usage"},
-		{[]string{"help"}, 0, "usage"},
-		{[]string{"nonsense"}, 2, `no command "nonsense"`},
-		{[]string{"up", "--nonsense"}, 2, "nonsense"},
-		{[]string{"up", "extra"}, 2, "extra"},
-		{[]string{"up", "--config", "/nowhere.toml"}, 2, "there is no such file"},
-		{[]string{"worker", "--config", apptest.Write(t, "g.toml", ""), "--route", "x"}, 2, "no such route"},
-		{[]string{"worker", "--config", apptest.Write(t, "g.toml", ""), "--provider", "openai"}, 2, "no such provider; mlflow-model-serving is"},
-		{[]string{"worker", "--config", apptest.Write(t, "g.toml", ""), "--provider", "MLflow_Model-SERVING", "--route", "x"}, 2, "no such route"},
-		{[]string{"check", "--config", apptest.Write(t, "g.toml", "[api]\nlisten = 5\n")}, 2, "api.listen"},
-		{[]string{"version", "--help"}, 0, "usage"},
+		{"", 2, "", "Usage:"},
+		{"help", 0, "Usage:", ""},
+		{"jobs --help", 0, "Exit status:", ""},
+		{"help jobs submit", 0, "headrace jobs submit ROUTE", ""},
+		{"jobs submit --help", 0, "headrace jobs submit ROUTE", ""},
+		{"jobs help", 2, "", `there is no command "help"`},
+		{"version --help", 0, "Usage:", ""},
+		{"help nonsense", 2, "", `there is no command "nonsense"`},
+		{"help jobs nonsense", 2, "", `there is no command "nonsense"`},
+		{"nonsense", 2, "", `there is no command "nonsense"`},
+		{"job ls", 2, "", "did you mean jobs?"},
+		{"jobs", 2, "", "headrace jobs: name a command"},
+		{"jobs nonsense", 2, "", "`headrace jobs --help` lists them"},
+		{"jobs sumbit emb x", 2, "", "did you mean submit?"},
+		{"queues stop emb", 2, "", `there is no command "stop"`},
+		{"up --nonsense", 2, "", "unknown flag: --nonsense; see `headrace up --help`"},
+		{"up extra", 2, "", "write --config extra"},
+		{"check other.toml", 2, "", "write --config other.toml"},
+		{"up --config /nowhere.toml", 2, "", "there is no such file"},
+		{"worker --route x --config " + empty, 2, "", "no such route"},
+		{"worker --provider openai --config " + empty, 2, "", "no such provider; mlflow-model-serving is"},
+		{"worker --provider MLflow_Model-SERVING --route x --config " + empty, 2, "", "no such route"},
+		{"check --config " + apptest.Write(t, "g.toml", "[api]\nlisten = 5\n"), 2, "", "api.listen"},
+		{"jobs get", 2, "", "it takes ID"},
+		{"jobs get a b", 2, "", "it takes ID, and was given 2 arguments"},
+		{"jobs cancel", 2, "", "at least one ID"},
+		{"jobs ls job_1", 2, "", "headrace jobs get job_1"},
+		{"jobs ls --limit 0", 2, "", "a number from 1"},
+		{"jobs ls --limit x", 2, "", "--limit"},
+		{"jobs ls --since yesterday", 2, "", "a duration such as 2h"},
+		{"jobs redrive", 2, "", "--all"},
+		{"jobs redrive a --all", 2, "", "either IDs or flags"},
+		{"jobs wait a --timeout 5", 2, "", "missing unit"},
+		{"jobs submit emb x --timeout 5s", 2, "", "--timeout is for --wait"},
+		{"jobs submit emb x --again", 2, "", "are for --file"},
+		{"jobs submit emb x --metadata y", 2, "", "write KEY=VALUE"},
+		{"jobs submit emb x --run-at soon", 2, "", "write a time such as"},
+		{"jobs submit emb x --deadline 0s", 2, "", "write a time such as"},
+		{"jobs submit emb x --ttl never", 2, "", "write a duration"},
+		{"jobs submit emb --file /nowhere", 2, "", "no such file"},
+		{"jobs submit emb x --file /dev/null", 2, "", "beside --file"},
+		{"jobs submit emb --file /dev/null --run-at 2h", 2, "", "with --file it takes a time"},
+		{"jobs submit emb --file /dev/null --key-prefix a/b", 2, "", "letters, digits"},
+		{"jobs submit emb --file /dev/null --run a/b", 2, "", "letters, digits"},
 	} {
-		code, out, errs := run(t.Context(), test.args...)
-		if code != test.code || !strings.Contains(out+errs, test.says) {
-			t.Errorf("%v: %d\n%s%s", test.args, code, out, errs)
+		code, out, errs := run(t.Context(), strings.Fields(test.args)...)
+		if code != test.code || !strings.Contains(out, test.out) || !strings.Contains(errs, test.errs) ||
+			(out == "") != (test.out == "") || (errs == "") != (test.errs == "") {
+			t.Errorf("%s: %d\n%s\n%s", test.args, code, out, errs)
 		}
 	}
-	if code, out, _ := run(t.Context(), "version"); code != 0 || !strings.HasPrefix(out, "headrace ") {
-		t.Errorf("%d %s", code, out)
+	for _, args := range []string{"version", "--version"} {
+		if code, out, _ := run(t.Context(), args); code != 0 || !regexp.MustCompile(`^headrace \S+ \(.*go1.*/.*\)\n$`).MatchString(out) {
+			t.Errorf("%s: %d %s", args, code, out)
+		}
 	}
 }
 

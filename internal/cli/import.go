@@ -1,41 +1,52 @@
 package cli
 
 import (
-	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
+
+	"github.com/spf13/cobra"
 
 	"headrace/internal/config"
 	"headrace/internal/config/mlflowyaml"
 )
 
-// runImport translates MLflow's configuration. It fails when something that MLflow obeyed was left out, so that a
-// script notices; what could be translated is written all the same.
-func runImport(_ context.Context, inv *invocation) error {
-	set := inv.flags()
-	to := set.String("o", "", "write to this `file` instead of the standard output")
-	force := set.Bool("force", false, "overwrite the file")
-	args, err := inv.parse(set)
-	if err != nil {
-		return err
+func (s *shell) importCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "import CONFIG.YAML", Short: "Translate the configuration of MLflow's gateway",
+		Args: exactly("CONFIG.YAML (MLflow's configuration; - is standard input)"),
+		Long: "Translate the configuration of MLflow's gateway; - reads it from standard input. When something that MLflow obeyed is left out,\n" +
+			"the exit status is 1; what could be translated is written all the same.",
+		Example: "  headrace import config.yaml -o gateway.toml\n  headrace import - < config.yaml",
 	}
-	if len(args) != 1 {
-		return usagef("headrace import: name one file, MLflow's config.yaml")
+	to := cmd.Flags().StringP("output", "o", "", "write to this `FILE` instead of the standard output")
+	force := cmd.Flags().Bool("force", false, "overwrite the file")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		name, read := args[0], os.ReadFile
+		if name == "-" {
+			name, read = "standard input", func(string) ([]byte, error) { return io.ReadAll(s.In) }
+		}
+		text, err := read(args[0])
+		if err != nil {
+			return wrong(cmd, "%w", err)
+		}
+		return s.translate(name, text, *to, *force)
 	}
-	text, err := os.ReadFile(args[0])
-	if err != nil {
-		return usagef("headrace import: %w", err)
-	}
+	return cmd
+}
+
+// translate fails when something that MLflow obeyed was left out, so that a script notices.
+func (s *shell) translate(name string, text []byte, to string, overwrite bool) error { //nolint:revive // the flag is the user's
 	t, err := mlflowyaml.Translate(text)
 	if err != nil {
-		return usagef("%s: %w", args[0], err)
+		return usagef("%s: %w", name, err)
 	}
 	if _, err := config.Parse("the translation", []byte(t.TOML)); err != nil {
 		return fmt.Errorf("the translation is not valid; this is a mistake of headrace: %w", err)
 	}
-	if err := writeTranslation(inv, *to, t.TOML, *force); err != nil {
+	if err := s.writeTranslation(to, t.TOML, overwrite); err != nil {
 		return err
 	}
 	for _, l := range t.Left {
@@ -43,18 +54,18 @@ func runImport(_ context.Context, inv *invocation) error {
 		if l.Ignored {
 			word = "ignored"
 		}
-		_, _ = fmt.Fprintf(inv.Err, "%s:%d: %s: %s: %s\n", args[0], l.Line, word, l.Key, l.Message)
+		_, _ = fmt.Fprintf(s.Err, "%s:%d: %s: %s: %s\n", name, l.Line, word, l.Key, l.Message)
 	}
-	_, _ = fmt.Fprintf(inv.Err, "%d routes were translated\n", t.Routes)
+	_, _ = fmt.Fprintf(s.Err, "%s translated\n", were(t.Routes, "route"))
 	if !t.Complete() {
 		return errors.New("something was left out, see above")
 	}
 	return nil
 }
 
-func writeTranslation(inv *invocation, to, text string, overwrite bool) error { //nolint:revive // the flag is the user's
+func (s *shell) writeTranslation(to, text string, overwrite bool) error { //nolint:revive // the flag is the user's
 	if to == "" {
-		_, err := fmt.Fprint(inv.Out, text)
+		_, err := fmt.Fprint(s.Out, text)
 		return err
 	}
 	mode := os.O_WRONLY | os.O_CREATE | os.O_EXCL

@@ -6,64 +6,56 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"net/http"
 	"time"
+
+	"github.com/spf13/cobra"
 )
-
-// cutError says that a stream of events ended before the job did.
-type cutError struct{ cause error }
-
-// Error is what a person should read.
-func (e *cutError) Error() string { return "the events broke off: " + e.cause.Error() }
-func (e *cutError) Unwrap() error { return e.cause }
 
 // follower reads the events of one job, over several streams when it must.
 type follower struct {
-	*jobsCommand
+	*jobsRun
+	*patience
 
-	path    string
-	last    string // the id of the last event
-	reached bool
+	path string
+	last string // the id of the last event
 }
 
-// events prints what happens to a job, a line for each event, until it has ended; with --json the events' data.
-func (c *jobsCommand) events(ctx context.Context, set *flag.FlagSet) error {
-	path, err := c.one(set)
-	if err != nil {
-		return err
+func (s *shell) eventsCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "events ID", Short: "Print what happens to a job, until it has ended", Args: exactly("ID"),
+		Long: "Print what happens to a job, until it has ended: a line for each event, with the time at which it came; with --json the\n" +
+			"events' data.\n\n" + aboutWaiting,
+		Example: "  headrace jobs events ID",
 	}
-	f := &follower{jobsCommand: c, path: path + "/events"}
-	var since time.Time
-	for {
-		before := f.last
-		err := f.stream(ctx)
-		if err == nil || !f.reached {
-			return err
+	w := waitingFlag(cmd)
+	return s.jobs(cmd, func(ctx context.Context, j *jobsRun, args []string) error {
+		bounded, cancel := w.bound(ctx)
+		defer cancel()
+		f := &follower{jobsRun: j, patience: j.patience(w), path: jobPath(args[0]) + "/events"}
+		for {
+			err := f.stream(bounded)
+			if err == nil {
+				return nil
+			}
+			if err := f.bear(bounded, err); err != nil {
+				return j.gaveUp(bounded, args[0], "", err)
+			}
 		}
-		if f.last != before {
-			since = time.Time{} // there was news meanwhile
-		}
-		if err := f.bear(ctx, &since, err); err != nil {
-			return err
-		}
-	}
+	})
 }
 
 // stream prints one stream from where the last one broke off. nil: the job has ended.
 func (f *follower) stream(ctx context.Context) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, f.client.base+f.path, http.NoBody)
-	if err != nil {
-		return usagef("--url: %w", err)
-	}
+	header := make(http.Header)
 	if f.last != "" {
-		req.Header.Set("Last-Event-ID", f.last)
+		header.Set("Last-Event-ID", f.last)
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := f.jobsRun.client.send(ctx, http.MethodGet, f.path, nil, header)
 	if err != nil {
-		return fmt.Errorf("%w; is Headrace running? (`headrace up`, or --url)", err)
+		return err
 	}
 	defer func() { _ = resp.Body.Close() }() // the stream is over
 	if resp.StatusCode != http.StatusOK {
@@ -82,7 +74,8 @@ func (f *follower) stream(ctx context.Context) error {
 		case "event":
 			kind = string(value)
 		case "data":
-			if err := f.show(value); err != nil {
+			f.here() // there was news
+			if err := f.event(kind, id, value); err != nil {
 				return err
 			}
 			f.last = id
@@ -91,5 +84,21 @@ func (f *follower) stream(ctx context.Context) error {
 			}
 		}
 	}
-	return &cutError{cmp.Or(lines.Err(), errors.New("the gateway has ended them"))}
+	return &awayError{cause: cmp.Or(causeOr(ctx, lines.Err()), errors.New("the gateway has ended the events"))}
+}
+
+// event prints one event. The end comes twice, as a change and as the last event: a person sees it once.
+func (f *follower) event(kind, id string, data []byte) error {
+	if f.asJSON {
+		return f.printJSON(data, nil)
+	}
+	if kind == "done" && id == f.last {
+		return nil
+	}
+	v, err := readShown(data)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(f.Out, "%s  %s\n", now().Format(time.TimeOnly), v.line(colours(f.Out)))
+	return err
 }

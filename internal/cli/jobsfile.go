@@ -3,28 +3,40 @@ package cli
 import (
 	"bufio"
 	"bytes"
-	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"strings"
-	"time"
+
+	"github.com/spf13/cobra"
 )
 
-// lineSender places the lines of a file, many at a time.
-type lineSender struct {
-	*jobsCommand
+const (
+	// linesAtOnce is how many lines of a file go into one request.
+	linesAtOnce = 200
+	// bytesAtOnce is about how many bytes of jobs do, where the gateway takes more.
+	bytesAtOnce = 4 << 20
+	// maxLine bounds one line of a file, in bytes.
+	maxLine = 32 << 20
+)
 
-	name    string // of the file
-	room    int    // bytes for the jobs of one request
-	batch   []fileLine
-	size    int // of the batch, in bytes
-	refused int
+// lineSender places the lines of a file, many at a time. It holds one batch.
+type lineSender struct {
+	*jobsRun
+	*patience
+
+	name   string // of the file
+	reader lineReader
+	room   int // bytes for the jobs of one request, as the gateway has it
+	batch  []fileLine
+	size   int // of the batch, in bytes
+	status *statusLine
+
+	lines, placed, there, refused int
 }
 
 // fileLine is a job and the number of the line that asks for it.
@@ -33,69 +45,127 @@ type fileLine struct {
 	job    json.RawMessage
 }
 
-// submitFile places a job for each line. A line's id is made of its number and its text, so that a run which was cut
-// off can be repeated: what was placed is not placed again.
-func (c *jobsCommand) submitFile(ctx context.Context, s submission, args []string) error {
-	if len(args) > 1 || s.data != "" || s.key != "" || s.wait {
-		return usagef("headrace jobs submit --file: give at most a route and --priority beside it")
+// submitFile places a job for each line.
+func (j *jobsRun) submitFile(ctx context.Context, cmd *cobra.Command, o submission, args []string) error {
+	if len(args) > 1 || o.data != "" || o.key != "" || o.id != "" || o.wait {
+		return wrong(cmd, "beside --file there is at most a ROUTE, and no --data, --id, --key or --wait; a line may have an \"id\" of its own")
 	}
-	file, err := os.Open(s.file)
+	reader, err := newLineReader(o, args)
 	if err != nil {
-		return usagef("--file: %w", err)
-	}
-	defer func() { _ = file.Close() }() // it was read
-	l := &lineSender{jobsCommand: c, name: s.file}
-	if l.room, err = c.room(ctx); err != nil {
 		return err
 	}
-	lines, number := bufio.NewScanner(file), 0
-	lines.Buffer(nil, maxLine)
-	for lines.Scan() {
-		number++
-		if len(bytes.TrimSpace(lines.Bytes())) == 0 {
-			continue
-		}
-		job, err := lineJob(lines.Bytes(), number, args, s.priority)
+	file, name := j.In, "standard input"
+	if o.file != "-" {
+		opened, err := os.Open(o.file)
 		if err != nil {
-			l.refuse(number, err.Error())
-			continue
+			return usagef("--file: %w", err)
 		}
-		if err := l.add(ctx, fileLine{number, job}); err != nil {
-			return err
-		}
+		defer func() { _ = opened.Close() }() // it was read
+		file, name = opened, o.file
 	}
-	err = lines.Err()
-	if err != nil {
-		err = fmt.Errorf("%s:%d: %w", s.file, number+1, err)
+	l := &lineSender{
+		jobsRun: j, patience: &patience{client: j.client, limit: awayFor}, name: name, reader: *reader,
+		status: &statusLine{w: j.Err, terminal: isTerminal(j.Err)},
 	}
-	if err := cmp.Or(err, l.flush(ctx)); err != nil {
+	l.told = l.status
+	defer l.status.clear()
+	if err := l.prepare(ctx, args); err != nil {
 		return err
 	}
-	if l.refused > 0 {
-		return fmt.Errorf("%d of %d lines were refused", l.refused, number)
+	if reader.run != "" {
+		_, _ = fmt.Fprintf(j.Err, "this is the run %s of the file; when it is cut off, go on with --run %s\n", reader.run, reader.run)
 	}
-	return nil
+	return l.sum(ctx, l.read(ctx, file))
 }
 
-// room is how many bytes of jobs the gateway takes in one request.
-func (c *jobsCommand) room(ctx context.Context) (int, error) {
-	answer, err := c.client.do(ctx, http.MethodGet, "/v1/limits", nil)
+// prepare asks the gateway what is needed to make jobs of lines.
+func (l *lineSender) prepare(ctx context.Context, route []string) error {
+	_, answer, err := l.get(ctx, "/v1/limits", 0)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	var limits struct {
 		MaxBody int `json:"max_body_bytes"`
 	}
 	if err := json.Unmarshal(answer, &limits); err != nil {
-		return 0, fmt.Errorf("reading the gateway's limits: %w", err)
+		return fmt.Errorf("reading the gateway's limits: %w", err)
 	}
-	return limits.MaxBody - len(`{"jobs":[]}`), nil
+	l.room = limits.MaxBody - len(`{"jobs":[]}`)
+	if len(route) == 1 {
+		kind, err := l.jobsRun.client.typeOf(ctx, route[0])
+		if isStatus(err, http.StatusNotFound) {
+			return hinted(err, "`headrace routes` lists what there is")
+		}
+		if err != nil {
+			return err
+		}
+		l.reader.text = func(text string) ([]byte, error) { return bodyFor(route[0], kind, []string{text}) }
+	}
+	return nil
+}
+
+// read places the lines of a file.
+func (l *lineSender) read(ctx context.Context, file io.Reader) error {
+	lines := bufio.NewScanner(file)
+	lines.Buffer(nil, maxLine)
+	for lines.Scan() {
+		l.lines++
+		line := bytes.TrimSpace(lines.Bytes())
+		if l.lines == 1 {
+			line = bytes.TrimPrefix(line, []byte("\xef\xbb\xbf")) // which some editors write
+		}
+		if len(line) == 0 {
+			continue
+		}
+		job, err := l.reader.job(line)
+		if err != nil {
+			l.refuse(l.lines, err.Error())
+			continue
+		}
+		if err := l.add(ctx, fileLine{l.lines, job}); err != nil {
+			return err
+		}
+	}
+	err := lines.Err()
+	if errors.Is(err, bufio.ErrTooLong) {
+		err = fmt.Errorf("the line is longer than %d MiB; it and those behind it were not placed", maxLine>>20)
+	}
+	if err != nil {
+		err = fmt.Errorf("%s:%d: %w", l.name, l.lines+1, err)
+	}
+	return errors.Join(l.flush(ctx), err)
+}
+
+// sum says what has become of the lines.
+func (l *lineSender) sum(ctx context.Context, err error) error {
+	l.status.clear()
+	text := fmt.Sprintf("%s: %s, %d placed, %d there already, %d refused",
+		l.name, count(l.lines, "line"), l.placed, l.there, l.refused)
+	if ctx.Err() != nil {
+		return interrupted("%s; %s", text, l.goOn())
+	}
+	_, _ = fmt.Fprintln(l.Err, text)
+	switch {
+	case err != nil:
+		return err
+	case l.refused > 0:
+		return fmt.Errorf("%d of %d lines were refused; correct them and run the same command again: nothing is placed twice", l.refused, l.lines)
+	}
+	return nil
+}
+
+// goOn says how a run that was cut off is continued.
+func (l *lineSender) goOn() string {
+	if l.reader.run != "" {
+		return fmt.Sprintf("run the same command with --run %s: nothing is placed twice", l.reader.run)
+	}
+	return "run the same command again: nothing is placed twice"
 }
 
 // refuse says why a line makes no job.
 func (l *lineSender) refuse(number int, why string) {
 	l.refused++
-	_, _ = fmt.Fprintf(l.Err, "%s:%d: %s\n", l.name, number, why)
+	_, _ = fmt.Fprintf(l.status, "%s:%d: %s\n", l.name, number, oneLine(why, 1000))
 }
 
 // add takes a line into the batch, and places the batch before when the line does not fit any more.
@@ -105,7 +175,7 @@ func (l *lineSender) add(ctx context.Context, line fileLine) error {
 		l.refuse(line.number, fmt.Sprintf("the job has %d bytes, and the gateway takes %d at a time (max_body)", len(line.job), l.room))
 		return nil
 	}
-	if len(l.batch) == linesAtOnce || l.size+size > l.room {
+	if len(l.batch) == linesAtOnce || l.size+size > min(l.room, bytesAtOnce) {
 		if err := l.flush(ctx); err != nil {
 			return err
 		}
@@ -117,18 +187,18 @@ func (l *lineSender) add(ctx context.Context, line fileLine) error {
 // flush places what was gathered and prints the answers. A gateway that is away, or has no room, is asked again for a while:
 // the lines' ids see to it that nothing is placed twice.
 func (l *lineSender) flush(ctx context.Context) error {
-	var since time.Time
 	for len(l.batch) > 0 {
 		left, err := l.placeBatch(ctx)
 		if len(left) < len(l.batch) {
-			since = time.Time{}
+			l.here()
 		}
 		l.batch = left
+		l.status.set(fmt.Sprintf("%s read, %d placed, %d there already, %d refused", count(l.lines, "line"), l.placed, l.there, l.refused), false)
 		if err == nil {
 			continue
 		}
-		if err := l.bear(ctx, &since, err); err != nil {
-			return fmt.Errorf("%w; run the same command again: nothing is placed twice", err)
+		if err := l.bear(ctx, err); err != nil {
+			return fmt.Errorf("%w; %s", err, l.goOn())
 		}
 	}
 	l.size = 0
@@ -145,50 +215,59 @@ func (l *lineSender) placeBatch(ctx context.Context) (left []fileLine, err error
 	if err != nil {
 		return l.batch, err
 	}
+	l.status.clear()
 	why := ""
 	for i, item := range items {
 		switch {
 		case item.Job != nil:
-			err = errors.Join(err, l.show(item.Job))
+			if item.Status == http.StatusOK {
+				l.there++
+			} else {
+				l.placed++
+			}
+			err = errors.Join(err, l.show(item.Job, item.there()))
 		case item.Status == http.StatusServiceUnavailable:
 			left, why = append(left, l.batch[i]), item.refusal()
 		default:
-			l.refuse(l.batch[i].number, item.refusal())
+			l.refuse(l.batch[i].number, item.refusal()+hintFor(item.Status))
 		}
 		if err != nil {
 			return l.batch[i:], err
 		}
 	}
 	if len(left) > 0 {
-		return left, &replyError{http.StatusServiceUnavailable, why}
+		return left, &replyError{status: http.StatusServiceUnavailable, text: why}
 	}
 	return nil, nil
 }
 
-// lineJob makes a job of a line: a whole one, or an input for the route of the command line.
-func lineJob(line []byte, number int, route []string, priority string) (json.RawMessage, error) {
-	var members map[string]json.RawMessage
-	err := json.Unmarshal(line, &members)
-	if _, ok := errors.AsType[*json.UnmarshalTypeError](err); ok || err == nil && members == nil {
-		return nil, errors.New("a line must be a JSON object")
+// hintFor says what to do about a line that the gateway refused.
+func hintFor(status int) string {
+	switch status {
+	case http.StatusGone:
+		return "; --again places it as a new job"
+	case http.StatusUnprocessableEntity:
+		return ", or place it as a new job with --again"
+	default:
+		return ""
 	}
+}
+
+// newLineReader checks what the command line says of a file's lines.
+func newLineReader(o submission, route []string) (*lineReader, error) {
+	if !goodID(o.prefix) || len(o.prefix) > maxPrefix {
+		return nil, usagef("--key-prefix %q: it takes up to %d letters, digits, - and _", o.prefix, maxPrefix)
+	}
+	run := o.run
+	if run == "" && o.again {
+		run = now().UTC().Format("20060102T150405Z")
+	}
+	if run != "" && (!goodID(run) || len(run) > maxPrefix/2) {
+		return nil, usagef("--run %s: it takes up to %d letters, digits, - and _", run, maxPrefix/2)
+	}
+	options, err := o.options.members(now(), true)
 	if err != nil {
-		return nil, fmt.Errorf("a line must be a JSON object: %w", err)
+		return nil, err
 	}
-	job := make(map[string]any, len(members)+1)
-	if len(route) == 1 {
-		job["route"], job["input"] = route[0], json.RawMessage(line)
-	} else {
-		for key, value := range members {
-			job[key] = value
-		}
-	}
-	if job["id"] == nil && job["idempotency_key"] == nil {
-		sum := sha256.Sum256(fmt.Appendf(nil, "%d\x00%s\x00%s", number, strings.Join(route, ""), line))
-		job["id"] = "line-" + hex.EncodeToString(sum[:12])
-	}
-	if priority != "" {
-		job["priority"] = priority
-	}
-	return json.Marshal(job)
+	return &lineReader{route: strings.Join(route, ""), prefix: o.prefix, run: run, options: options}, nil
 }

@@ -36,19 +36,19 @@ func TestJobsFileLines(t *testing.T) {
 	t.Parallel()
 	addr, model := apptest.Up(t, "")
 	var lines []string
-	for range 10 { // together more than may be sent
-		lines = append(lines, `{"input":"`+strings.Repeat("x", 300)+`"}`)
+	for i := range 10 { // together more than may be sent
+		lines = append(lines, fmt.Sprintf(`{"input":"%d%s"}`, i, strings.Repeat("x", 300)))
 	}
-	lines = append(lines, "", `"text"`, "null", `{"input":`, `{"input":"<a>"}`, "  ", `{"nothing":"here"}`, `{"input":"`+strings.Repeat("<", 200)+`"}`, `{"input":"last"}`)
+	lines = append(lines, "", `"text"`, "null", `{"input":`, `{"input":"<a>"}`, "  ", `{"nothing":"here"}`, `{"input":"`+strings.Repeat("x", 1200)+`"}`, `{"input":"last"}`)
 	file := apptest.Write(t, "lines.jsonl", strings.Join(lines, "\r\n")+"\n\n")
 	args := []string{"jobs", "submit", "emb", "--file", file, "--url", narrow(t, addr, 1000)}
 	code, out, errs := run(t.Context(), args...)
-	if placed := ids(out); code != 1 || len(placed) != 12 {
+	if placed := ids(out); code != 1 || len(placed) != 13 {
 		t.Fatalf("%d, %d jobs: %s", code, len(placed), errs)
 	}
 	for _, want := range []string{
-		"lines.jsonl:12: a line must be a JSON object\n", "lines.jsonl:13: a line must be a JSON object\n", "lines.jsonl:14: a line must be",
-		"lines.jsonl:17: 400 (invalid)", "lines.jsonl:18: the job has ", "5 of 20 lines were refused",
+		"lines.jsonl:13: a line is a JSON object or a text", "lines.jsonl:14: the line is not JSON",
+		"lines.jsonl:17: 400 (invalid)", "lines.jsonl:18: the job has ", "4 of 20 lines were refused",
 	} {
 		if !strings.Contains(errs, want) {
 			t.Errorf("%s is not said: %s", want, errs)
@@ -65,7 +65,7 @@ func TestJobsFileLines(t *testing.T) {
 			t.Errorf("%s is %s", id, status)
 		}
 	}
-	if got := len(model.Requests()); got != 12 {
-		t.Errorf("12 jobs were run %d times", got)
+	if got := len(model.Requests()); got != 13 {
+		t.Errorf("13 jobs were run %d times", got)
 	}
 }

@@ -3,65 +3,284 @@ package cli
 import (
 	"context"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
-// pageOf is how many jobs one request of `jobs ls` lists.
-const pageOf = 200
+const (
+	// pageOf is how many jobs one request of `jobs ls` lists.
+	pageOf = 200
+	// watchEvery is how often `jobs ls --watch` asks.
+	watchEvery = 2 * time.Second
+)
 
-// ls prints jobs, the newest first.
-func (c *jobsCommand) ls(ctx context.Context, set *flag.FlagSet) error {
+// filter is the flags that choose jobs, and the parameters they become.
+type filter struct {
+	flags  *pflag.FlagSet
+	params map[string]string // by flag
+}
+
+func filterFlags(cmd *cobra.Command, statuses bool) *filter { //nolint:revive // lists of failed jobs have no statuses
+	f := &filter{flags: cmd.Flags(), params: map[string]string{
+		"route": "route", "priority": "priority", "tag": "tag", "error-code": "error_code",
+	}}
+	if statuses {
+		f.flags.StringArray("status", nil, "only those in this `STATE`; several with commas")
+		choices(cmd, "status", "scheduled", "queued", "running", "retrying", "cancelling", "succeeded", "failed", "cancelled", "expired")
+		f.params["status"] = "status"
+	}
+	f.flags.StringArray("route", nil, "only those of this `ROUTE`")
+	f.flags.StringArray("priority", nil, "only those of this `PRIORITY`")
+	f.flags.StringArray("tag", nil, "only those with this `TAG`; of several, with all")
+	f.flags.StringArray("error-code", nil, "only those that failed with this `CODE`")
+	f.flags.StringArray("metadata", nil, "only those with this `KEY=VALUE`")
+	f.flags.String("since", "", "only those created since this `TIME`, or in this last duration, such as 2h")
+	return f
+}
+
+// query makes parameters of flags.
+func (f *filter) query(at time.Time) (url.Values, error) {
 	query := make(url.Values)
-	for name, help := range map[string]string{
-		"status": "only those in this `state`; several with commas", "route": "only those of this `route`",
-		"priority": "only those of this `priority`", "tag": "only those with this `tag`", "error-code": "only those that failed with this `code`",
-		"after": "go on behind the job with this `id`",
-	} {
-		param := name
-		if name == "error-code" {
-			param = "error_code"
+	for flag, param := range f.params {
+		values, err := f.flags.GetStringArray(flag)
+		if err != nil {
+			return nil, err
 		}
-		set.Func(name, help, func(value string) error {
+		for _, value := range values {
 			query.Add(param, value)
-			return nil
-		})
+		}
 	}
-	limit := set.Int("limit", 20, "how many at most")
-	args, err := c.open(set)
+	pairs, err := f.flags.GetStringArray("metadata")
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if len(args) > 0 || *limit < 1 {
-		return usagef("headrace jobs ls: it takes flags only, and a positive --limit")
+	for _, pair := range pairs {
+		key, value, ok := strings.Cut(pair, "=")
+		if !ok {
+			return nil, usagef("--metadata %q: write KEY=VALUE", pair)
+		}
+		query.Add("metadata."+key, value)
 	}
-	for left := *limit; left > 0; {
-		query.Set("limit", strconv.Itoa(min(left, pageOf)))
-		answer, err := c.client.do(ctx, http.MethodGet, "/v1/jobs?"+query.Encode(), nil)
+	if since := f.flags.Lookup("since").Value.String(); since != "" {
+		when, before, err := timeOrDuration(since)
+		if err != nil {
+			return nil, usagef("--since %q: %w", since, err)
+		}
+		if before > 0 {
+			when = at.Add(-before).UTC().Format(time.RFC3339)
+		}
+		query.Set("created_after", when)
+	}
+	return query, nil
+}
+
+// lister prints a list of jobs.
+type lister struct {
+	*jobsRun
+
+	path  string // /v1/jobs or /v1/dead
+	query url.Values
+	limit int
+	after string
+	again func(after string) string // the command for the next page
+	get   func(ctx context.Context, path string) ([]byte, error)
+}
+
+// page is one page of a list.
+type page struct {
+	Data    []json.RawMessage `json:"data"`
+	LastID  *string           `json:"last_id"`
+	HasMore bool              `json:"has_more"`
+}
+
+func (s *shell) lsCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "ls", Aliases: []string{"list"}, Short: "List jobs, the newest first", Args: none("to see one job, write `headrace jobs get %s`"),
+		Example: "  headrace jobs ls --status failed,expired --route embeddings\n  headrace jobs ls --since 2h --limit 100\n  headrace jobs ls --watch",
+	}
+	f := filterFlags(cmd, true)
+	watch := cmd.Flags().Bool("watch", false, "show the list again every two seconds, until Ctrl-C")
+	return s.listCommand(cmd, "/v1/jobs", f, watch)
+}
+
+func (s *shell) deadCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "dead", Short: "List failed jobs, the newest first", Args: none("to see one job, write `headrace jobs get %s`"),
+		Long:    "List failed jobs, the newest first. `headrace jobs redrive` runs them again.",
+		Example: "  headrace jobs dead --error-code upstream_unavailable",
+	}
+	return s.listCommand(cmd, "/v1/dead", filterFlags(cmd, false), new(bool))
+}
+
+func (s *shell) listCommand(cmd *cobra.Command, path string, f *filter, watch *bool) *cobra.Command {
+	limit := cmd.Flags().Int("limit", 20, "how many at most")
+	after := cmd.Flags().String("after", "", "go on behind the job with this `ID`")
+	name := cmd.Name()
+	return s.jobs(cmd, func(ctx context.Context, j *jobsRun, _ []string) error {
+		if *limit < 1 {
+			return usagef("headrace jobs %s: --limit %d: it takes a number from 1", name, *limit)
+		}
+		query, err := f.query(now())
 		if err != nil {
 			return err
 		}
-		var page struct {
-			Data    []json.RawMessage `json:"data"`
-			LastID  *string           `json:"last_id"`
-			HasMore bool              `json:"has_more"`
+		l := &lister{
+			jobsRun: j, path: path, query: query, limit: *limit, after: *after,
+			again: func(after string) string { return nextCommand(name, f.flags, after) },
+			get: func(ctx context.Context, path string) ([]byte, error) {
+				return j.client.do(ctx, http.MethodGet, path, nil)
+			},
 		}
-		if err := json.Unmarshal(answer, &page); err != nil {
-			return fmt.Errorf("reading a list of jobs: %w", err)
+		if *watch {
+			return l.watch(ctx)
 		}
-		for _, item := range page.Data {
-			if err := c.show(item); err != nil {
-				return err
+		return l.print(ctx)
+	})
+}
+
+// read gives up to limit jobs, page by page, and the id behind which there are more.
+func (l *lister) read(ctx context.Context, take func(page []json.RawMessage) error) (more string, err error) {
+	if l.after != "" {
+		l.query.Set("after", l.after)
+	}
+	for left := l.limit; left > 0; left -= pageOf {
+		l.query.Set("limit", strconv.Itoa(min(left, pageOf)))
+		answer, err := l.get(ctx, l.path+"?"+l.query.Encode())
+		if err != nil {
+			return "", err
+		}
+		var p page
+		if err := json.Unmarshal(answer, &p); err != nil {
+			return "", fmt.Errorf("reading a list of jobs: %w", err)
+		}
+		if err := take(p.Data); err != nil {
+			return "", err
+		}
+		if !p.HasMore || p.LastID == nil {
+			return "", nil
+		}
+		l.query.Set("after", *p.LastID)
+		more = *p.LastID
+	}
+	return more, nil
+}
+
+// print prints the list; a long one in pages that are each aligned for themselves, so that memory stays bounded.
+func (l *lister) print(ctx context.Context) error {
+	header := true
+	more, err := l.read(ctx, func(jobs []json.RawMessage) error {
+		if l.asJSON {
+			for _, job := range jobs {
+				if err := l.printJSON(job, nil); err != nil {
+					return err
+				}
 			}
-		}
-		if !page.HasMore || page.LastID == nil {
 			return nil
 		}
-		left -= min(left, pageOf)
-		query.Set("after", *page.LastID)
+		t, err := tableOf(jobs)
+		if err != nil || len(jobs) == 0 {
+			return err
+		}
+		t.bare, header = !header, false
+		return t.write(l.Out)
+	})
+	switch {
+	case err != nil:
+		return err
+	case more != "":
+		_, _ = fmt.Fprintln(l.Err, "there are more: "+l.again(more))
+	case header && !l.asJSON:
+		_, _ = fmt.Fprintln(l.Err, "no jobs")
 	}
 	return nil
+}
+
+func tableOf(jobs []json.RawMessage) (*table, error) {
+	var all []*shown
+	for _, job := range jobs {
+		v, err := readShown(job)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, v)
+	}
+	return jobTable(all, now()), nil
+}
+
+// watch shows the list again and again until ctx ends, which is a good end. A gateway that is restarted is asked again.
+func (l *lister) watch(ctx context.Context) error {
+	p := &patience{client: l.client, told: l.Err, limit: awayFor}
+	l.get = func(ctx context.Context, path string) ([]byte, error) {
+		_, answer, err := p.get(ctx, path, 0)
+		return answer, err
+	}
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		var all []json.RawMessage
+		l.query.Del("after")
+		_, err := l.read(ctx, func(jobs []json.RawMessage) error {
+			all = append(all, jobs...)
+			return nil
+		})
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // Ctrl-C is how watching ends
+		}
+		if err != nil {
+			return err
+		}
+		t, err := tableOf(all)
+		if err != nil {
+			return err
+		}
+		text := t.render(colours(l.Out))
+		if isTerminal(l.Out) {
+			text = "\x1b[H\x1b[2J" + text
+		}
+		if _, err := fmt.Fprintln(l.Out, text); err != nil {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// nextCommand is what was typed, for the page behind a job.
+func nextCommand(name string, flags *pflag.FlagSet, after string) string {
+	words := []string{"headrace", "jobs", name}
+	flags.Visit(func(f *pflag.Flag) {
+		if f.Name == "after" {
+			return
+		}
+		values := []string{f.Value.String()}
+		if list, ok := f.Value.(pflag.SliceValue); ok {
+			values = list.GetSlice()
+		}
+		for _, value := range values {
+			if f.Value.Type() == "bool" {
+				words = append(words, "--"+f.Name)
+				continue
+			}
+			words = append(words, "--"+f.Name, quoted(value))
+		}
+	})
+	return strings.Join(append(words, "--after", after), " ")
+}
+
+// quoted writes a word as a shell reads it.
+func quoted(word string) string {
+	if word != "" && strings.Trim(word, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_=,.:/@+") == "" {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }

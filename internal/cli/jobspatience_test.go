@@ -43,7 +43,7 @@ func TestJobsWaitOutlivesTheGateway(t *testing.T) {
 	if code, _, errs := run(t.Context(), "jobs", "wait", "b", "--url", server.URL); code != 1 || !strings.Contains(errs, "404") {
 		t.Errorf("%d %s", code, errs)
 	}
-	if code, _, errs := run(t.Context(), "jobs", "wait", "a", "--url", "http://"+apptest.FreeAddr(t)); code != 1 || !strings.Contains(errs, "is Headrace running?") {
+	if code, _, errs := run(t.Context(), "jobs", "wait", "a", "--url", "http://"+apptest.FreeAddr(t)); code != 6 || !strings.Contains(errs, "is Headrace running?") {
 		t.Errorf("%d %s", code, errs)
 	}
 }

@@ -4,86 +4,86 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
-	"text/tabwriter"
-	"time"
+
+	"github.com/spf13/cobra"
 )
 
-// routesPatience bounds how long a gateway may take to answer.
-const routesPatience = 10 * time.Second
-
-// runRoutes shows what a running gateway serves, and how it fares.
-func runRoutes(ctx context.Context, inv *invocation) error {
-	set := inv.flags()
-	address := set.String("url", envOr("HEADRACE_URL", "http://127.0.0.1:5000"), "the gateway's `address` (HEADRACE_URL)")
-	asJSON := set.Bool("json", false, "print JSON")
-	if err := inv.parseAlone(set); err != nil {
-		return err
+func (s *shell) routesCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "routes", Short: "Show what a gateway serves, and the state of its model servers", Args: none("it shows all routes; --json is for scripts"),
+		Example: "  headrace routes\n  headrace routes --json | jq .routes[].name",
 	}
-	base, err := gatewayAt(*address)
-	if err != nil {
-		return err
-	}
-	body, err := fetch(ctx, base+"/v1/routes")
-	if err != nil {
-		return err
-	}
-	if *asJSON {
-		_, err := fmt.Fprintln(inv.Out, string(body))
-		return err
-	}
-	var list struct {
-		Routes []struct {
-			Name     string `json:"name"`
-			Type     string `json:"type"`
-			Family   string `json:"family"`
-			Workers  int    `json:"workers"`
-			Slots    int    `json:"slots"`
-			Waiting  int    `json:"waiting"`
-			Replicas []struct {
-				URL   string `json:"url"`
-				State string `json:"state"`
-			} `json:"replicas"`
-		} `json:"routes"`
-	}
-	if err := json.Unmarshal(body, &list); err != nil {
-		return fmt.Errorf("%s is no headrace: %w", base, err)
-	}
-	table := tabwriter.NewWriter(inv.Out, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(table, "NAME\tTYPE\tLIST\tWORKERS\tSLOTS\tWAITING\tMODEL SERVERS")
-	for _, r := range list.Routes {
-		var servers []string
-		for _, replica := range r.Replicas {
-			servers = append(servers, replica.URL+" ("+replica.State+")")
+	return s.asking(cmd, func(ctx context.Context, j *jobsRun, _ []string) error {
+		answer, err := j.client.do(ctx, http.MethodGet, "/v1/routes", nil)
+		if err != nil || j.asJSON {
+			return j.printJSON(answer, err)
 		}
-		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%d\t%d\t%s\n", r.Name, r.Type, r.Family, r.Workers, r.Slots, r.Waiting, strings.Join(servers, ", "))
-	}
-	return table.Flush()
+		var list struct {
+			Routes []servedRoute `json:"routes"`
+		}
+		if err := json.Unmarshal(answer, &list); err != nil {
+			return fmt.Errorf("%s is no headrace: %w", j.client.base, err)
+		}
+		j.learnPausedRoutes(ctx, list.Routes)
+		return routeTable(list.Routes).write(j.Out)
+	})
 }
 
-// fetch gets a page of a gateway.
-func fetch(ctx context.Context, url string) ([]byte, error) {
-	const most = 64 << 20
-	ctx, cancel := context.WithTimeout(ctx, routesPatience)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
-	if err != nil {
-		return nil, usagef("--url: %w", err)
+// servedRoute is a route as a gateway tells of it.
+type servedRoute struct {
+	Name     string `json:"name"`
+	Type     string `json:"type"`
+	Family   string `json:"family"`
+	Workers  int    `json:"workers"`
+	Slots    int    `json:"slots"`
+	Waiting  int    `json:"waiting"`
+	Paused   *bool  `json:"paused"` // its jobs
+	Replicas []struct {
+		URL   string `json:"url"`
+		State string `json:"state"`
+	} `json:"replicas"`
+}
+
+// learnPausedRoutes asks which queues are paused, where the routes do not say it.
+func (j *jobsRun) learnPausedRoutes(ctx context.Context, routes []servedRoute) {
+	if len(routes) == 0 || routes[0].Paused != nil {
+		return
 	}
-	req.Close = true
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return nil, fmt.Errorf("%w; does the gateway run? name another one with --url or HEADRACE_URL", err)
+	answer, err := j.client.do(ctx, http.MethodGet, "/v1/queues", nil)
+	var list struct {
+		Data []queue `json:"data"`
 	}
-	defer func() { _ = resp.Body.Close() }()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, most))
-	if err != nil {
-		return nil, err
+	if err != nil || json.Unmarshal(answer, &list) != nil {
+		return
 	}
-	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s answers %s: %.300s", url, resp.Status, body)
+	paused := make(map[string]bool)
+	for _, q := range list.Data {
+		paused[q.Name] = q.Paused
 	}
-	return body, nil
+	for i, r := range routes {
+		routes[i].Paused = new(paused[r.Name])
+	}
+}
+
+func routeTable(routes []servedRoute) *table {
+	t := &table{header: []string{"NAME", "TYPE", "LIST", "WORKERS", "SLOTS", "WAITING", "JOBS", "MODEL SERVERS"}}
+	for _, r := range routes {
+		var servers []string
+		shade := plain
+		for _, replica := range r.Replicas {
+			servers = append(servers, replica.URL+" ("+replica.State+")")
+			if replica.State == "open" || replica.State == "down" {
+				shade = red
+			}
+		}
+		jobs := cell{text: "open"}
+		if r.Paused != nil && *r.Paused {
+			jobs = cell{"paused", yellow}
+		}
+		t.add(cell{text: r.Name}, cell{text: r.Type}, cell{text: r.Family}, cell{text: fmt.Sprint(r.Workers)}, cell{text: fmt.Sprint(r.Slots)},
+			cell{text: fmt.Sprint(r.Waiting)}, jobs, cell{strings.Join(servers, ", "), shade})
+	}
+	return t
 }
