@@ -117,7 +117,7 @@ func TestUp(t *testing.T) {
 	p := start(t, "up", "up", "--config", cfg.write(t))
 	ready(t, c, cfg.api)
 	eventually(t, 5*time.Second, "the line that says it is ready", func() bool {
-		return strings.Contains(p.out.String(), cfg.api) && strings.Contains(p.out.String(), "1 routes")
+		return strings.Contains(p.out.String(), cfg.api) && strings.Contains(p.out.String(), "serves 1 route;")
 	})
 	checkEmbedding(t, post(t, c, cfg.api, "/v1/embeddings", `{"model":"emb","input":["a","b"]}`), 2)
 	if a := get(t, c, cfg.broker, "/"); a.err == nil {
