@@ -7,21 +7,27 @@ import (
 	"headrace/internal/inference"
 )
 
-// callState is where a call of this front end stands.
+// callState is where a call of this front end stands. It moves forward only:
+//
+//	from       claim by a worker       end           the caller leaves
+//	waiting    granted: claimed        ended         withdrawn
+//	claimed    granted to its holder   ended         withdrawn
+//	ended      refused                 ignored       withdrawn
+//	withdrawn  refused                 ignored       withdrawn
 type callState int
 
 const (
 	callWaiting   callState = iota // published, no worker has claimed it
 	callClaimed                    // a worker runs it
+	callEnded                      // its outcome is known, and its caller has not taken it yet
 	callWithdrawn                  // the caller has gone; kept until its publish is acknowledged, to delete the message
 )
 
 // outcome ends a call. Exactly one of result, offer and err is set.
 type outcome struct {
-	result   *inference.Result
-	reserved bool // the result's bytes are in a budget already
-	offer    *parcelRef
-	err      error
+	result *inference.Result // its bytes are in a budget
+	offer  *parcelRef
+	err    error
 }
 
 // call is one synchronous request on its way. Its fields below mu are guarded by it.
@@ -38,7 +44,7 @@ type call struct {
 
 	mu        sync.Mutex
 	state     callState
-	worker    string // that claimed it
+	worker    string // that claimed it; "" = none did, so the call has not run
 	claimedAt time.Time
 	sequence  uint64 // of the message in its stream; 0 until the publish is acknowledged
 	missing   int    // how often in a row the worker said that it does not hold the call
@@ -62,22 +68,21 @@ func (c *call) queue() {
 	}
 }
 
-// end offers an outcome; only the first one counts, and none when the caller has gone: nobody would give its
-// bytes back.
+// end offers an outcome. Only the first one counts, and none after the caller has gone: its bytes would never be given
+// back. From then on no claim is granted: another copy of the message may still be on its way to a worker.
 func (c *call) end(o outcome) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.state != callWithdrawn {
-		select {
-		case c.outcome <- o:
-			return
-		default:
-		}
+	switch c.state {
+	case callWaiting, callClaimed:
+		c.state = callEnded
+		c.outcome <- o // there is room: this is the first
+	case callEnded, callWithdrawn:
+		o.result.Release()
 	}
-	o.result.Release()
 }
 
-// claim takes the call for worker, and says how much time is left. Only one worker gets it; the same one may
+// claim takes the call for worker, and says how much time is left. Only one worker gets it; while it runs the same one may
 // ask again, because an answer can be lost with a connection.
 func (c *call) claim(worker string, now time.Time) (left time.Duration, ok bool) {
 	c.mu.Lock()
@@ -94,13 +99,10 @@ func (c *call) claim(worker string, now time.Time) (left time.Duration, ok bool)
 	return left, left > 0
 }
 
-// holder is the worker that runs the call; "" when none does.
+// holder is the worker that claimed the call; "" when none did.
 func (c *call) holder() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.state != callClaimed {
-		return ""
-	}
 	return c.worker
 }
 

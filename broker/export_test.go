@@ -268,7 +268,7 @@ func (s *Solo) Holder() string { return s.c.holder() }
 func (s *Solo) Withdraw() { s.f.leave(s.c) }
 
 // AnswerLate is an answer of the same process that has found the call just before its caller left.
-func (s *Solo) AnswerLate(result *inference.Result) { s.c.end(outcome{result: result, reserved: true}) }
+func (s *Solo) AnswerLate(result *inference.Result) { s.c.end(outcome{result: result}) }
 
 // SoloWorker is a worker without a connection.
 type SoloWorker struct {
@@ -538,4 +538,61 @@ func (s JobStore) Bodies(ctx context.Context, id job.ID) (uint64, error) {
 		return 0, err
 	}
 	return info.State.Msgs, nil
+}
+
+// PendingFrames bounds the bytes of frames that have come to a front end and were not looked at.
+func (f *FrontEnd) PendingFrames(bytes int) error { return f.frames.SetPendingLimits(-1, bytes) }
+
+// LoneCall is a call that no front end looks after.
+type LoneCall struct{ call *call }
+
+// NewLoneCall makes one that waits.
+func NewLoneCall() LoneCall {
+	return LoneCall{&call{deadline: time.Now().Add(time.Minute), outcome: make(chan outcome, 1)}}
+}
+
+// Claim is a worker's claim.
+func (c LoneCall) Claim(worker string) bool {
+	_, granted := c.call.claim(worker, time.Now())
+	return granted
+}
+
+// End ends the call with a result, or with err.
+func (c LoneCall) End(res *inference.Result, err error) { c.call.end(outcome{result: res, err: err}) }
+
+// Leave is what the caller does at last.
+func (c LoneCall) Leave() {
+	c.call.mu.Lock()
+	defer c.call.mu.Unlock()
+	c.call.state = callWithdrawn
+}
+
+// Outcome is what the caller would get; false: nothing yet.
+func (c LoneCall) Outcome() (*inference.Result, error, bool) { //nolint:revive,staticcheck // an outcome holds an error
+	select {
+	case o := <-c.call.outcome:
+		return o.result, o.err, true
+	default:
+		return nil, nil, false
+	}
+}
+
+// State is "waiting", "claimed", "ended" or "withdrawn".
+func (c LoneCall) State() string {
+	c.call.mu.Lock()
+	defer c.call.mu.Unlock()
+	return map[callState]string{
+		callWaiting: "waiting", callClaimed: "claimed", callEnded: "ended", callWithdrawn: "withdrawn",
+	}[c.call.state]
+}
+
+// LoseWorker ends the calls of a worker that is gone.
+func (f *FrontEnd) LoseWorker(worker string) { f.loseWorker(worker) }
+
+// Reclaim claims again the only call of a front end for the worker that holds it.
+func (f *FrontEnd) Reclaim() (granted bool) {
+	for _, c := range f.calls.all() {
+		_, granted = c.claim(c.holder(), time.Now())
+	}
+	return granted
 }

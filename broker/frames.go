@@ -43,15 +43,9 @@ func (f *FrontEnd) receiveFrame(msg *nats.Msg) {
 	case frameClaim:
 		f.receiveClaim(c, id, r.string(), msg)
 	case frameReply:
-		if c == nil {
-			return
+		if c != nil {
+			c.end(f.arrive(r.rest))
 		}
-		result, err := readResult(r.rest)
-		if err != nil {
-			c.end(outcome{err: fault.Wrap(fault.Internal, err, "internal error")})
-			return
-		}
-		c.end(outcome{result: result})
 	case frameOffer:
 		if ref := r.ref(); c != nil && r.done() == nil {
 			c.end(outcome{offer: ref})
@@ -133,7 +127,7 @@ func (f *FrontEnd) receiveAck(id uint64, msg *nats.Msg) {
 // refused ends a call whose message the broker would not store, unless it was a repetition of one that is stored.
 func (f *FrontEnd) refused(c *call, reason string) {
 	c.mu.Lock()
-	stored := c.state == callClaimed || c.sequence != 0
+	stored := c.worker != "" || c.sequence != 0
 	c.mu.Unlock()
 	if stored {
 		return
@@ -195,7 +189,8 @@ func (f *FrontEnd) review(now time.Time) (held map[string][]uint64) {
 		c.mu.Unlock()
 		age := now.Sub(c.began)
 		switch {
-		case state == callClaimed && now.Sub(claimed) >= superviseEvery:
+		case (state == callClaimed || state == callEnded) && worker != "" && now.Sub(claimed) >= superviseEvery:
+			// Also with an answer that waits to be pulled: its worker keeps it for as long as it is asked.
 			held[worker] = append(held[worker], c.id)
 		case state == callWithdrawn && now.Sub(deadline) > pingLost:
 			f.calls.remove(c.id) // its publish was never acknowledged

@@ -37,9 +37,10 @@ type FrontEnd struct {
 	id     string
 	inbox  string // subject of the frames
 
-	ready   chan struct{} // closed when link and parcels are set
+	ready   chan struct{} // closed when what follows is set
 	link    *link
 	parcels *parcels
+	frames  *nats.Subscription
 
 	lastCall atomic.Uint64
 	calls    *callTable
@@ -53,8 +54,8 @@ type FrontEnd struct {
 	streams  map[string]bool // known to exist since the last reconnect
 }
 
-// NewFrontEnd validates dial. replies is the budget that large replies are reserved in before they are
-// pulled, small ones when they arrive.
+// NewFrontEnd validates dial. replies is the budget that replies are reserved in before they are pulled or
+// decoded. Those that come unasked, of up to 64 KiB, may pass it by an eighth.
 func NewFrontEnd(dial Dial, replies *budget.Bytes, log *slog.Logger) (*FrontEnd, error) {
 	if err := dial.Validate(); err != nil {
 		return nil, err
@@ -114,10 +115,12 @@ func (f *FrontEnd) subscribe() error {
 	if err != nil {
 		return fmt.Errorf("broker: front end: %w", err)
 	}
-	// The library's limits drop frames silently. Ours: each call has at most one frame of inlineReply bytes.
-	if err := frames.SetPendingLimits(-1, -1); err != nil {
+	// The library drops what is beyond its limit. A claim is asked again then, a publish is repeated, and a call whose reply
+	// was dropped ends when its worker says that it does not hold it.
+	if err := frames.SetPendingLimits(-1, int(arrivals(f.budget))); err != nil {
 		return fmt.Errorf("broker: front end: %w", err)
 	}
+	f.frames = frames
 	for subject, handler := range map[string]nats.MsgHandler{subjectPresence: f.notePresence, subjectStates: f.noteReport} {
 		if _, err := f.link.nc.Subscribe(subject, handler); err != nil {
 			return fmt.Errorf("broker: front end: %w", err)
@@ -375,25 +378,16 @@ func (f *FrontEnd) await(ctx context.Context, c *call, message []byte) (*inferen
 }
 
 func (f *FrontEnd) receiveOutcome(ctx context.Context, c *call, o outcome) (*inference.Result, error) {
-	result := o.result
-	switch {
-	case o.err != nil:
+	if o.err != nil {
 		return nil, o.err
-	case o.offer != nil:
+	}
+	result := o.result
+	if o.offer != nil {
 		pulled, err := f.pullReply(ctx, o.offer)
 		if err != nil {
 			return nil, err
 		}
 		result = pulled
-	case o.reserved:
-	default:
-		size := result.Size()
-		if !f.budget.TryReserve(size) {
-			if err := f.budget.Reserve(ctx, size); err != nil {
-				return nil, fault.Wrap(fault.QueueFull, err, "no room for the reply in api.max_inflight_bytes")
-			}
-		}
-		result.OnRelease(func() { f.budget.Release(size) })
 	}
 	c.mu.Lock()
 	result.Queue = max(c.claimedAt.Sub(c.began), 0)
@@ -426,7 +420,7 @@ func (f *FrontEnd) pullReply(ctx context.Context, ref *parcelRef) (*inference.Re
 // is cancelled.
 func (f *FrontEnd) leave(c *call) {
 	c.mu.Lock()
-	state, worker, sequence := c.state, c.worker, c.sequence
+	received, worker, sequence := c.state == callWithdrawn, c.worker, c.sequence
 	c.settle()
 	c.state = callWithdrawn
 	if now := time.Now(); now.Before(c.deadline) {
@@ -434,12 +428,12 @@ func (f *FrontEnd) leave(c *call) {
 	}
 	c.mu.Unlock()
 	switch {
-	case state == callWaiting && c.handed:
-	case state == callWaiting && sequence == 0:
+	case received, worker == "" && c.handed:
+	case worker == "" && sequence == 0:
 		return // its publish may still be acknowledged; receiveAck or supervise removes it
-	case state == callWaiting:
+	case worker == "":
 		f.deleteMessage(c.lane.stream, sequence)
-	case state == callClaimed:
+	default: // it may still run, or hold its answer
 		f.tell(prefixWorker+worker+".c", cancelFrame(c.id, f.id))
 	}
 	f.calls.remove(c.id)

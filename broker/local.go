@@ -126,7 +126,7 @@ func (f *FrontEnd) claimLocally(id uint64, worker string) claimAnswer {
 // answerLocally takes a result over, its reservation included.
 func (f *FrontEnd) answerLocally(id uint64, result *inference.Result) {
 	if c := f.calls.get(id); c != nil {
-		c.end(outcome{result: result, reserved: true})
+		c.end(outcome{result: result})
 		return
 	}
 	result.Release()

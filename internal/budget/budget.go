@@ -29,13 +29,17 @@ type waiter struct {
 func New(limit int64) *Bytes { return &Bytes{limit: limit} }
 
 // TryReserve takes n bytes at once or not at all. What it took is given back by Release(n).
-func (b *Bytes) TryReserve(n int64) bool {
+func (b *Bytes) TryReserve(n int64) bool { return b.TryReserveBeyond(n, 0) }
+
+// TryReserveBeyond is TryReserve for bytes that are in memory already: together with others they may pass the limit by
+// beyond.
+func (b *Bytes) TryReserveBeyond(n, beyond int64) bool {
 	if n <= 0 {
 		return true
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.held+n > b.limit {
+	if b.held+n > b.limit+beyond {
 		return false
 	}
 	b.held += n
