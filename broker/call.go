@@ -9,11 +9,11 @@ import (
 
 // callState is where a call of this front end stands. It moves forward only:
 //
-//	from       claim by a worker       end           the caller leaves
+//	state      a claim                 an outcome    the caller leaves
+//	withdrawn  refused                 ignored       (it has left)
 //	waiting    granted: claimed        ended         withdrawn
 //	claimed    granted to its holder   ended         withdrawn
 //	ended      refused                 ignored       withdrawn
-//	withdrawn  refused                 ignored       withdrawn
 type callState int
 
 const (

@@ -63,8 +63,8 @@ func TestCallMoves(t *testing.T) {
 			if got := c.State(); got != tt.ended {
 				t.Errorf("after an end: state %s, want %s", got, tt.ended)
 			}
-			got, _, any := c.Outcome()
-			if counts := any && got == late; counts != tt.counts || released > 0 == tt.counts {
+			got, _, told := c.Outcome()
+			if counts := told && got == late; counts != tt.counts || released > 0 == tt.counts {
 				t.Errorf("the end counts: %v, released %d times; want %v and the bytes given back once if not", counts, released, tt.counts)
 			}
 		})

@@ -568,7 +568,7 @@ func (c LoneCall) Leave() {
 }
 
 // Outcome is what the caller would get; false: nothing yet.
-func (c LoneCall) Outcome() (*inference.Result, error, bool) { //nolint:revive,staticcheck // an outcome holds an error
+func (c LoneCall) Outcome() (*inference.Result, error, bool) {
 	select {
 	case o := <-c.call.outcome:
 		return o.result, o.err, true
