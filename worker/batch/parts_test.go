@@ -1,0 +1,195 @@
+package batch_test
+
+import (
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"headrace/worker/batch"
+)
+
+func TestLongListIsCutAndPutTogetherInOrder(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(100) {
+		r := rand.New(rand.NewPCG(seed, 5))
+		limits := batch.Limits{MaxRows: 1 << r.IntN(7), MaxBytes: 1 << (8 + r.IntN(8))}
+		l := trained(limits)
+		lengths := make([]int, 1+r.IntN(1000))
+		for i := range lengths {
+			lengths[i] = 10 << r.IntN(7)
+		}
+		parts := batch.Parts(lengths, l, epoch())
+		answers := make([][]int, len(parts))
+		for k, p := range parts {
+			bytes := int64(0)
+			for _, row := range p {
+				bytes += int64(lengths[row])
+			}
+			if len(p) > limits.MaxRows || !slices.IsSorted(p) || len(p) > 1 && bytes > limits.MaxBytes {
+				t.Fatalf("seed %d: a part of %d rows, %d bytes", seed, len(p), bytes)
+			}
+			answers[k] = slices.Clone(p)
+		}
+		joined, err := batch.Join(parts, answers)
+		if err != nil || len(joined) != len(lengths) {
+			t.Fatalf("seed %d: %d rows of %d, %v", seed, len(joined), len(lengths), err)
+		}
+		for i, row := range joined {
+			if i != row {
+				t.Fatalf("seed %d: row %d stands at %d", seed, row, i)
+			}
+		}
+	}
+	if parts := batch.Parts(make([]int, 1000), trained(batch.Limits{MaxRows: 64}), epoch()); len(parts) != 63 || len(parts[0]) > 16 || len(parts[62]) < 15 {
+		t.Errorf("1,000 equal rows make %d parts", len(parts))
+	}
+	for _, answers := range [][][]int{{{1}}, {{1, 2}, {3, 4}}, {{1}, {}}} {
+		if _, err := batch.Join([][]int{{0}, {1}}, answers); err == nil {
+			t.Errorf("%v was put together", answers)
+		}
+	}
+}
+
+func TestTextsOfLikeLengthGoTogether(t *testing.T) {
+	t.Parallel()
+	l := trained(batch.Limits{MaxRows: 64})
+	f := &batch.Former{Learner: func(string) *batch.Learner { return l }}
+	var items []batch.Item
+	for i, length := range []int{40, 1200, 44, 42, 1100, 45, 41, 43, 1150, 40} {
+		items = append(items, batch.Item{Rows: 1, Length: length, Arrival: epoch().Add(time.Duration(i))})
+	}
+	if b := f.Form(items, epoch()); len(b.Members) != 7 || b.Load.Length != 45 || b.Members[0] != 0 {
+		t.Errorf("short texts wait with long ones: %+v", b)
+	}
+	if b := f.Form(items[1:], epoch()); len(b.Members) != 3 || b.Load.Length != 1200 || b.Members[0] != 0 {
+		t.Errorf("the head is a long text: %+v", b)
+	}
+	if b := f.Form(items[:2], epoch()); len(b.Members) != 1 {
+		t.Errorf("a short text does not wait for a long one: %+v", b)
+	}
+}
+
+func TestBatchMeetsTheTightestDeadline(t *testing.T) {
+	t.Parallel()
+	l := trained(batch.Limits{MaxRows: 64})
+	f := &batch.Former{Learner: func(string) *batch.Learner { return l }}
+	var items []batch.Item
+	for range 16 {
+		items = append(items, batch.Item{Rows: 1, Length: 20, Deadline: epoch().Add(time.Second)})
+	}
+	if b := f.Form(items, epoch()); b.Load.Rows != 16 {
+		t.Errorf("%d rows without haste", b.Load.Rows)
+	}
+	items[0].Deadline = epoch().Add(22500 * time.Microsecond) // 10 ms and 2 ms a row, and a tenth
+	if b := f.Form(items, epoch()); b.Load.Rows != 5 || b.Expected > 21*time.Millisecond {
+		t.Errorf("%d rows in %s for a deadline of 22.5 ms", b.Load.Rows, b.Expected)
+	}
+}
+
+func TestFirstRequestAfterIdleNeverWaits(t *testing.T) {
+	t.Parallel()
+	cost := batch.Cost{Fixed: 0.02, Row: 0.0001}
+	g := batch.NewGather(2 * time.Millisecond)
+	m := batch.Moment{Load: batch.Load{Rows: 1}, Limit: 32, First: epoch().Add(50 * time.Millisecond)}
+	g.Freed(8, epoch())
+	if d := g.Wait(m, cost, m.First, 0); d != 0 {
+		t.Errorf("after idleness: %s", d)
+	}
+	m.First = epoch().Add(500 * time.Microsecond)
+	if d := g.Wait(m, cost, m.First, 0.5); d <= 0 || d > 2*time.Millisecond {
+		t.Errorf("right after an answer: %s", d)
+	}
+	for name, m := range map[string]batch.Moment{
+		"full":                  {Load: batch.Load{Rows: 32}, Limit: 32, First: m.First},
+		"little slack":          {Load: batch.Load{Rows: 1}, Limit: 32, First: m.First, Slack: time.Millisecond},
+		"waited long enough":    {Load: batch.Load{Rows: 1}, Limit: 32, First: m.First, Began: m.First.Add(-2 * time.Millisecond)},
+		"rows cost more: 1,000": {Load: batch.Load{Rows: 1000}, Limit: 2000, First: m.First},
+	} {
+		if d := g.Wait(m, cost, m.First, 0.5); d != 0 {
+			t.Errorf("%s: %s", name, d)
+		}
+	}
+	for range 20 {
+		g.Report(1, 1, time.Millisecond, cost)
+	}
+	if d := g.Wait(m, cost, m.First, 0.5); d != 0 {
+		t.Errorf("where it never paid: %s", d)
+	}
+	if d := g.Wait(m, cost, m.First, 0.01); d == 0 {
+		t.Error("it is tried now and then all the same")
+	}
+	if d := batch.NewGather(0).Wait(m, cost, m.First, 0); d != 0 {
+		t.Errorf("gathering is off: %s", d)
+	}
+}
+
+func TestSame(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		a, b string
+		same bool
+	}{
+		"equal":                     {`[1, "a"]`, `[1, "a"]`, true},
+		"blanks":                    {`[1, "a"]`, `[1,"a"]`, true},
+		"floats in the last digits": {`[0.123456789, 0.9]`, `[0.123456798, 0.9]`, true},
+		"a small component":         {`[0.0001, 0.9]`, `[0.00010015, 0.9]`, true},
+		"a small component, more":   {`[0.0001, 0.9]`, `[0.000102, 0.9]`, false},
+		"a number by itself":        {`0.0001`, `0.00010015`, false},
+		"integers":                  {`[1000000000]`, `[1000000001]`, false},
+		"an integer and a float":    {`[1]`, `[1.0]`, false},
+		"texts by what they say":    {`"é"`, `"\u00e9"`, true},
+		"texts":                     {`"a"`, `"b"`, false},
+		"NaN":                       {`[NaN, 1.0]`, `[NaN,1.0]`, true},
+		"NaN and a number":          {`[NaN]`, `[1.0]`, false},
+		"order of keys":             {`{"a": 1, "b": 2}`, `{"b": 2, "a": 1}`, true},
+		"keys":                      {`{"a": 1}`, `{"b": 1}`, false},
+		"a key more":                {`{"a": 1}`, `{"a": 1, "b": 1}`, false},
+		"lengths":                   {`[1]`, `[1, 1]`, false},
+		"kinds":                     {`"1"`, `1`, false},
+		"nested":                    {`[{"x": [0.5]}]`, `[{"x": [0.5000000001]}]`, true},
+		"not JSON":                  {`[`, `[`, false},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			same, why := batch.Same([]byte(tt.a), []byte(tt.b))
+			if same != tt.same || same == (why != "") {
+				t.Errorf("%v %q", same, why)
+			}
+			if back, _ := batch.Same([]byte(tt.b), []byte(tt.a)); back != same {
+				t.Error("it depends on the order")
+			}
+		})
+	}
+}
+
+func FuzzSame(f *testing.F) {
+	f.Add([]byte(`[0.1, {"a": NaN}]`), []byte(`[0.1,{"a":NaN}]`))
+	f.Add([]byte(`1e999`), []byte(`Infinity`))
+	f.Fuzz(func(t *testing.T, a, b []byte) {
+		there, _ := batch.Same(a, b)
+		back, _ := batch.Same(b, a)
+		if there != back {
+			t.Fatalf("%q and %q: %v one way, %v the other", a, b, there, back)
+		}
+	})
+}
+
+// BenchmarkForm is the time that choosing one batch takes, by how much waits.
+func BenchmarkForm(b *testing.B) {
+	for _, n := range []int{1, 32, 128} {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
+			l := trained(batch.Limits{MaxRows: 128})
+			f := &batch.Former{Learner: func(string) *batch.Learner { return l }}
+			items := make([]batch.Item, n)
+			for i := range items {
+				items[i] = batch.Item{Rows: 1, Length: 20 + i%40, Caller: strconv.Itoa(i % 16), Arrival: epoch().Add(time.Duration(i))}
+			}
+			for b.Loop() {
+				f.Form(items, epoch())
+			}
+		})
+	}
+}
