@@ -64,7 +64,7 @@ func TestClientsDocument(t *testing.T) {
 			}
 		}
 	}
-	if shown != 6 {
+	if shown != 7 {
 		t.Errorf("%d parts are shown", shown)
 	}
 }

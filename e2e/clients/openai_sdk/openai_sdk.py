@@ -65,8 +65,22 @@ raises(openai.InternalServerError, lambda: once.embeddings.create(model=down, in
 raises(openai.BadRequestError, lambda: once.chat.completions.create(model=chat, messages=talk, stream=True), "stream")
 
 # A durable job: the header makes one of any call, and its result is read in the same dialect.
-job = client.embeddings.with_raw_response.create(model=embeddings, input="later", extra_headers={"Prefer": "respond-async"})
-check(job.status_code == 202 and job.headers["job-id"], job.headers)
+# >>> a durable job
+later = {"Prefer": "respond-async", "Idempotency-Key": "invoice-4711"}
+placed = client.embeddings.with_raw_response.create(model=embeddings, input="A headrace leads water.", extra_headers=later)
+job = placed.headers["Job-Id"]  # the same call with the same key again gives the same job
+result = client.get(f"/jobs/{job}/result?wait=30", cast_to=openai.types.CreateEmbeddingResponse)
+# <<<
+
+check(placed.status_code == 202 and placed.headers["preference-applied"] == "respond-async", placed.headers)
+check(len(result.data) == 1, result)
+again = client.embeddings.with_raw_response.create(model=embeddings, input="A headrace leads water.", extra_headers=later)
+check(again.headers["job-id"] == job and again.headers["idempotency-replayed"] == "true", again.headers)
+raises(ValueError, lambda: client.embeddings.create(model=embeddings, input="x", extra_headers={"Prefer": "respond-async"}), "No embedding data")
+raises(openai.BadRequestError, lambda: once.embeddings.create(model=embeddings, input=[[101, 102]]), "token ids")
+raises(openai.BadRequestError, lambda: once.embeddings.create(model=embeddings, input="x", dimensions=64), "384")
+check(len(once.embeddings.create(model=embeddings, input="x", dimensions=384).data[0].embedding) == 384, "dimensions that are right")
+raises(openai.BadRequestError, lambda: once.chat.completions.create(model=chat, messages=talk, n=3), "n is 3")
 done = client.embeddings.create(model=embeddings, input="soon", extra_headers={"Prefer": "wait=30"})
 check(len(done.data[0].embedding) == 384, done)
 print(f"\nok: {checks} checks")
