@@ -67,14 +67,15 @@ raises(openai.BadRequestError, lambda: once.chat.completions.create(model=chat, 
 # A durable job: the header makes one of any call, and its result is read in the same dialect.
 # >>> a durable job
 later = {"Prefer": "respond-async", "Idempotency-Key": "invoice-4711"}
-placed = client.embeddings.with_raw_response.create(model=embeddings, input="A headrace leads water.", extra_headers=later)
+call = {"model": embeddings, "input": "A headrace leads water.", "encoding_format": "float"}
+placed = client.embeddings.with_raw_response.create(**call, extra_headers=later)
 job = placed.headers["Job-Id"]  # the same call with the same key again gives the same job
 result = client.get(f"/jobs/{job}/result?wait=30", cast_to=openai.types.CreateEmbeddingResponse)
 # <<<
 
 check(placed.status_code == 202 and placed.headers["preference-applied"] == "respond-async", placed.headers)
-check(len(result.data) == 1, result)
-again = client.embeddings.with_raw_response.create(model=embeddings, input="A headrace leads water.", extra_headers=later)
+check(len(result.data[0].embedding) == 384, result)
+again = client.embeddings.with_raw_response.create(**call, extra_headers=later)
 check(again.headers["job-id"] == job and again.headers["idempotency-replayed"] == "true", again.headers)
 raises(ValueError, lambda: client.embeddings.create(model=embeddings, input="x", extra_headers={"Prefer": "respond-async"}), "No embedding data")
 raises(openai.BadRequestError, lambda: once.embeddings.create(model=embeddings, input=[[101, 102]]), "token ids")
