@@ -90,6 +90,10 @@ soak: ## everything bad at once for SOAK (10m), with figures
 chaos: ## kills, stops, cuts and a full disk under durable jobs, for CHAOS (5m) with SEED (random), KILLS, JOBS
 	CHAOS=$${CHAOS:-5m} go test -count=1 -timeout 3h -v -run '^TestChaos$$' ./e2e
 
+.PHONY: mutants
+mutants: ## break one promise after the other, and see that a short chaos run catches each; MUTANT=name takes one
+	MUTANTS=1 go test -count=1 -timeout 40m -v -run '^TestMutants$$'$(if $(MUTANT),'/^$(MUTANT)$$') ./e2e/mutants
+
 .PHONY: bench
 bench: ## Headrace, a bare reverse proxy and direct calls in one run
 	go run ./bench

@@ -104,6 +104,10 @@ func (c *chaos) more(n int) bool {
 		if accepted+int64(n) > int64(c.set.jobs) {
 			return false
 		}
+		if c.set.pace && float64(accepted) > float64(c.set.jobs)*float64(time.Since(c.began))/float64(c.set.length) {
+			breathe(c.t.Context(), 50*time.Millisecond)
+			continue
+		}
 		if accepted-c.model.runs.Load() < int64(c.set.backlog) {
 			return true
 		}
@@ -170,7 +174,7 @@ type asking struct {
 // place asks for one job until its outcome is known, and remembers how.
 func (c *chaos) place(random *rand.Rand, n int, way chaosWay, more string) {
 	c.asked.Store(n, asking{way, more})
-	end := time.Now().Add(c.set.length + 3*time.Minute)
+	end := time.Now().Add(c.set.length + 30*time.Second + 2*c.set.lease)
 	for time.Now().Before(end) && c.going() {
 		if c.placed(random, n, c.ordered(n, way, more)) {
 			return

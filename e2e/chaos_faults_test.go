@@ -30,6 +30,7 @@ const (
 	cutLink     chaosKind = "cut connections"
 	delayLink   chaosKind = "delay connections"
 	darkLink    chaosKind = "blackhole connections"
+	losePower   chaosKind = "lose power"
 	fillDisk    chaosKind = "fill disk"
 	modelBusy   chaosKind = "model server 429"
 	modelAway   chaosKind = "model server 503"
@@ -62,10 +63,9 @@ func chaosKinds() (kills, others []chaosKind) {
 	return kills, others
 }
 
-// chaosSchedule is a schedule for a length of time, the same for the same seed. Each kind comes at least once; kills is
-// the least number of kills.
-func chaosSchedule(seed uint64, length time.Duration, kills int) []chaosFault {
-	random := rand.New(rand.NewPCG(seed, 1))
+// chaosSchedule is a schedule, the same for the same seed. Each kind comes at least once, but the loss of power.
+func chaosSchedule(s chaosSettings) []chaosFault {
+	random := rand.New(rand.NewPCG(s.seed, 1))
 	killing, others := chaosKinds()
 	once := append(slices.Clone(killing), others...)
 	slices.Sort(once)
@@ -78,20 +78,26 @@ func chaosSchedule(seed uint64, length time.Duration, kills int) []chaosFault {
 		}
 		return n
 	}
-	for count() < kills {
+	for count() < s.kills {
 		all = append(all, killing[random.IntN(len(killing))])
 		if random.IntN(2) == 0 {
 			all = append(all, others[random.IntN(len(others))])
 		}
 	}
-	longest := longestFault(length)
+	for range s.power {
+		all = append(all, losePower)
+	}
+	longest := longestFault(s.length)
 	faults := make([]chaosFault, 0, len(all))
 	for _, kind := range all {
-		f := chaosFault{at: time.Duration(random.Int64N(int64(length))), kind: kind, target: random.IntN(6)}
+		f := chaosFault{at: time.Duration(random.Int64N(int64(s.length))), kind: kind, target: random.IntN(6)}
 		f.length = 200*time.Millisecond + time.Duration(random.ExpFloat64()*float64(longest)/5)
 		f.length = min(f.length, longest)
 		if kind == stopBroker || kind == fillDisk || kind == modelSlow || kind == modelBusy || kind == modelAway {
 			f.length = min(f.length, 4*time.Second) // nothing goes on meanwhile
+		}
+		if kind == stopWorker && s.lease < s.length/3 { // so long that another one takes its jobs
+			f.length = max(f.length, s.lease*4/3)
 		}
 		faults = append(faults, f)
 	}
@@ -132,6 +138,9 @@ func (c *chaos) apply(f chaosFault) {
 		c.restart(fleet.broker, syscall.SIGKILL)
 	case killAll:
 		fleet.killAll()
+		c.kills.Add(int64(len(fleet.all())))
+	case losePower:
+		fleet.losePower(c.h)
 		c.kills.Add(int64(len(fleet.all())))
 	case termWorker:
 		c.restart(worker, syscall.SIGTERM)

@@ -17,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"headrace/e2e/history"
 )
 
 // role is one of the processes, which dies and comes back all the time.
@@ -24,6 +26,7 @@ type role struct {
 	t    *testing.T
 	name string
 	args []string
+	env  []string
 	log  string // path of its output, of all its lives
 	ops  string // where it answers /metrics
 	busy sync.Mutex
@@ -45,6 +48,7 @@ func (r *role) start() {
 	defer r.mu.Unlock()
 	cmd, done := exec.CommandContext(context.WithoutCancel(r.t.Context()), binary, r.args...), make(chan struct{})
 	cmd.Stdout, cmd.Stderr = out, out
+	cmd.Env = append(os.Environ(), r.env...)
 	if err := cmd.Start(); err != nil {
 		r.t.Errorf("%s: %v", r.name, err)
 		return
@@ -116,6 +120,7 @@ type chaosFleet struct {
 	proxies []*proxy // of fronts, then of workers
 	apis    []string
 	disk    disk
+	synced  string // a copy of what the broker has synced; "" = there is none
 	client  *http.Client
 }
 
@@ -139,6 +144,10 @@ func newChaosFleet(t *testing.T, s chaosSettings, model string) *chaosFleet {
 		r := &role{t: t, name: name, args: []string{kind, "--config", path}, log: filepath.Join(logs, name+".log"), ops: ops}
 		if kind == "api" {
 			r.ops = api
+		}
+		if kind == "broker" && s.power > 0 {
+			f.synced = t.TempDir()
+			r.env = []string{"HEADRACE_SYNCED=" + f.synced}
 		}
 		t.Cleanup(r.end)
 		r.start()
@@ -195,6 +204,36 @@ func (f *chaosFleet) killAll() {
 	for _, r := range all {
 		r.start()
 	}
+}
+
+// losePower takes everything away at once, and what the broker has not synced with it, and brings it back. The broker keeps a copy of
+// what it syncs; it was built to do that.
+func (f *chaosFleet) losePower(h *history.History) {
+	all := f.all()
+	for _, r := range all {
+		r.busy.Lock()
+		defer r.busy.Unlock()
+		r.signal(syscall.SIGKILL)
+	}
+	for _, r := range all {
+		r.gone(10 * time.Second)
+	}
+	if err := restore(f.synced, f.disk.dir); err != nil {
+		f.t.Errorf("the disk after a loss of power: %v", err)
+	}
+	h.PowerLost()
+	for _, r := range all {
+		r.start()
+	}
+}
+
+// restore puts a copy of what was synced in the place of everything.
+func restore(synced, dir string) error {
+	left, err := os.ReadDir(dir)
+	for _, entry := range left {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(dir, entry.Name())))
+	}
+	return errors.Join(err, os.CopyFS(dir, os.DirFS(synced)))
 }
 
 // heal ends what faults are still there.

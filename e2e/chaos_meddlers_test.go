@@ -103,11 +103,9 @@ func (c *chaos) poll(random *rand.Rand, n int) {
 	}
 }
 
-// erase drops a job, which is cancelled first.
+// erase drops a job, which is cancelled first, and asks for it once more in the same words.
 func (c *chaos) erase(random *rand.Rand, n int) {
-	if random.IntN(3) > 0 { // enough has to be left to look at
-		return
-	}
+	defer c.repeat(random, n)
 	c.h.AskErase(n)
 	r := c.ask(random, http.MethodDelete, fmt.Sprintf("/v1/jobs/%s", c.h.ID(n)), "")
 	if r.err == nil && r.status == http.StatusNoContent {
@@ -146,7 +144,7 @@ func (c *chaos) tellsEnds(random *rand.Rand) {
 	all := c.h.All()
 	for range min(len(all), 50) {
 		n, told := all[random.IntN(len(all))], false
-		if s, _ := c.h.State(n); s == job.Erased || c.h.Erased(n) {
+		if s, _ := c.h.State(n); s == job.Erased || !s.Terminal() {
 			continue
 		}
 		for range 3 {
@@ -160,6 +158,7 @@ func (c *chaos) tellsEnds(random *rand.Rand) {
 		}
 		if !told {
 			c.h.Endless(n)
+			return // one is enough, and each takes its time
 		}
 	}
 }

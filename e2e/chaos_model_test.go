@@ -25,12 +25,13 @@ type chaosModel struct {
 	mode atomic.Pointer[chaosKind] // nil = it behaves
 	runs atomic.Int64
 
-	large int // every so many jobs there is one whose result is large
+	large  int           // every so many jobs there is one whose result is large
+	linger time.Duration // how long an answer takes at most
 }
 
-func newChaosModel(t *testing.T, h *history.History, large int) *chaosModel {
+func newChaosModel(t *testing.T, h *history.History, s chaosSettings) *chaosModel {
 	t.Helper()
-	m := &chaosModel{Server: mlflowtest.New(t), t: t, h: h, large: large}
+	m := &chaosModel{Server: mlflowtest.New(t), t: t, h: h, large: s.large, linger: s.linger}
 	m.KeepNone()
 	m.Handle(m.answer)
 	return m
@@ -44,6 +45,9 @@ func (m *chaosModel) answer(r mlflowtest.Request) mlflowtest.Reply {
 	}
 	m.runs.Add(1)
 	good := mlflowtest.Predictions(fmt.Sprintf("[[%d, %d%s]]", n, m.h.Ran(n), strings.Repeat(", 0.25", m.paddingOf(n))))
+	if m.linger > 0 {
+		good.Hold = after(rand.N(m.linger))
+	}
 	mode := m.mode.Load()
 	if mode == nil || rand.IntN(3) == 0 {
 		return good
@@ -58,13 +62,18 @@ func (m *chaosModel) answer(r mlflowtest.Request) mlflowtest.Reply {
 	case modelResets:
 		good.Fault = mlflowtest.Reset
 	case modelSlow:
-		held := make(chan struct{})
-		time.AfterFunc(rand.N(time.Second), func() { close(held) })
-		good.Hold = held
+		good.Hold = after(rand.N(time.Second))
 	case modelCuts:
 		good.Fault = mlflowtest.Cut
 	}
 	return good
+}
+
+// after is closed after d.
+func after(d time.Duration) chan struct{} {
+	over := make(chan struct{})
+	time.AfterFunc(d, func() { close(over) })
+	return over
 }
 
 // paddingOf is how many more numbers a job's result has.

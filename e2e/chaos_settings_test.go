@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -27,6 +28,8 @@ type chaosSettings struct {
 	diskSize   int64
 	large      int               // LARGE: how many jobs there are for one whose input and result do not fit into its record
 	lease      time.Duration     // LEASE: of a running job, where the binary was built with another one
+	pace       bool              // PACE: the jobs are spread over the faults
+	linger     time.Duration     // LINGER: how long the model server takes at most
 	power      int               // POWER: how often everything loses its power; the binary must keep a copy of what it has synced
 	until      history.Invariant // UNTIL: the run ends once this promise is seen broken
 	report     string            // REPORT: where the violations are written to, for programs; "" = nowhere
@@ -57,6 +60,10 @@ func readChaosSettings(t *testing.T) chaosSettings {
 	if s.lease, err = time.ParseDuration(cmp.Or(os.Getenv("LEASE"), "30s")); err != nil || s.lease <= 0 {
 		t.Fatalf("LEASE must be a duration: %q", os.Getenv("LEASE"))
 	}
+	if s.linger, err = time.ParseDuration(cmp.Or(os.Getenv("LINGER"), "0s")); err != nil {
+		t.Fatalf("LINGER must be a duration: %q", os.Getenv("LINGER"))
+	}
+	s.pace = os.Getenv("PACE") != ""
 	return s
 }
 
@@ -77,6 +84,12 @@ func (s chaosSettings) write(t *testing.T, r history.Report) {
 
 // repeat is the command that runs the same schedule again.
 func (s chaosSettings) repeat() string {
-	return fmt.Sprintf("CHAOS=%s SEED=%d KILLS=%d JOBS=%d BATCH=%d BACKLOG=%d CLIENTS=%d DURABILITY=%s CHAOS_DIR=%q go test -count=1 -timeout 2h -v -run '^TestChaos$' ./e2e",
+	var more strings.Builder
+	for _, name := range []string{"LARGE", "LEASE", "PACE", "LINGER", "POWER", "UNTIL", "BINARY"} {
+		if value := os.Getenv(name); value != "" {
+			fmt.Fprintf(&more, "%s=%q ", name, value)
+		}
+	}
+	return more.String() + fmt.Sprintf("CHAOS=%s SEED=%d KILLS=%d JOBS=%d BATCH=%d BACKLOG=%d CLIENTS=%d DURABILITY=%s CHAOS_DIR=%q go test -count=1 -timeout 2h -v -run '^TestChaos$' ./e2e",
 		s.length, s.seed, s.kills, s.jobs, s.batch, s.backlog, s.clients, s.durability, s.dir)
 }

@@ -35,7 +35,7 @@ func (h *History) Repeated() []int {
 }
 
 // explained is how many executions of a job its latest view accounts for.
-func (e *entry) explained() uint32 { return uint32(e.attempts) + uint32(e.stopped) }
+func (e *entry) explained() uint32 { return uint32(e.attempts) + uint32(e.stopped) + e.forgiven }
 
 func (h *History) list(which func(*entry) bool) []int {
 	h.mu.Lock()
@@ -64,13 +64,47 @@ type Report struct {
 	Violations    []Violation       // the first ones
 }
 
+// SoFar is what was seen before every open job was looked at for the last time: nothing is said of what should have come.
+func (h *History) SoFar() Report {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.report()
+}
+
 // Check judges what was seen, once every open job was looked at for the last time. It does not change the history.
 func (h *History) Check() Report {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	was, kept := maps.Clone(h.broken), slices.Clone(h.kept)
 	defer func() { h.broken, h.kept = was, kept }()
-	r := Report{Asked: len(h.jobs), States: make(map[job.State]int), Slowest: h.slow}
+	for n := range h.jobs {
+		if h.jobs[n].accepted > 0 {
+			h.judge(n)
+		}
+	}
+	return h.report()
+}
+
+// judge says what should have come of an accepted job and has not. It must be called with mu held.
+func (h *History) judge(n int) {
+	e := &h.jobs[n]
+	if !e.state.job().Terminal() && !e.lost {
+		h.violate(Ends, n, "it is %s and does not end", e.state.job())
+	}
+	if e.erased > 0 || e.lost { // its record, which explains what was done, is no more
+		return
+	}
+	if explained := max(e.explained(), e.recorded+e.forgiven); e.ran > explained {
+		h.violate(Recorded, n, "a model server ran it %d times, and its record explains %d", e.ran, explained)
+	}
+	if e.state.job() == job.Succeeded && e.ran == 0 {
+		h.violate(Recorded, n, "it succeeded, and no model server ran it")
+	}
+}
+
+// report must be called with mu held.
+func (h *History) report() Report {
+	r := Report{Asked: len(h.jobs), States: make(map[job.State]int), Slowest: h.slow, Broken: maps.Clone(h.broken), Violations: slices.Clone(h.kept)}
 	for n := range h.jobs {
 		e := &h.jobs[n]
 		if e.accepted == 0 {
@@ -83,20 +117,7 @@ func (h *History) Check() Report {
 		r.Repeated += max(int(e.ran)-1, 0)
 		r.Retries += max(int(e.attempts)-1, 0)
 		r.Interruptions += int(e.stopped)
-		if !e.state.job().Terminal() && !e.lost {
-			h.violate(Ends, n, "it is %s and does not end", e.state.job())
-		}
-		if e.erased > 0 || e.lost { // its record, which explains what was done, is no more
-			continue
-		}
-		if explained := max(e.explained(), e.recorded); e.ran > explained {
-			h.violate(Recorded, n, "a model server ran it %d times, and its record explains %d", e.ran, explained)
-		}
-		if e.state.job() == job.Succeeded && e.ran == 0 {
-			h.violate(Recorded, n, "it succeeded, and no model server ran it")
-		}
 	}
-	r.Broken, r.Violations = h.broken, h.kept
 	return r
 }
 

@@ -35,13 +35,6 @@ func (h *History) gone(n int) {
 	e.erased, e.state = h.Now(), stateOf(job.Erased)
 }
 
-// Erased reports whether nothing is left of a job by what was seen.
-func (h *History) Erased(n int) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.jobs[n].erased > 0
-}
-
 // NoResult notes that the result of a job that has succeeded cannot be had, although the job can.
 func (h *History) NoResult(n int) {
 	h.mu.Lock()
@@ -61,7 +54,7 @@ func (h *History) Twice(n int, what string) {
 }
 
 // PowerLost notes that everything has lost what was not promised to anybody yet, at this moment: nothing runs. What was
-// seen of jobs that had not ended may be undone.
+// seen of jobs that had not ended may be undone, and what they have done may not be recorded.
 func (h *History) PowerLost() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -72,6 +65,6 @@ func (h *History) PowerLost() {
 			continue
 		}
 		e.state, e.revision, e.runs, e.begun, e.ended, e.attempts, e.stopped = 0, 0, 0, 0, 0, 0, 0
-		e.read, e.digest = false, 0
+		e.read, e.digest, e.forgiven = false, 0, e.ran
 	}
 }

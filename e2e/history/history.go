@@ -90,6 +90,7 @@ type entry struct {
 	digest   uint64 // of what views of this run say of the result
 	trail    trail
 	ran      uint32
+	forgiven uint32 // executions that the record need not explain
 	recorded uint32 // attempts in the history of all runs, where it was read
 	attempts uint16 // of the latest view
 	stopped  uint16 // interruptions, of the latest view

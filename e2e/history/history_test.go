@@ -284,6 +284,9 @@ func TestLists(t *testing.T) {
 	open, never := h.Ask(), h.Ask()
 	h.Accepted(open, view(job.Running, 1, 5), h.Now())
 	h.Ran(done)
+	if r := h.SoFar(); len(r.Broken) > 0 || r.Accepted != 2 {
+		t.Errorf("so far: %s", r)
+	}
 	if got := h.Open(); len(got) != 1 || got[0] != open {
 		t.Errorf("open: %v", got)
 	}

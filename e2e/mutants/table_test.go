@@ -1,0 +1,198 @@
+package mutants_test
+
+import "headrace/e2e/history"
+
+// table lists the mutants.
+func table() []mutant {
+	return []mutant{
+		{
+			name: "record not written", breaks: history.Ends,
+			edits: []edit{{`	err = j.store.put(ctx, r, at)
+	if errors.Is(err, errConflict) {
+		err = j.replaceWithdrawn(ctx, r, at)
+	}`, `	if at.UnixMicro()%8 != 0 {
+		err = j.store.put(ctx, r, at)
+	}
+	if errors.Is(err, errConflict) {
+		err = j.replaceWithdrawn(ctx, r, at)
+	}`}},
+		},
+		{
+			name: "202 before the sync", breaks: history.Ends,
+			edits: []edit{{`	if err := j.store.settle(ctx, r); err != nil { // it may run by now: nothing is promised yet
+		return nil, false, j.uncertain(r.ID, err)
+	}`, ``}},
+		},
+		{
+			name: "queue entry lost", breaks: history.Ends,
+			edits: []edit{
+				{`		if err := j.store.enqueue(ctx, r); err != nil {
+			return nil, false, j.withdraw(ctx, r, err)
+		}`, `		if at.UnixMicro()%8 != 0 {
+			if err := j.store.enqueue(ctx, r); err != nil {
+				return nil, false, j.withdraw(ctx, r, err)
+			}
+		}`},
+				{`		s.log.Info("queueing a job that is not in its queue", "job", id, "state", r.State)
+		return s.store.enqueue(ctx, r)`, `		return nil`},
+			},
+		},
+		{
+			name: "late cancel wins", breaks: history.Final,
+			edits: []edit{
+				{`		if r.State.Terminal() || r.State == job.Cancelling {
+			return true, nil
+		}
+		r.Cancel(now)`, `		if r.State.Terminal() && r.State != job.Succeeded || r.State == job.Cancelling {
+			return true, nil
+		}
+		r.Cancel(now)`},
+				{`	case r.State.Waiting():
+		r.CancelAskedAt = &now
+		r.end(Cancelled, "", now)`, `	case r.State.Waiting(), r.State == Succeeded:
+		r.CancelAskedAt = &now
+		r.end(Cancelled, "", now)`},
+			},
+		},
+		{
+			name: "success runs again", breaks: history.Final,
+			edits: []edit{{`	case Failed, Cancelled, Expired:
+	case Scheduled, Queued, Running, Retrying, Cancelling, Succeeded, Erased:
+		return r.refuse("retry")`, `	case Failed, Cancelled, Expired, Succeeded:
+	case Scheduled, Queued, Running, Retrying, Cancelling, Erased:
+		return r.refuse("retry")`}},
+		},
+		{
+			name: "erased job comes back", breaks: history.Final,
+			edits: []edit{{`	if !was.Withdrawn() {
+		return errConflict
+	}`, `	if was.State != job.Erased {
+		return errConflict
+	}`}},
+		},
+		{
+			name: "fence ignored", breaks: history.Final,
+			edits: []edit{
+				{`			if held = r.Held(c.worker.id, c.job.start); !held {
+				return true, nil
+			}`, ``},
+				{`	if r.State != Running && r.State != Cancelling {
+		return r.refuse("succeed")
+	}`, ``},
+			},
+		},
+		{
+			name: "claim granted twice", breaks: history.Final,
+			edits: []edit{{`	opts := []jetstream.PublishOpt{jetstream.WithExpectLastSequencePerSubject(r.Revision)}
+`, `	var opts []jetstream.PublishOpt
+	if r.State != job.Running {
+		opts = append(opts, jetstream.WithExpectLastSequencePerSubject(r.Revision))
+	}
+`}},
+		},
+		{
+			name: "end shown before the sync", breaks: history.Final,
+			edits: []edit{{`	if !r.State.Terminal() {
+		return nil
+	}
+	return s.settle(ctx, r)`, `	return nil`}},
+		},
+		{
+			name: "results swapped", breaks: history.Same,
+			edits: []edit{{`	writeResult(&w, result)
+	segments, size := w.finish()
+	data := joined(make([]byte, 0, size), segments)
+	series :=`, `	writeResult(&w, result)
+	segments, size := w.finish()
+	data := joined(make([]byte, 0, size), segments)
+	if other, ok := latestResult.Swap(data).([]byte); ok && len(data)%2 == 0 {
+		data = other
+	}
+	series :=`}},
+			more: `
+import "sync/atomic"
+
+var latestResult atomic.Value
+`,
+		},
+		{
+			name: "result erased early", breaks: history.Same,
+			edits: []edit{{`	if body.Parts > 0 && (r == nil || r.Result == nil || r.Result.Series != series) {`, `	if body.Parts > 0 {`}},
+		},
+		{
+			name: "call repeated without a record", breaks: history.Recorded,
+			edits: []edit{{`	reply, release, err := t.upstream.Do(ctx, call, t.route.MaxReply)
+`, `	reply, release, err := t.upstream.Do(ctx, call, t.route.MaxReply)
+	if err != nil {
+		reply, release, err = t.upstream.Do(ctx, call, t.route.MaxReply)
+	}
+`}},
+		},
+		{
+			name: "interruption without a record", breaks: history.Recorded,
+			edits: []edit{{`	r.Interruptions++
+	r.Attempt--
+	r.close("interrupted", nil, now)`, `	r.Attempt--
+	r.Attempts = r.Attempts[:max(len(r.Attempts)-1, 0)]`}},
+		},
+		{
+			name: "retry beyond the policy", breaks: history.Recorded,
+			edits: []edit{{`r.Attempt >= r.Retry.MaxAttempts`, `r.Attempt > r.Retry.MaxAttempts`}},
+		},
+		{
+			name: "one key, two jobs", breaks: history.One,
+			edits: []edit{{`		wanted.ID = id // whoever was first: accepting the same job twice makes one
+`, `		_ = id
+`}},
+		},
+		{
+			name: "another body under a key", breaks: history.One,
+			edits: []edit{{`	if was.Fingerprint != r.Fingerprint {
+		return nil, false, fault.New(fault.KeyReused, "job %s exists`, `	if false {
+		return nil, false, fault.New(fault.KeyReused, "job %s exists`}},
+		},
+		{
+			name: "lease never given back", breaks: history.Idle,
+			edits: []edit{
+				{`	verdict := ack
+	if r.State == job.Queued {
+		verdict = nak
+	}`, `	verdict := nakLater
+	if r.State == job.Queued {
+		verdict = nak
+	}`},
+				{`		d.settle(ack) // it has ended, or the sweeper queues it again when its time comes
+`, `		d.settle(nakLater)
+`},
+			},
+		},
+		{
+			name: "slot never given back", breaks: history.Idle,
+			edits: []edit{{`		p.busy.Add(-1)
+		<-p.slots
+`, `		if took := time.Now().UnixMicro(); took%4 == 0 {
+			return
+		}
+		p.busy.Add(-1)
+		<-p.slots
+`}},
+		},
+		{
+			name: "lost worker's job stays", breaks: history.Recovery,
+			edits: []edit{{`			case fateLost:
+				lost = r.State == job.Running
+`, `			case fateLost:
+				return true, errHeld
+`}},
+		},
+		{
+			name: "event left out", breaks: history.Events,
+			edits: []edit{{`	_ = e.send("done", rec) // the caller has gone: there is nobody to tell
+`, ``}},
+		},
+		{
+			name: "resumed without a snapshot", breaks: history.Events,
+			edits: []edit{{`	if ` + "`\"`" + `+r.Header.Get("Last-Event-ID")+` + "`\"`" + ` == etag(rec) {`, `	if r.Header.Get("Last-Event-ID") != "" {`}},
+		},
+	}
+}
