@@ -38,15 +38,16 @@ func (v chaosView) view() history.View {
 	w := history.View{
 		ID: v.ID, State: v.Status, Run: v.Run, Attempt: v.Attempt, MaxAttempts: v.MaxAttempts, Interruptions: v.Interruptions, Revision: v.Revision,
 	}
-	if v.ResultInfo != nil {
-		w.Digest = digest([]byte(v.ResultInfo.SHA256))
+	if v.ResultInfo != nil && v.ResultInfo.SHA256 != "" { // a job that is not shown alone does not say it
+		w.Digest = digest(v.ResultInfo.SHA256)
 	}
 	return w
 }
 
-func digest(data []byte) uint64 {
+// digest makes a number of a SHA-256 in hexadecimal digits.
+func digest(text string) uint64 {
 	sum := fnv.New64a()
-	_, _ = sum.Write(data)
+	_, _ = sum.Write([]byte(text))
 	return sum.Sum64()
 }
 

@@ -75,7 +75,7 @@ type View struct {
 	MaxAttempts   int // 0 = the view does not say
 	Interruptions int
 	Revision      uint64
-	Digest        uint64 // of what it says of its result; 0 = nothing
+	Digest        uint64 // that it says its result has; 0 = it says nothing
 }
 
 // entry is what is kept of a job.
@@ -341,7 +341,7 @@ func (h *History) counts(n int, v View) {
 	}
 	switch {
 	case v.Digest == 0:
-	case e.digest != 0 && e.digest != v.Digest:
+	case e.digest != 0 && e.digest != v.Digest, e.read && e.sum != v.Digest:
 		h.violate(Same, n, "what the job says of the result of run %d has changed", v.Run)
 	default:
 		e.digest = v.Digest
@@ -355,6 +355,8 @@ func (h *History) Read(n, run int, sum uint64) {
 	e := &h.jobs[n]
 	switch {
 	case run != int(e.runs): // of a run that is over, or that was not seen yet
+	case e.digest != 0 && e.digest != sum:
+		h.violate(Same, n, "the result of run %d is not what the job says of it", run)
 	case e.read && e.sum != sum:
 		h.violate(Same, n, "the result of run %d has changed", run)
 	default:

@@ -108,6 +108,13 @@ func TestCheckFinds(t *testing.T) {
 		}},
 		"a job that is gone":    {history.Ends, "it is gone", func(h *history.History, n int) { h.Gone(n, h.Now()) }},
 		"a result that is gone": {history.Same, "gone before", func(h *history.History, n int) { h.NoResult(n) }},
+		"a result with another digest": {history.Same, "says of it", func(h *history.History, _ int) {
+			n, v := h.Ask(), view(job.Succeeded, 1, 9)
+			v.Digest = 7
+			h.Ran(n)
+			h.Accepted(n, v, h.Now())
+			h.Read(n, 1, 8)
+		}},
 		"a digest that changes": {history.Same, "says of the result", func(h *history.History, n int) {
 			v := view(job.Succeeded, 1, 3)
 			for v.Digest = range uint64(3) {
