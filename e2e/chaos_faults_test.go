@@ -87,6 +87,9 @@ func chaosSchedule(s chaosSettings) []chaosFault {
 	for range s.power {
 		all = append(all, losePower)
 	}
+	if s.lease < s.length/3 { // a stopped worker loses its jobs
+		all = append(all, stopWorker, stopWorker, stopWorker)
+	}
 	longest := longestFault(s.length)
 	faults := make([]chaosFault, 0, len(all))
 	for _, kind := range all {

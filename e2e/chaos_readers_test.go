@@ -80,10 +80,10 @@ func (c *chaos) result(random *rand.Rand, n, run int) bool {
 	return true
 }
 
-// lookAgain looks at a job that was seen to end: at its result, which nobody can have but one that has succeeded.
+// lookAgain looks at a job that was seen to end, and at its result when it has one.
 func (c *chaos) lookAgain(random *rand.Rand, n int) bool {
-	if s, run := c.h.State(n); s == job.Succeeded {
-		return c.result(random, n, run)
+	if s, run := c.h.State(n); s == job.Succeeded && !c.result(random, n, run) {
+		return false
 	}
 	_, ok := c.view(random, n, 0)
 	return ok

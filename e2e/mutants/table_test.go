@@ -33,7 +33,7 @@ func table() []mutant {
 				return nil, false, j.withdraw(ctx, r, err)
 			}
 		}`},
-				{`		s.log.Info("queueing a job that is not in its queue", "job", id, "state", r.State)
+				{`		s.putBack(id)
 		return s.store.enqueue(ctx, r)`, `		return nil`},
 			},
 		},
@@ -82,13 +82,28 @@ func table() []mutant {
 			},
 		},
 		{
-			name: "claim granted twice", breaks: history.Final,
-			edits: []edit{{`	opts := []jetstream.PublishOpt{jetstream.WithExpectLastSequencePerSubject(r.Revision)}
-`, `	var opts []jetstream.PublishOpt
-	if r.State != job.Running {
-		opts = append(opts, jetstream.WithExpectLastSequencePerSubject(r.Revision))
-	}
-`}},
+			name: "claim granted after the end", breaks: history.Final,
+			edits: []edit{
+				{`	verdict := ack
+	if r.State == job.Queued {
+		verdict = nak
+	}`, `	verdict := nakLater
+	if r.State == job.Queued {
+		verdict = nak
+	}`},
+				{`		case job.Succeeded, job.Failed, job.Cancelled, job.Expired, job.Erased:
+			return true, nil
+		case job.Scheduled, job.Queued, job.Retrying:
+		}
+		if r.StartsAlone()`, `		case job.Failed, job.Cancelled, job.Expired, job.Erased:
+			return true, nil
+		case job.Scheduled, job.Queued, job.Retrying, job.Succeeded:
+		}
+		if r.StartsAlone()`},
+				{`	case !r.Ripe(now):
+		return r.refuse("start")`, `	case !r.Ripe(now) && r.State != Succeeded:
+		return r.refuse("start")`},
+			},
 		},
 		{
 			name: "end shown before the sync", breaks: history.Final,
