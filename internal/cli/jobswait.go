@@ -133,7 +133,7 @@ func (j *jobsRun) waitFor(ctx context.Context, id string, w *waiting) (answer []
 		}
 		j.learnPaused(bounded, v)
 		last = v.Status
-		status.set(v.line(colours(j.Err)), v.waits() && v.paused)
+		status.set(v.line(false), v.waits() && v.paused)
 		hold = holdFor
 		if status.terminal {
 			hold = holdWatched
@@ -170,7 +170,8 @@ type statusLine struct {
 func (l *statusLine) set(text string, matters bool) {
 	switch {
 	case l.terminal:
-		l.text = text
+		l.text = oneLine(text, widthOf(l.w)) // a longer one would wrap, and could not be taken back
+		text = l.text
 		_, _ = fmt.Fprintf(l.w, "\r\x1b[K%s", text)
 	case matters && !l.said:
 		_, _ = fmt.Fprintln(l.w, text)
