@@ -49,7 +49,8 @@ type Admission struct {
 	RetryAfter time.Duration
 }
 
-// Admit decides on a call of a load that has so much time left. A call is refused when it cannot be expected to be
+// Admit decides on a call that has so much time left; own is the load of the call to the model server that it will be
+// part of. A call is refused when it cannot be expected to be
 // answered in four fifths of its time; without a deadline, before anything is known of costs, or when nothing waits
 // or runs, it is admitted: what was learned may be out of date, and only a call can tell.
 // chance is a random number from 0 to 1: refused callers must not come back all at once.

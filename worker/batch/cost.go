@@ -85,6 +85,7 @@ type table struct {
 	cells [classes][steps]cell
 	count uint64
 	drift float64
+	moved bool // the server has changed since this was last looked at
 	cost  Cost
 }
 
@@ -101,7 +102,7 @@ func (t *table) record(l Load, took time.Duration) {
 		t.drift += driftGain * (max(-1, min(1, ratio)) - t.drift)
 		if math.Abs(t.drift) > driftLimit {
 			t.shift(math.Exp(t.drift))
-			t.drift = 0
+			t.drift, t.moved = 0, true
 		}
 	}
 	c.add(l, rate, t.count)

@@ -184,7 +184,8 @@ func (w *world) admitted(it batch.Item) bool {
 		ahead = batch.Load{Rows: ahead.Rows + o.Rows, Length: max(ahead.Length, o.Length)}
 	}
 	line.Ahead = []batch.Waiting{{Load: ahead, Size: w.learner.Size(it.Length, w.time()), Cost: cost}}
-	a := batch.Admit(line, batch.Load{Rows: it.Rows, Length: it.Length}, cost, it.Deadline.Sub(w.time()), w.rng.Float64())
+	own := batch.Load{Rows: min(w.learner.Size(it.Length, w.time()), ahead.Rows+it.Rows), Length: it.Length}
+	a := batch.Admit(line, own, cost, it.Deadline.Sub(w.time()), w.rng.Float64())
 	if a.Admit {
 		return true
 	}

@@ -15,16 +15,17 @@ type Limits struct {
 
 // The constants of the size controller.
 const (
-	kneeShare  = 0.90 // the smallest size with this share of the best goodput is the size: beyond it only latency grows
-	climbGain  = 1.03 // at first, sizes double while goodput rises by this factor
-	fitWeight  = 2    // measurements that the fit counts for in a size's goodput
-	trialCalls = 4    // of a trial
-	trialMost  = 10   // calls after which a trial that is not filled ends
-	trialEvery = 200  // full calls between trials, or trialPause
-	trialPause = time.Minute
-	pauseMost  = 10 * time.Minute // between trials where merging does not pay
-	thinPause  = 5 * time.Second  // after a trial that what waits did not fill
-	shrinkHold = 30 * time.Second
+	kneeShare   = 0.92 // the smallest size with this share of the best goodput is the size: beyond it only latency grows
+	climbGain   = 1.03 // at first, sizes double while goodput rises by this factor
+	fitWeight   = 2    // measurements that the fit counts for in a size's goodput
+	trialCalls  = 4    // of a trial
+	trialMost   = 10   // calls after which a trial that is not filled ends
+	trialEvery  = 200  // full calls between trials, or trialPause
+	trialPause  = time.Minute
+	pauseMost   = 10 * time.Minute // between trials where merging does not pay
+	hurryTrials = 12               // without a pause, after the server changed
+	thinPause   = 5 * time.Second  // after a trial that what waits did not fill
+	shrinkHold  = 30 * time.Second
 )
 
 // search is the state of the size in one class of lengths.
@@ -33,6 +34,7 @@ type search struct {
 	top     int // the largest step tried
 	climbed bool
 	thin    bool // the last trial was not filled
+	hurry   int  // trials to make without a pause, after the server changed
 	trial   int  // step on trial; -1: none
 	good    int  // calls of the trial that were full
 	calls   int  // calls of the trial
@@ -114,6 +116,12 @@ func (l *Learner) Record(load Load, took time.Duration, left int, now time.Time)
 	size := l.Size(load.Length, now)
 	full := left > 0 && load.Rows*4 >= size*3 || load.Rows >= size
 	l.table.record(load, took)
+	if l.table.moved {
+		l.table.moved = false
+		for i := range l.sizes {
+			l.sizes[i].hurry = hurryTrials
+		}
+	}
 	l.rows += float64(load.Rows)
 	l.fade()
 	if s.trial >= 0 {
@@ -170,10 +178,11 @@ func (l *Learner) plan(s *search, class, length int, now time.Time) {
 		if next = s.top + 1; s.thin && now.Sub(s.last) < thinPause {
 			return
 		}
-	case s.since < trialEvery && now.Sub(s.last) < s.pause, s.step == 0 && now.Sub(s.last) < s.pause:
+	case s.hurry == 0 && (s.since < trialEvery && now.Sub(s.last) < s.pause || s.step == 0 && now.Sub(s.last) < s.pause):
 		return
 	default:
 		s.trials++
+		s.hurry = max(s.hurry-1, 0)
 		switch {
 		case s.trials%2 == 0 && s.step > 0:
 			next = s.step - 1
