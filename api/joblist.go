@@ -65,6 +65,9 @@ func readFilter(r *http.Request, known []string) (f job.Filter, err error) {
 		if len(values) > 1 && name != "status" && name != "tag" {
 			return f, badParam(name, "%s is given %d times; give it once", shortened(replaceInvalid(name)), len(values))
 		}
+		if slices.Contains(values, "") { // less of a filter would mean more jobs
+			return f, badParam(name, "%s is empty; leave it out, or give it a value", shortened(replaceInvalid(name)))
+		}
 		if err := setFilter(&f, name, values); err != nil {
 			return f, err
 		}
@@ -112,6 +115,9 @@ func setFilter(f *job.Filter, name string, values []string) (err error) {
 		f.Tags = values
 	case "error_code":
 		f.ErrorCode = value
+		if !slices.Contains(fault.Codes(), fault.Code(value)) {
+			return badParam(name, "there is no error_code %q; docs/errors.md lists them", shortened(replaceInvalid(value)))
+		}
 	case "created_after":
 		f.CreatedAfter, err = readTime(name, value)
 	case "created_before":

@@ -122,7 +122,7 @@ func (s *Server) followOperations() []operation {
 		},
 		{
 			method: "GET", path: "/v1/jobs/{id}/input", handle: s.jobInput, summary: "What the job was asked with.",
-			answers: ok("The input as it was sent.", "EndpointCall"), fails: fails, examples: ofJob(),
+			answers: ok("The input as it was sent.", "JobInput"), fails: fails, examples: ofJob(),
 		},
 		{
 			method: "GET", path: "/v1/jobs/{id}/attempts", handle: s.jobAttempts, summary: "The attempts so far.",
@@ -131,7 +131,7 @@ func (s *Server) followOperations() []operation {
 		{
 			method: "GET", path: "/v1/jobs/{id}/events", handle: s.jobEvents, headers: []string{"Last-Event-ID"},
 			summary: "Server-sent events: a snapshot, then every change.",
-			answers: []answer{{status: http.StatusOK, what: "The stream, which ends with the job.", schema: "Events", kind: "text/event-stream"}},
+			answers: []answer{{status: http.StatusOK, what: "The stream, which ends with the job.", schema: "Event", kind: "text/event-stream"}},
 			fails:   fails, examples: ofJob(),
 		},
 	}

@@ -25,6 +25,8 @@ const (
 	headerKey    = "Idempotency-Key"
 	// headerApplied says which preferences were followed.
 	headerApplied = "Preference-Applied"
+	// optionPrefix begins the names of headers with a job's options.
+	optionPrefix = "Job-"
 	// headerReplayed says that the job was there already.
 	headerReplayed = "Idempotency-Replayed"
 
@@ -286,6 +288,11 @@ func wrongType(err *json.UnmarshalTypeError) error {
 // headerOptions reads the options of a job whose body is the route's own.
 func headerOptions(h http.Header) (*envelope, error) {
 	e := &envelope{Priority: h.Get("Job-Priority"), Store: h.Get("Job-Store")}
+	for name, values := range h {
+		if strings.HasPrefix(name, optionPrefix) && strings.Join(values, "") == "" {
+			return nil, badHeader(name, "left out, or given a value: it is empty")
+		}
+	}
 	for name, into := range map[string]*instant{"Job-Run-At": &e.RunAt, "Job-Deadline": &e.Deadline} {
 		if text := h.Get(name); text != "" {
 			into.parse(text)

@@ -110,7 +110,7 @@ func (s *Server) waitOf(w http.ResponseWriter, r *http.Request) (time.Duration, 
 		return 0, err
 	}
 	text := query.Get("wait")
-	if text == "" {
+	if !query.Has("wait") {
 		p, err := s.preference(r)
 		if err == nil && p.asked {
 			w.Header().Set(headerApplied, preference{asked: true, wait: p.wait}.applied())

@@ -136,3 +136,28 @@ func TestOpenAPIExamplesRun(t *testing.T) {
 		model.WaitIdle()
 	}
 }
+
+// What is empty or unknown is not taken for what was not given.
+func TestEmptyParametersAreRefused(t *testing.T) {
+	t.Parallel()
+	addr, _ := upWith(t, "")
+	base := "http://" + addr
+	for path, param := range map[string]string{
+		"/v1/jobs?route=": "route", "/v1/jobs?tag=x&tag=": "tag", "/v1/jobs?error_code=nope": "error_code", "/v1/dead?metadata.k=": "metadata.k",
+	} {
+		if r := call(t, "GET", base+path, ""); r.status != http.StatusBadRequest || !strings.Contains(r.body, `"param":"`+param+`"`) {
+			t.Errorf("%s: %d %s", path, r.status, r.body)
+		}
+	}
+	call(t, "PUT", base+"/v1/jobs/one", `{"route":"emb","input":{"input":"a"}}`)
+	if r := call(t, "GET", base+"/v1/jobs/one?wait=", ""); r.status != http.StatusBadRequest {
+		t.Errorf("an empty wait: %d %s", r.status, r.body)
+	}
+	for header, want := range map[string]int{
+		"Job-Deadline: junk": http.StatusBadRequest, "Job-Total-Timeout: ": http.StatusBadRequest, "Job-Priority: batch": http.StatusAccepted,
+	} {
+		if r := call(t, "POST", base+"/v1/embeddings", `{"model":"emb","input":"a"}`, header, "Prefer: respond-async"); r.status != want {
+			t.Errorf("%s: %d %s", header, r.status, r.body)
+		}
+	}
+}
