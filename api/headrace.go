@@ -140,13 +140,13 @@ func (s *Server) health(w *replyWriter, _ *http.Request, _ string) error {
 	return nil
 }
 
-// ready answers GET /readyz: the broker is connected and calls are let in, whatever the workers do.
+// ready answers GET /readyz: the broker is connected, calls are let in and jobs can be accepted, whatever the workers do.
 func (s *Server) ready(w *replyWriter, _ *http.Request, _ string) error {
 	if s.gate.isShut() {
 		return errShutdown()
 	}
 	if err := s.broker.Ready(); err != nil {
-		return fault.Wrap(fault.NoWorkers, err, "the broker is not connected")
+		return fault.Wrap(fault.NoWorkers, err, "this front end is not ready: %v", err)
 	}
 	writeBytes(w, http.StatusOK, "application/json", []byte(`{"status":"ready"}`))
 	return nil

@@ -40,7 +40,10 @@ func (s *Server) viewQueue(name string) queueView {
 }
 
 // listQueues answers GET /v1/queues.
-func (s *Server) listQueues(w *replyWriter, _ *http.Request, _ string) error {
+func (s *Server) listQueues(w *replyWriter, r *http.Request, _ string) error {
+	if err := s.jobs.Counted(r.Context()); err != nil {
+		return err
+	}
 	views := []queueView{}
 	for route := range s.table.Load().All() {
 		views = append(views, s.viewQueue(route.Name))
@@ -53,9 +56,12 @@ func (s *Server) listQueues(w *replyWriter, _ *http.Request, _ string) error {
 }
 
 // getQueue answers GET /v1/queues/{route}.
-func (s *Server) getQueue(w *replyWriter, _ *http.Request, name string) error {
+func (s *Server) getQueue(w *replyWriter, r *http.Request, name string) error {
 	if s.table.Load().Route(name) == nil {
 		return noRoute(headraceVoice, name)
+	}
+	if err := s.jobs.Counted(r.Context()); err != nil {
+		return err
 	}
 	writeJSON(w, http.StatusOK, "application/json", s.viewQueue(name))
 	return nil
@@ -79,7 +85,8 @@ func (s *Server) setPaused(w *replyWriter, r *http.Request, name string, paused 
 		return err
 	}
 	s.log.InfoContext(r.Context(), "a queue was paused or resumed", "route", name, "paused", paused, "request_id", w.id)
-	return s.getQueue(w, r, name)
+	writeJSON(w, http.StatusOK, "application/json", s.viewQueue(name))
+	return nil
 }
 
 // standing is where a queued job stands in its queue.

@@ -60,6 +60,8 @@ type JobControl interface {
 
 // JobQueues tells of the queues that jobs wait in, and holds them up.
 type JobQueues interface {
+	// Counted returns when what Queue says is known, or says that it is not.
+	Counted(ctx context.Context) error
 	// Queue is what waits of a route's jobs, by priority, a moment ago.
 	Queue(route string) map[job.Priority]job.Lane
 	// Place is where a queued job stands; ok is false when that is not known.

@@ -145,3 +145,41 @@ func TestDiskFull(t *testing.T) {
 		r.until(id, job.Succeeded)
 	}
 }
+
+// A broker that starts on a full disk says so, once, is not ready, and mends itself when there is room.
+func TestStartOnFullDisk(t *testing.T) {
+	t.Parallel()
+	disk := smallDisk(t, "24m")
+	book := new(logBook)
+	r := &diskRig{jobRig: &jobRig{rig: bareRig(t), route: testRoute("full")}, filler: filepath.Join(disk, "filler"), item: `"x"`}
+	r.log = book.logger()
+	r.fill(64 << 10)
+	r.serveBrokerIn(filepath.Join(disk, "data"), broker.ServerConfig{MaxMemory: 64 << 20})
+	r.keep()
+	keeper := r.keeper
+	r.sweep()
+	r.jobs = r.newJobs()
+	names := func(err error) bool {
+		return err != nil && strings.Contains(err.Error(), "disk") && strings.Contains(err.Error(), "broker.data_dir")
+	}
+	if !eventually(func() bool { return names(r.jobs.Ready()) && names(keeper.Ready()) }) {
+		t.Fatalf("not ready because of %v, and %v; want a full disk", r.jobs.Ready(), keeper.Ready())
+	}
+	for range 20 {
+		_, _, err := r.jobs.Accept(t.Context(), r.record(), []byte(r.item), request(r.route, r.item))
+		full(r.rig, err, "broker.data_dir")
+		if _, err := r.jobs.Written(t.Context()); fault.CodeOf(err) != fault.QueueFull || !names(err) {
+			t.Fatalf("a list: %v, want queue_full that names the disk", err)
+		}
+	}
+	if lines := book.lines(); len(lines) > 10 {
+		t.Errorf("%d lines were logged:\n%s", len(lines), strings.Join(lines, "\n"))
+	}
+	r.empty()
+	if !eventually(func() bool { return r.jobs.Ready() == nil && keeper.Ready() == nil }) {
+		t.Fatalf("with room: %v, %v", r.jobs.Ready(), keeper.Ready())
+	}
+	if _, ok := r.try(); !ok {
+		t.Error("no job is accepted though there is room")
+	}
+}

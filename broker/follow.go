@@ -20,14 +20,19 @@ func (l *link) news(err error) bool { return !errors.Is(err, errReconnected) && 
 
 // follow hands over what stream brings by an ordered consumer of config until ctx ends, take fails, or there were other
 // reconnects than so many. By itself the library goes on at the next number when the connection is back; but a broker that has
-// lost its power meanwhile gives the last numbers a second time.
+// lost its power meanwhile gives the last numbers a second time. begun, if not nil, is told how many messages there are to
+// begin with.
 func (l *link) follow(
-	ctx context.Context, stream jetstream.Stream, config jetstream.OrderedConsumerConfig, reconnects uint64, take func(jetstream.Msg) error,
+	ctx context.Context, stream jetstream.Stream, config jetstream.OrderedConsumerConfig, reconnects uint64, begun func(pending uint64),
+	take func(jetstream.Msg) error,
 ) error {
 	config.MaxResetAttempts = 1 // else the library tries on for as long as the broker is away, whatever ctx says
 	consumer, err := stream.OrderedConsumer(ctx, config)
 	if err != nil {
 		return fmt.Errorf("following: %w", err)
+	}
+	if begun != nil {
+		begun(consumer.CachedInfo().NumPending)
 	}
 	messages, err := consumer.Messages()
 	if err != nil {

@@ -113,9 +113,10 @@ func (j *Jobs) Follow(ctx context.Context, list Listing) error {
 	defer running.Wait()
 	for shard := range jobShards {
 		running.Go(func() {
+			var said said
 			for ctx.Err() == nil {
 				err := j.followShard(ctx, strconv.Itoa(shard), list)
-				if ctx.Err() == nil && j.store.link.news(err) {
+				if ctx.Err() == nil && j.store.link.news(err) && said.news(err) && j.gate.shut() == nil {
 					j.log.Warn("following the jobs' records for lists", "shard", shard, "error", err)
 				}
 				pauseFor(ctx, sweepAgain)
@@ -155,7 +156,7 @@ func (j *Jobs) followStream(ctx context.Context, shard string, stream jetstream.
 	if from > 0 {
 		config.DeliverPolicy, config.OptStartSeq = jetstream.DeliverByStartSequencePolicy, from
 	}
-	return j.store.link.follow(ctx, stream, config, reconnects, func(msg jetstream.Msg) error { return j.tell(ctx, shard, msg, list) })
+	return j.store.link.follow(ctx, stream, config, reconnects, nil, func(msg jetstream.Msg) error { return j.tell(ctx, shard, msg, list) })
 }
 
 func (j *Jobs) tell(ctx context.Context, shard string, msg jetstream.Msg, list Listing) error {

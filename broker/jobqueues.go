@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -29,6 +30,8 @@ type queuesReport struct {
 	Paused []string     `json:"paused,omitempty"` // routes
 	Full   string       `json:"full,omitempty"`   // why the disk takes no more jobs
 	Wake   []JobLane    `json:"wake,omitempty"`   // lanes that workers should pull from although nothing is queued
+	// Counting says that the records of earlier lives are still being read: more may wait than Lanes say.
+	Counting bool `json:"counting,omitempty"`
 }
 
 func readQueues(text []byte) (*queuesReport, error) {
@@ -51,6 +54,18 @@ type laneReport struct {
 	Oldest    int64   `json:"oldest,omitempty"`
 	Delivered uint64  `json:"delivered,omitempty"` // number in the stream up to which workers have been given jobs
 	Rate      float64 `json:"rate,omitempty"`      // of starts a second
+}
+
+// allRead notes that all records of a shard were read.
+func (s *Sweeper) allRead(shard string) {
+	s.mu.Lock()
+	news := !s.countedAll[shard]
+	s.countedAll[shard] = true
+	all := news && len(s.countedAll) == jobShards
+	s.mu.Unlock()
+	if all {
+		s.tellQueues()
+	}
 }
 
 // tellQueues publishes what waits.
@@ -78,6 +93,7 @@ func (s *Sweeper) tellQueues() {
 	}
 	told := s.told
 	report.Wake = s.toWake()
+	report.Counting = len(s.countedAll) < jobShards
 	report.Paused = slices.Sorted(maps.Keys(s.paused))
 	s.mu.Unlock()
 	if !told {
@@ -100,6 +116,7 @@ type queues struct {
 	paused   map[string]bool
 	accepted map[string]int
 	full     string        // why the disk takes no more jobs
+	counting bool          // not all that waits was counted yet
 	news     chan struct{} // closed at the next word; nil while nobody waits for it
 }
 
@@ -115,7 +132,7 @@ func (q *queues) note(msg *nats.Msg) error {
 		q.news = nil
 	}
 	q.at, q.waiting, q.accepted = time.Now(), make(map[string]map[job.Priority]laneReport), make(map[string]int)
-	q.paused, q.full = make(map[string]bool, len(report.Paused)), report.Full
+	q.paused, q.full, q.counting = make(map[string]bool, len(report.Paused)), report.Full, report.Counting
 	for _, route := range report.Paused {
 		q.paused[route] = true
 	}
@@ -179,6 +196,50 @@ func (q *queues) lane(route string, priority job.Priority) (lane laneReport, ok 
 	defer q.mu.Unlock()
 	lane, ok = q.waiting[route][priority]
 	return lane, ok && time.Since(q.at) < queuesStale
+}
+
+// countPatience is how long a caller waits for the first count after a start.
+const countPatience = 2 * time.Second
+
+// Counted returns when what Queue says is known. It is not in the first moments after a start, while the records are read:
+// after a while that is a fault of code NoWorkers.
+func (j *Jobs) Counted(ctx context.Context) error {
+	if err := j.await(ctx); err != nil {
+		return err
+	}
+	timer := time.NewTimer(countPatience)
+	defer timer.Stop()
+	for {
+		news, known := j.queues.counted()
+		if known {
+			return nil
+		}
+		select {
+		case <-news:
+		case <-timer.C:
+			if f := j.refusal(); f != nil {
+				return f
+			}
+			f := fault.New(fault.NoWorkers, "what waits is not known yet: the records are being read after a start; try again")
+			f.RetryAfter = time.Second
+			return f
+		case <-ctx.Done():
+			return endOf(ctx, fault.Deadline)
+		}
+	}
+}
+
+// counted reports whether all that waits was counted; if not, news is closed at the sweeper's next word.
+func (q *queues) counted() (news <-chan struct{}, known bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !q.at.IsZero() && !q.counting {
+		return nil, true
+	}
+	if q.news == nil {
+		q.news = make(chan struct{})
+	}
+	return q.news, false
 }
 
 // Queue is what waits of a route's jobs, by priority, a moment ago.

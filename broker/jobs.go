@@ -38,6 +38,7 @@ type Jobs struct {
 	ready chan struct{}
 	store *jobStore
 	room  *room
+	gate  jobGate
 
 	maxWaiting int // jobs of one route; 0 = no limit of its own
 	queues     queues
@@ -83,7 +84,10 @@ func (j *Jobs) Run(ctx context.Context) error {
 		return fmt.Errorf("broker: jobs: %w", err)
 	}
 	close(j.ready)
+	var reaching sync.WaitGroup
+	reaching.Go(func() { j.reach(ctx) })
 	j.tellPlaced(ctx, l.nc)
+	reaching.Wait()
 	j.wakeAll()
 	return nil
 }
@@ -152,6 +156,9 @@ func (j *Jobs) Accept(ctx context.Context, r *job.Record, body []byte, req *infe
 
 // admit says whether there is room for one more job.
 func (j *Jobs) admit(ctx context.Context, r *job.Record) error {
+	if f := j.refusal(); f != nil {
+		return f
+	}
 	if err := j.room.check(ctx, r.ID); err != nil {
 		return err
 	}
@@ -202,6 +209,9 @@ func (j *Jobs) existing(ctx context.Context, r *job.Record) (*job.Record, bool, 
 
 // unstored is the caller's error for a write that failed.
 func (j *Jobs) unstored(err error) error {
+	if f := j.refusal(); f != nil {
+		return f
+	}
 	if full(err) {
 		f := fault.Wrap(fault.QueueFull, err, "the store for jobs is full; try again later, or raise broker.max_store")
 		f.RetryAfter = 5 * time.Second
@@ -286,6 +296,9 @@ func (j *Jobs) unread(id job.ID, err error) error {
 		return fault.Wrap(fault.NotFound, err, "there is no job %q", id)
 	}
 	if f, ok := errors.AsType[*fault.Error](err); ok {
+		return f
+	}
+	if f := j.refusal(); f != nil {
 		return f
 	}
 	f := fault.Wrap(fault.NoWorkers, err, "the store for jobs cannot be reached; try again")
@@ -395,19 +408,6 @@ func (j *Jobs) Erase(ctx context.Context, id job.ID) error {
 	}
 	if err := errors.Join(j.store.forgetVersions(ctx, id), j.store.erase(ctx, id, inputPrefix(id), outputPrefix(id))); err != nil {
 		return j.unread(id, err)
-	}
-	return nil
-}
-
-// Ready is nil while the jobs' store is connected.
-func (j *Jobs) Ready() error {
-	select {
-	case <-j.ready:
-	default:
-		return errors.New("the broker was not reached yet")
-	}
-	if !j.store.link.nc.IsConnected() {
-		return errors.New("the connection to the broker is lost")
 	}
 	return nil
 }

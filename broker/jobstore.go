@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strconv"
 	"sync"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"headrace/internal/fault"
 	"headrace/internal/job"
 )
 
@@ -32,6 +34,13 @@ var (
 	errDamaged = errors.New("the stored bytes do not have the digest they were stored with")
 	// errConflict says that somebody else has written the record meanwhile.
 	errConflict = errors.New("the record has changed")
+)
+
+const (
+	// changeTries is how often a change of a record is tried while others write it too, with pauses that grow from changePause
+	// to 32 times as much: about a second in all.
+	changeTries = 16
+	changePause = 4 * time.Millisecond
 )
 
 // jobStore reads and writes what is stored of jobs. It decides nothing.
@@ -269,10 +278,11 @@ func (s *jobStore) change(ctx context.Context, id job.ID, move func(*job.Record,
 	return s.changeFrom(ctx, id, nil, move)
 }
 
-// changeFrom is change for a caller who has read the record before; what he has is used up. nil: he has not.
+// changeFrom is change for a caller that has read the record before and does not use it afterwards. A nil record is read
+// first. It gives up after changeTries with a fault of code NoWorkers: nothing of the move is written then.
 func (s *jobStore) changeFrom(ctx context.Context, id job.ID, r *job.Record, move func(*job.Record, time.Time) (same bool, err error)) (*job.Record, error) {
-	for ; ; r = nil {
-		if r == nil {
+	for try := range changeTries {
+		if r == nil || try > 0 {
 			var err error
 			if r, err = s.get(ctx, id); err != nil {
 				return nil, err
@@ -287,5 +297,14 @@ func (s *jobStore) changeFrom(ctx context.Context, id job.ID, r *job.Record, mov
 		if !errors.Is(err, errConflict) {
 			return r, err
 		}
+		if try > 0 { // the first time what was read before may just be old
+			pauseFor(ctx, rand.N(changePause<<min(try, 5)))
+		}
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
 	}
+	f := fault.Wrap(fault.NoWorkers, errConflict, "job %s is being changed by others all the time, and this change was not made; try again", id)
+	f.RetryAfter = time.Second
+	return nil, f
 }

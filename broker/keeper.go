@@ -1,11 +1,13 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -26,6 +28,9 @@ type Keeper struct {
 	log    *slog.Logger
 
 	callLanes, jobLanes int // most consumers of one stream
+
+	said said
+	gate jobGate
 
 	mu      sync.Mutex // held while streams are made
 	maxWait time.Duration
@@ -108,6 +113,9 @@ func (k *Keeper) Run(ctx context.Context) error {
 			}
 		}
 	})
+	var making sync.WaitGroup
+	defer making.Wait()
+	making.Go(func() { k.makeStreams(ctx, l) })
 	for {
 		select {
 		case <-ctx.Done():
@@ -147,7 +155,9 @@ func (k *Keeper) answer(ctx context.Context, l *link, msg *nats.Msg) {
 	text := ""
 	// What the server has begun it should finish before it is stopped.
 	if err := k.ensure(context.WithoutCancel(ctx), l, string(msg.Data)); err != nil {
-		k.log.Error("cannot create a stream", "stream", string(msg.Data), "error", err)
+		if k.said.news(err) {
+			k.log.Error("cannot create a stream", "stream", string(msg.Data), "error", err)
+		}
 		text = err.Error()
 	}
 	if err := msg.Respond([]byte(text)); err != nil {
@@ -181,11 +191,77 @@ func (k *Keeper) ensure(ctx context.Context, l *link, stream string) error {
 	case err != nil && !errors.Is(err, jetstream.ErrStreamNotFound):
 		return fmt.Errorf("stream %s: %w", stream, err)
 	}
+	if server := k.dial.Server; err != nil && server != nil && config.Storage == jetstream.FileStorage {
+		if full := server.DiskFull(); full != nil {
+			return full // the server would try, and leave half a stream behind
+		}
+	}
 	if _, err := l.js.CreateOrUpdateStream(ctx, config); err != nil {
-		return fmt.Errorf("stream %s: %w", stream, err)
+		return k.explain(err)
 	}
 	return nil
 }
+
+// explain says what to do about a stream that the server refuses. It leaves the stream's name out: the reason is the same
+// for all of them.
+func (k *Keeper) explain(err error) error {
+	api, ok := errors.AsType[*jetstream.APIError](err)
+	if !ok || api.ErrorCode != insufficientStorage {
+		return fmt.Errorf("creating or updating a stream: %w", err)
+	}
+	if k.dial.Server != nil {
+		return fmt.Errorf("the streams of jobs do not fit in broker.max_store: %w", err)
+	}
+	return fmt.Errorf("the NATS server gives less storage than broker.max_store (%d MiB): lower it, or raise max_file_store of the "+
+		"server, or the limit of its account: %w", k.jobs.MaxStore>>20, err)
+}
+
+// makeStreams makes the streams of jobs, trying again until all are there and the disk has room.
+func (k *Keeper) makeStreams(ctx context.Context, l *link) {
+	for {
+		err := k.makeOnce(ctx, l)
+		if ctx.Err() != nil {
+			return
+		}
+		if k.gate.set(err) && k.said.news(err) {
+			k.log.Error("no job can be accepted until this is mended", "error", err)
+		}
+		if err == nil {
+			return
+		}
+		pauseFor(ctx, sweepAgain)
+	}
+}
+
+func (k *Keeper) makeOnce(ctx context.Context, l *link) error {
+	for shard := range jobShards {
+		for _, kind := range []string{recordStream, dataStream} {
+			if err := k.ensure(ctx, l, kind+strconv.Itoa(shard)); err != nil {
+				return err
+			}
+		}
+	}
+	for shard := range Shards {
+		if err := k.ensure(ctx, l, queueStream+strconv.Itoa(shard)); err != nil {
+			return err
+		}
+	}
+	if k.dial.Server != nil {
+		return k.dial.Server.DiskFull()
+	}
+	return nil
+}
+
+// Ready is nil once the streams of jobs are there; else it says why they are not.
+func (k *Keeper) Ready() error {
+	if open, reason := k.gate.opened(); !open {
+		return cmp.Or(reason, errors.New("the streams of jobs are being made"))
+	}
+	return nil
+}
+
+// insufficientStorage is the server's code for a stream that is larger than what is left.
+const insufficientStorage = 10047
 
 // sameLimits compares what a configuration can change. Servers write -1 where we write nothing.
 func sameLimits(is, should jetstream.StreamConfig) bool {
@@ -242,7 +318,7 @@ func ensureStream(ctx context.Context, nc *nats.Conn, stream string) error {
 		case err == nil && len(msg.Data) == 0:
 			return nil
 		case err == nil:
-			return fmt.Errorf("the broker role cannot make it: %s", msg.Data)
+			return fmt.Errorf("%w: %s", errRefused, msg.Data)
 		case ctx.Err() != nil:
 			return fmt.Errorf("no broker role answers: %w", context.Cause(ctx))
 		case errors.Is(err, nats.ErrConnectionClosed):

@@ -58,6 +58,7 @@ type rig struct {
 	lanes   int                  // consumers of one stream; 0: as usual
 	server  *broker.Server
 	front   *broker.FrontEnd
+	keeper  *broker.Keeper
 	replies *budget.Bytes // what handlers reserve their answers in, if they do
 	log     *slog.Logger
 
@@ -161,6 +162,7 @@ func (r *rig) keep() (stop func()) {
 	if r.lanes > 0 {
 		keeper.LimitLanes(r.lanes)
 	}
+	r.keeper = keeper
 	return background(r.tb, keeper.Run)
 }
 

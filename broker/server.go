@@ -347,32 +347,3 @@ func lockDir(ctx context.Context, dir string) (unlock func(), err error) {
 	}
 	return func() { _ = lock.Unlock() }, nil // closing the file frees the lock in any case
 }
-
-// serverLog hands the server's log to slog. The stock logger would end the process on a fatal error.
-type serverLog struct {
-	log   *slog.Logger
-	fatal chan string // the first fatal message
-}
-
-func (l *serverLog) Noticef(format string, v ...any) {
-	l.log.Debug("nats-server", "text", fmt.Sprintf(format, v...))
-}
-func (l *serverLog) Debugf(string, ...any) {}
-func (l *serverLog) Tracef(string, ...any) {}
-func (l *serverLog) Warnf(format string, v ...any) {
-	l.log.Warn("nats-server", "text", fmt.Sprintf(format, v...))
-}
-
-func (l *serverLog) Errorf(format string, v ...any) {
-	l.log.Error("nats-server", "text", fmt.Sprintf(format, v...))
-}
-
-// Fatalf records the first fatal message for Run.
-func (l *serverLog) Fatalf(format string, v ...any) {
-	text := fmt.Sprintf(format, v...)
-	l.log.Error("nats-server", "text", text)
-	select {
-	case l.fatal <- text:
-	default:
-	}
-}

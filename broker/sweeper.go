@@ -58,7 +58,9 @@ type Sweeper struct {
 	paused   map[string]bool      // routes whose jobs are not to be started
 	told     bool                 // paused is complete
 	began    time.Time
-	keeps    bool // the records' streams keep every version
+	// countedAll has the shards whose records were all read once.
+	countedAll map[string]bool
+	keeps      bool // the records' streams keep every version
 }
 
 // JobLane is one work queue of jobs.
@@ -75,7 +77,7 @@ func NewSweeper(dial Dial, log *slog.Logger) (*Sweeper, error) {
 	return &Sweeper{
 		dial: dial, log: log, wake: make(chan struct{}, 1), work: make(chan job.ID),
 		pending: make(map[job.ID]*pendingJob), counts: make(laneCounts), wakes: make(map[JobLane]int), lanes: make(map[string]*string), versions: make(map[string]*versions), depths: make(map[string]*laneDepth), finished: make(map[job.State]uint64),
-		paused: make(map[string]bool), counted: make(map[string]time.Time),
+		paused: make(map[string]bool), counted: make(map[string]time.Time), countedAll: make(map[string]bool),
 		began: time.Now(),
 	}, nil
 }
@@ -118,9 +120,10 @@ func (s *Sweeper) Run(ctx context.Context) error {
 
 // follow learns of every record there is and of every one that is written, headers only.
 func (s *Sweeper) follow(ctx context.Context, name string) {
+	var said said
 	for ctx.Err() == nil {
 		err := s.followOnce(ctx, name)
-		if ctx.Err() == nil && s.store.link.news(err) {
+		if ctx.Err() == nil && s.store.link.news(err) && said.news(err) {
 			s.log.Warn("following the jobs' records", "stream", name, "error", err)
 		}
 		pauseFor(ctx, sweepAgain)
@@ -148,7 +151,17 @@ func (s *Sweeper) followStream(ctx context.Context, shard string, stream jetstre
 	config := jetstream.OrderedConsumerConfig{
 		FilterSubjects: []string{prefixRecord + shard + ".*", prefixPause + shard + ".*"}, HeadersOnly: true, DeliverPolicy: jetstream.DeliverAllPolicy,
 	}
-	return s.store.link.follow(ctx, stream, config, reconnects, func(msg jetstream.Msg) error {
+	begun := func(pending uint64) {
+		if pending == 0 {
+			s.allRead(shard)
+		}
+	}
+	return s.store.link.follow(ctx, stream, config, reconnects, begun, func(msg jetstream.Msg) error {
+		defer func() {
+			if meta, err := msg.Metadata(); err == nil {
+				begun(meta.NumPending)
+			}
+		}()
 		if strings.HasPrefix(msg.Subject(), prefixPause) {
 			s.learnPause(msg.Subject(), msg.Headers())
 			s.tellQueues()
@@ -419,27 +432,4 @@ func unlessConflict(err error) error {
 		return nil
 	}
 	return err
-}
-
-// every does something at intervals until ctx ends.
-func every(ctx context.Context, interval time.Duration, do func()) {
-	tick := time.NewTicker(interval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			do()
-		}
-	}
-}
-
-func pauseFor(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
 }

@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"context"
+	"log/slog"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -70,3 +72,30 @@ func (v *Versions) Take() (numbers []uint64, end uint64) {
 
 // Removed reads the server's answer about a version that was to be removed.
 func Removed(answer []byte) error { return removed(answer) }
+
+// ChangeAlways makes a move on a job's record that somebody else always writes first, and gives how often it was tried.
+func (j *Jobs) ChangeAlways(ctx context.Context, id job.ID) (tries int, err error) {
+	_, err = j.store.change(ctx, id, func(r *job.Record, now time.Time) (bool, error) {
+		tries++
+		return false, j.store.put(ctx, r.Clone(), now)
+	})
+	return tries, j.unread(id, err)
+}
+
+// Counting is a report of the sweeper before it has read all records, and after.
+func (j *Jobs) Counting(counting bool) error {
+	text := []byte(`{"lanes":[]}`)
+	if counting {
+		text = []byte(`{"lanes":[],"counting":true}`)
+	}
+	return j.queues.note(&nats.Msg{Data: text})
+}
+
+// UncountedJobs knows nothing of a broker.
+func UncountedJobs() (*Jobs, error) {
+	j, err := NewJobs(Dial{URL: "nats://nowhere"}, 0, slog.New(slog.DiscardHandler))
+	if err == nil {
+		close(j.ready)
+	}
+	return j, err
+}

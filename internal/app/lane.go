@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
@@ -13,7 +14,10 @@ import (
 )
 
 // lane shows the broker's front end as the broker that api asks for.
-type lane struct{ front *broker.FrontEnd }
+type lane struct {
+	front *broker.FrontEnd
+	jobs  *broker.Jobs
+}
 
 var _ api.Broker = lane{}
 
@@ -22,8 +26,8 @@ func (l lane) Call(ctx context.Context, route *inference.Route, req *inference.R
 	return l.front.Call(ctx, route, req)
 }
 
-// Ready is nil while the broker is connected.
-func (l lane) Ready() error { return l.front.Ready() }
+// Ready is nil while the broker is connected and, once it could be, jobs are accepted.
+func (l lane) Ready() error { return cmp.Or(l.front.Ready(), l.jobs.Ready()) }
 
 // State tells how a route fares.
 func (l lane) State(route string) inference.RouteState { return l.front.State(route) }

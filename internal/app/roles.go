@@ -105,10 +105,10 @@ func (p *process) embed(ctx context.Context, listen string) ([]stage, error) {
 	return []stage{{"broker", p.server.Run}}, nil
 }
 
-func (p *process) keeper() ([]stage, error) {
+func (p *process) keeper() ([]stage, func() error, error) {
 	keeper, err := broker.NewKeeper(p.dial, p.cfg.LongestWait(), p.log)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	replicas := 1
 	if p.cfg.Broker.Durability == "replicated" {
@@ -121,39 +121,39 @@ func (p *process) keeper() ([]stage, error) {
 	p.reload.apply = append(p.reload.apply, func(next *config.Config) { keeper.SetMaxWait(next.LongestWait()) })
 	sweeper, err := broker.NewSweeper(p.dial, p.log)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := p.measureBroker(sweeper); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return []stage{{"keeper", keeper.Run}, {"sweeper", sweeper.Run}}, nil
+	return []stage{{"keeper", keeper.Run}, {"sweeper", sweeper.Run}}, keeper.Ready, nil
 }
 
 // frontEnd makes the stages of the api role, and the server to ask where it listens.
-func (p *process) frontEnd(ctx context.Context) ([]stage, *api.Server, *broker.FrontEnd, error) {
+func (p *process) frontEnd(ctx context.Context) ([]stage, *api.Server, lane, error) {
 	half := p.cfg.API.MaxInflightBytes / 2
 	bodies, replies := budget.New(half), budget.New(half)
 	front, err := broker.NewFrontEnd(p.dial, replies, p.log)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, nil, lane{}, err
 	}
 	if err := p.measureFront(front, bodies, replies); err != nil {
-		return nil, nil, nil, err
+		return nil, nil, lane{}, err
 	}
 	jobs, err := broker.NewJobs(p.dial, p.cfg.Jobs.MaxWaiting, p.log)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, nil, lane{}, err
 	}
 	if err := p.measureJobs(jobs); err != nil {
-		return nil, nil, nil, err
+		return nil, nil, lane{}, err
 	}
 	list, err := joblist.New(cmp.Or(p.cfg.Jobs.ListFile, filepath.Join(p.cfg.Broker.DataDir, "list", "jobs.db")), jobs, p.log)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, nil, lane{}, err
 	}
 	limiter, err := broker.NewLimiter(p.dial, p.log)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, nil, lane{}, err
 	}
 	a := p.cfg.API
 	grace := a.ShutdownGrace
@@ -164,20 +164,20 @@ func (p *process) frontEnd(ctx context.Context) ([]stage, *api.Server, *broker.F
 		Listen: a.Listen, MaxBody: a.MaxBody, SyncTimeout: a.SyncTimeout, ShutdownGrace: grace,
 		TrustedProxies: a.TrustedProxies, Version: p.version, Jobs: p.jobsConfig(),
 	}, api.Deps{
-		Jobs: jobs, List: list, Limiter: limiter, Broker: lane{front}, Budget: bodies, Table: p.cfg.Table, Logger: p.log,
+		Jobs: jobs, List: list, Limiter: limiter, Broker: lane{front, jobs}, Budget: bodies, Table: p.cfg.Table, Logger: p.log,
 		Observe: observer{p.metrics}, Metrics: p.metrics.Handler(),
 	})
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, nil, lane{}, err
 	}
 	// A port that is taken should fail before anything starts.
 	if err := p.listening(ctx, "api.listen", a.Listen, func() error { return server.Listen(ctx) }); err != nil {
-		return nil, nil, nil, err
+		return nil, nil, lane{}, err
 	}
 	p.hurry = append(p.hurry, server.Hurry)
 	p.waits = append(p.waits, waitsFor{"call", server.Inflight})
 	p.reload.apply = append(p.reload.apply, func(next *config.Config) { server.Apply(next.Table) })
-	return []stage{{"front end", front.Run}, {"jobs", jobs.Run}, {"list", followed(list, jobs)}, {"limiter", limiter.Run}, {"api", server.Run}}, server, front, nil
+	return []stage{{"front end", front.Run}, {"jobs", jobs.Run}, {"list", followed(list, jobs)}, {"limiter", limiter.Run}, {"api", server.Run}}, server, lane{front, jobs}, nil
 }
 
 // followed keeps the list of jobs, fed by what is written of them.
@@ -258,12 +258,12 @@ func Up(ctx context.Context, set Settings) error {
 	if p.cfg.Broker.Expose {
 		listen = p.cfg.Broker.Listen
 	}
-	p.warnAtStart("api.listen", "broker.ops_listen", "worker.ops_listen")
+	p.warnAtStart("api.listen", "broker.ops_listen", "worker.ops_listen", "broker.durability")
 	stages, err := p.embed(ctx, listen)
 	if err != nil {
 		return err
 	}
-	keeper, err := p.keeper()
+	keeper, _, err := p.keeper()
 	if err != nil {
 		return err
 	}
@@ -299,7 +299,7 @@ func Broker(ctx context.Context, set Settings) error {
 	if err != nil {
 		return err
 	}
-	p.warnAtStart("broker.ops_listen")
+	p.warnAtStart("broker.ops_listen", "broker.durability")
 	stages, err := p.embed(ctx, p.cfg.Broker.Listen)
 	if err != nil {
 		return err
@@ -307,12 +307,12 @@ func Broker(ctx context.Context, set Settings) error {
 	if p.server != nil {
 		p.waits = append(p.waits, waitsFor{"connection", p.server.Clients})
 	}
-	keeper, err := p.keeper()
+	keeper, kept, err := p.keeper()
 	if err != nil {
 		return err
 	}
 	stages = append(stages, keeper...)
-	ops, err := p.ops(ctx, "broker.ops_listen", p.cfg.Broker.OpsListen, p.brokerReady)
+	ops, err := p.ops(ctx, "broker.ops_listen", p.cfg.Broker.OpsListen, func() error { return cmp.Or(p.brokerReady(), kept()) })
 	if err != nil {
 		return err
 	}
@@ -352,7 +352,7 @@ func API(ctx context.Context, set Settings) error {
 	if err != nil {
 		return err
 	}
-	p.warnAtStart("api.listen")
+	p.warnAtStart("api.listen", "broker.durability")
 	p.dial.Recent = broker.NewRecentJobs(p.cfg.Jobs.Recent)
 	stages, server, front, err := p.frontEnd(ctx)
 	if err != nil {

@@ -133,6 +133,8 @@ func TestUsage(t *testing.T) {
 		{"jobs submit emb --file /dev/null --run-at 2h", 2, "", "with --file it takes a time"},
 		{"jobs submit emb --file /dev/null --key-prefix a/b", 2, "", "letters, digits"},
 		{"jobs submit emb --file /dev/null --run a/b", 2, "", "letters, digits"},
+		{"check --config " + apptest.Write(t, "g.toml", "[broker]\nurl = \"nats://h:4222\"\n"), 0, "warning: ", ""},
+		{"check --json --config " + apptest.Write(t, "g.toml", "[broker]\nurl = \"nats://h:4222\"\n"), 0, `"key": "broker.durability"`, ""},
 	} {
 		code, out, errs := run(t.Context(), strings.Fields(test.args)...)
 		if code != test.code || !strings.Contains(out, test.out) || !strings.Contains(errs, test.errs) ||

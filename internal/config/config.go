@@ -46,7 +46,8 @@ type Broker struct {
 	Listen          string
 	Expose          bool
 	DataDir         string
-	Durability      string
+	Durability      string // what is promised: "server" where "power" or "process" was asked of a server that may not sync
+	ServerSyncs     bool   // the operator says that the external servers sync each write
 	MaxWaiting      int
 	MaxWaitingBytes int64
 	MaxMemory       int64

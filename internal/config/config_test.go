@@ -97,6 +97,8 @@ func TestProblems(t *testing.T) {
 		{"nats url", "[broker]\nurl = \"h:4222\"\n", "broker.url", 2, "is not the address of a NATS server"},
 		{"durability", "[broker]\ndurability = \"pwer\"\n", "broker.durability", 2, "did you mean power?"},
 		{"replicated", "[broker]\ndurability = \"replicated\"\n", "broker.durability", 2, "external cluster"},
+		{"server without url", "[broker]\ndurability = \"server\"\n", "broker.durability", 2, "set broker.url"},
+		{"syncs of no server", "[broker]\nserver_syncs = true\n", "broker.server_syncs", 2, "which is empty"},
 		{"password alone", "[broker]\npassword = \"x\"\n", "broker.password", 2, "set broker.user too"},
 		{"user alone", "[broker]\nurl = \"\"\nuser = \"x\"\n", "broker.user", 3, "set broker.password too"},
 		{"env missing", "[broker]\nuser = \"env:HEADRACE_TEST_EMPTY\"\npassword = \"x\"\n", "broker.user", 2, "is not set"},
@@ -224,6 +226,43 @@ model = { provider = "mlflow-model-serving", config = { model_server_url = ["htt
 	}
 	if b.Slots != 7 || b.Timeout != 3*time.Second || !b.NaNError || b.Family != inference.Endpoints || len(b.Servers) != 2 || b.Model != "" {
 		t.Errorf("b: %+v", b)
+	}
+}
+
+func TestDurabilityIsWhatTheServerGives(t *testing.T) {
+	t.Parallel()
+	const url = "url = \"nats://h:4222\"\n"
+	for _, tt := range []struct {
+		name, broker, promised string
+		warned                 bool
+	}{
+		{"embedded, nothing said", "", "power", false},
+		{"embedded, power", "durability = \"power\"\n", "power", false},
+		{"embedded, process", "durability = \"process\"\n", "process", false},
+		{"external, nothing said", url, "server", true},
+		{"external, power", url + "durability = \"power\"\n", "server", true},
+		{"external, process", url + "durability = \"process\"\n", "server", true},
+		{"external, server", url + "durability = \"server\"\n", "server", false},
+		{"external, replicated", url + "durability = \"replicated\"\n", "replicated", false},
+		{"external that syncs, nothing said", url + "server_syncs = true\n", "power", false},
+		{"external that syncs, power", url + "server_syncs = true\ndurability = \"power\"\n", "power", false},
+		{"external that syncs, process", url + "server_syncs = true\ndurability = \"process\"\n", "process", false},
+		{"external that syncs, replicated", url + "server_syncs = true\ndurability = \"replicated\"\n", "replicated", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			c, err := config.Parse("g.toml", []byte("[broker]\n"+tt.broker+good))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.Broker.Durability != tt.promised {
+				t.Errorf("promises %q, want %q", c.Broker.Durability, tt.promised)
+			}
+			if warned := len(c.Warnings) == 1 && c.Warnings[0].Key == "broker.durability" &&
+				strings.Contains(c.Warnings[0].Hint, "broker.server_syncs"); warned != tt.warned || len(c.Warnings) > 1 {
+				t.Errorf("warnings %v, want one: %v", c.Warnings, tt.warned)
+			}
+		})
 	}
 }
 

@@ -23,6 +23,7 @@ const (
 	durabilityPower      = "power"
 	durabilityProcess    = "process"
 	durabilityReplicated = "replicated"
+	durabilityServer     = "server"
 )
 
 // Parse reads a configuration; name stands for the file in problems. What is wrong is an *InvalidError.
@@ -55,7 +56,7 @@ func parse(name string, whole []byte) (*Config, origin, error) {
 		})
 		return nil, c.from, &InvalidError{Problems: doc.problems}
 	}
-	c.Warnings = warnings(doc, c)
+	c.Warnings = append(doc.warnings, warnings(doc, c)...)
 	return c, c.from, nil
 }
 
@@ -125,13 +126,7 @@ func readBroker(t *table) Broker {
 		TLSCA:           strings.TrimPrefix(t.text("tls_ca", ""), "file:"),
 		OpsListen:       t.address("ops_listen", ""),
 	}
-	known := []string{durabilityPower, durabilityProcess, durabilityReplicated}
-	switch {
-	case !slices.Contains(known, b.Durability):
-		t.complain("durability", oneOf(b.Durability, known), "%q is not a durability", b.Durability)
-	case b.Durability == durabilityReplicated && b.URL == "":
-		t.complain("durability", "set broker.url, or use power", "three copies need an external cluster")
-	}
+	readDurability(t, &b)
 	switch {
 	case b.Expose && b.URL != "":
 		t.complain("expose", "drop one of broker.expose and broker.url", "there is no embedded server to expose when broker.url names another one")
@@ -155,6 +150,27 @@ func readBroker(t *table) Broker {
 	}
 	t.finish()
 	return b
+}
+
+// readDurability checks what was asked for, and sets what can be promised: whether an external server syncs is not known
+// unless its operator says so.
+func readDurability(t *table, b *Broker) {
+	b.ServerSyncs = t.flag("server_syncs")
+	known := []string{durabilityPower, durabilityProcess, durabilityReplicated, durabilityServer}
+	switch {
+	case !slices.Contains(known, b.Durability):
+		t.complain("durability", oneOf(b.Durability, known), "%q is not a durability", b.Durability)
+	case b.Durability == durabilityReplicated && b.URL == "":
+		t.complain("durability", "set broker.url, or use power", "three copies need an external cluster")
+	case b.Durability == durabilityServer && b.URL == "":
+		t.complain("durability", "use power or process, or set broker.url", "the embedded server is as durable as this key says")
+	case b.ServerSyncs && b.URL == "":
+		t.complain("server_syncs", "drop it, and use durability = \"power\"", "it speaks of the servers of broker.url, which is empty")
+	case b.URL != "" && !b.ServerSyncs && (b.Durability == durabilityPower || b.Durability == durabilityProcess):
+		t.doc.warn(t.key("durability"), `set broker.server_syncs = true if the server runs with sync_interval: always; or durability = "server" (or "replicated") to accept it`,
+			"%q cannot be promised for an external server: when it writes to disk is its own setting, by default every two minutes; jobs say \"server\"", b.Durability)
+		b.Durability = durabilityServer
+	}
 }
 
 func (t *table) mustExist(name, path string) {

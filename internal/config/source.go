@@ -154,6 +154,7 @@ func NeedRestart(old, next *Config) []string {
 	differ("broker.expose", old.Broker.Expose, next.Broker.Expose)
 	differ("broker.data_dir", old.Broker.DataDir, next.Broker.DataDir)
 	differ("broker.durability", old.Broker.Durability, next.Broker.Durability)
+	differ("broker.server_syncs", old.Broker.ServerSyncs, next.Broker.ServerSyncs)
 	differ("broker.max_memory", old.Broker.MaxMemory, next.Broker.MaxMemory)
 	differ("broker.max_store", old.Broker.MaxStore, next.Broker.MaxStore)
 	differ("broker.user", old.Broker.User, next.Broker.User)

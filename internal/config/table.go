@@ -15,14 +15,22 @@ type document struct {
 	file     string
 	lines    map[string]int // key path -> line
 	problems []Problem
+	warnings []Problem
 	used     []usedFile
 }
 
 // complain reports a problem at a key; the nearest key above it that stands in the file gives the line.
 func (d *document) complain(key, hint, format string, args ...any) {
-	d.problems = append(d.problems, Problem{
-		File: d.file, Line: d.line(key), Key: key, Message: fmt.Sprintf(format, args...), Hint: hint,
-	})
+	d.problems = append(d.problems, d.problem(key, hint, format, args...))
+}
+
+// warn is complain about what is valid all the same.
+func (d *document) warn(key, hint, format string, args ...any) {
+	d.warnings = append(d.warnings, d.problem(key, hint, format, args...))
+}
+
+func (d *document) problem(key, hint, format string, args ...any) Problem {
+	return Problem{File: d.file, Line: d.line(key), Key: key, Message: fmt.Sprintf(format, args...), Hint: hint}
 }
 
 // written is the first of keys that stands in the file; when none does, the first of all.

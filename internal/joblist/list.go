@@ -32,7 +32,8 @@ const (
 	// searchPatience bounds one search.
 	searchPatience = 10 * time.Second
 	// What SQLite says of a file that is spoilt: https://www.sqlite.org/rescode.html.
-	corrupt, notDatabase = 11, 26
+	corrupt, notDatabase  = 11, 26
+	inputOutput, diskFull = 10, 13
 )
 
 // Source tells what is written of jobs.
@@ -97,6 +98,7 @@ func (l *List) Run(ctx context.Context) error {
 	write, clean := time.NewTicker(writeEvery), time.NewTicker(cleanEvery)
 	defer write.Stop()
 	defer clean.Stop()
+	said := ""
 	for {
 		var err error
 		select {
@@ -108,7 +110,11 @@ func (l *List) Run(ctx context.Context) error {
 		case <-clean.C:
 			err = l.clean(ctx)
 		}
-		if err != nil && ctx.Err() == nil {
+		switch {
+		case err == nil:
+			said = ""
+		case ctx.Err() == nil && err.Error() != said: // it is tried four times a second
+			said = err.Error()
 			l.log.Warn("the list of jobs could not be written; what is missing is written the next time", "error", err)
 		}
 	}
@@ -254,9 +260,20 @@ func (l *List) Page(ctx context.Context, f job.Filter) (ids []job.ID, more bool,
 		return nil, false, err
 	}
 	if err := l.write(ctx); err != nil {
-		return nil, false, fault.Wrap(fault.Internal, err, "internal error")
+		return nil, false, l.unwritten(err)
 	}
 	return search(ctx, l.db, f)
+}
+
+// unwritten is the caller's error for a list that cannot be brought up to date.
+func (l *List) unwritten(err error) error {
+	said, ok := errors.AsType[*sqlite.Error](err)
+	if !ok || said.Code()&0xff != diskFull && said.Code()&0xff != inputOutput {
+		return fault.Wrap(fault.Internal, err, "internal error")
+	}
+	f := fault.Wrap(fault.QueueFull, err, "the list of jobs cannot be written: the disk of %s is full or failing; make room on it, then try again", filepath.Dir(l.path))
+	f.RetryAfter = 10 * time.Second
+	return f
 }
 
 // current waits until what was written before has been noted.

@@ -2,6 +2,7 @@
 package natstest
 
 import (
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -25,6 +26,7 @@ type Options struct {
 	User, Password string
 	Dir            string      // of the streams; "" = a temporary one
 	Port           int         // 0 = any
+	MaxStore       int64       // bytes of file streams; 0 = 1 GiB
 	TLS            *tls.Config // asked of every connection; nil = none
 	Refuse         func()      // called for each connection, which is then refused; nil = those with User and Password pass
 }
@@ -94,7 +96,7 @@ func (s *Server) run(o Options) {
 	s.tb.Helper()
 	options := &server.Options{
 		Host: "127.0.0.1", Port: o.Port, NoSigs: true, NoLog: true, JetStream: true, StoreDir: o.Dir,
-		JetStreamMaxMemory: 256 << 20, JetStreamMaxStore: 1 << 30, Username: o.User, Password: o.Password,
+		JetStreamMaxMemory: 256 << 20, JetStreamMaxStore: cmp.Or(o.MaxStore, 1<<30), Username: o.User, Password: o.Password,
 		TLS: o.TLS != nil, TLSConfig: o.TLS, TLSTimeout: 5,
 	}
 	if o.Refuse != nil {
