@@ -18,6 +18,13 @@ const (
 	idleBytes = 16 << 20
 	// burstBytes is what it must have allocated since it last gave memory back.
 	burstBytes = 64 << 20
+	// calmBytes is how much memory the process may take up before the collector works harder than once for each doubling, and
+	// headroomBytes the least that it has beside what is alive. Reading a large store after a start makes garbage much faster than
+	// it keeps anything.
+	calmBytes     = 208 << 20
+	headroomBytes = 64 << 20
+	// limitEvery is how often the limit follows what is alive.
+	limitEvery = 250 * time.Millisecond
 )
 
 // tendHeap keeps the heap of a process in shape until ctx ends: no collection for every few megabytes, and no memory kept
@@ -32,21 +39,34 @@ func tendHeap(ctx context.Context) error {
 	// addresses and no RAM.
 	ballast := make([]byte, ballastBytes)
 	defer runtime.KeepAlive(ballast)
+	before := debug.SetMemoryLimit(calmBytes)
+	defer debug.SetMemoryLimit(before)
 	rest := resting{}
-	tick := time.NewTicker(restAfter)
+	tick, follow := time.NewTicker(restAfter), time.NewTicker(limitEvery)
 	defer tick.Stop()
+	defer follow.Stop()
 	for {
 		if rest.begun(allocated()) {
 			// The runtime keeps as much as the next collection may need, which is twice what is alive; a process with a
 			// million waiting jobs kept half as much again as it used.
 			debug.FreeOSMemory()
 		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
+		for rested := false; !rested; {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-tick.C:
+				rested = true
+			case <-follow.C:
+				debug.SetMemoryLimit(memoryLimit(read("/gc/heap/live:bytes")))
+			}
 		}
 	}
+}
+
+// memoryLimit is the soft limit of a process in which so many bytes were alive at the last collection.
+func memoryLimit(live uint64) int64 {
+	return max(calmBytes, int64(live)+max(headroomBytes, int64(live/2))) //nolint:gosec // memory is smaller
 }
 
 // resting tells when a burst is over.
@@ -68,8 +88,10 @@ func (r *resting) begun(bytes uint64) bool {
 }
 
 // allocated is how many bytes the process has allocated since its start.
-func allocated() uint64 {
-	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
+func allocated() uint64 { return read("/gc/heap/allocs:bytes") }
+
+func read(name string) uint64 {
+	sample := []metrics.Sample{{Name: name}}
 	metrics.Read(sample)
 	return sample[0].Value.Uint64()
 }
