@@ -53,7 +53,7 @@ func TestOwnPaths(t *testing.T) {
 		t.Errorf("no such route: %s", w.Body)
 	}
 	broker.notReady = errors.New("no broker")
-	if w := do(t, s, http.MethodGet, "/readyz", ""); w.Code != http.StatusServiceUnavailable || strings.Contains(w.Body.String(), "no broker") {
+	if w := do(t, s, http.MethodGet, "/readyz", ""); w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), "no broker") {
 		t.Errorf("not ready: %d %s", w.Code, w.Body)
 	}
 	if w := do(t, newServer(t, broker), http.MethodGet, "/metrics", ""); w.Code != http.StatusNotFound {
