@@ -47,6 +47,9 @@ func (m *chaosModel) answer(r mlflowtest.Request) mlflowtest.Reply {
 	good := mlflowtest.Predictions(fmt.Sprintf("[[%d, %d%s]]", n, m.h.Ran(n), strings.Repeat(", 0.25", m.paddingOf(n))))
 	if m.linger > 0 {
 		good.Hold = after(rand.N(m.linger))
+		if rand.IntN(12) == 0 { // it is a short run, which has to see failures all the time
+			return mlflowtest.Failure(http.StatusServiceUnavailable, "TEMPORARILY_UNAVAILABLE", "away")
+		}
 	}
 	mode := m.mode.Load()
 	if mode == nil || rand.IntN(3) == 0 {
