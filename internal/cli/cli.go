@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -26,7 +27,7 @@ type Streams struct {
 
 // Main runs one command and gives the exit status. ctx ends at the first signal.
 func Main(ctx context.Context, args []string, streams Streams) int {
-	root := newRoot(streams)
+	root := newRoot(streams)                  //nolint:contextcheck // commands get theirs when they run
 	root.SetArgs(append([]string{}, args...)) // never nil, for which cobra reads the process's own
 	return exitStatus(streams.Err, root.ExecuteContext(ctx))
 }
@@ -185,10 +186,8 @@ func some(name string) cobra.PositionalArgs {
 }
 
 func notEmpty(cmd *cobra.Command, args []string) error {
-	for _, arg := range args {
-		if arg == "" {
-			return wrong(cmd, "an argument is empty")
-		}
+	if slices.Contains(args, "") {
+		return wrong(cmd, "an argument is empty")
 	}
 	return nil
 }

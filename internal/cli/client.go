@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -80,10 +81,10 @@ type replyError struct {
 // Error is what a person should read.
 func (e *replyError) Error() string { return e.text }
 
-// isStatus tells an error reply with one status.
-func isStatus(err error, status int) bool {
+// isNotFound tells that what was asked for is not there.
+func isNotFound(err error) bool {
 	reply, ok := errors.AsType[*replyError](err)
-	return ok && reply.status == status
+	return ok && reply.status == http.StatusNotFound
 }
 
 // do asks for something that a gateway does not hold back.
@@ -95,7 +96,7 @@ func (c *client) do(ctx context.Context, method, path string, body []byte) ([]by
 }
 
 // errSlow is why a question to a gateway ends that has not answered.
-var errSlow = errors.New("no answer came in time") //nolint:gochecknoglobals // a sentinel
+var errSlow = errors.New("no answer came in time")
 
 // ask makes one request, and gives the status of a good answer; an error reply is a replyError, no reply an awayError.
 func (c *client) ask(ctx context.Context, method, path string, body []byte) (status int, answer []byte, err error) {
@@ -120,9 +121,7 @@ func (c *client) send(ctx context.Context, method, path string, body []byte, hea
 	if err != nil {
 		return nil, usagef("--url %s: %w", c.base, err)
 	}
-	for name, values := range header {
-		req.Header[name] = values
-	}
+	maps.Copy(req.Header, header)
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
@@ -157,7 +156,7 @@ func refusal(resp *http.Response, answer []byte) error {
 func (c *client) typeOf(ctx context.Context, route string) (inference.Type, error) {
 	name := url.PathEscape(route)
 	answer, err := c.do(ctx, http.MethodGet, "/v1/routes/"+name, nil)
-	if isStatus(err, http.StatusNotFound) {
+	if isNotFound(err) {
 		if split, other := c.do(ctx, http.MethodGet, "/api/3.0/gateway/route/"+name, nil); other == nil {
 			answer, err = split, nil
 		}

@@ -33,20 +33,19 @@ func golden(t *testing.T, name, got string) {
 	}
 }
 
-var goldenJobs = []string{
-	`{"id":"job_1","route":"embeddings","status":"succeeded","priority":"standard","attempt":2,"max_attempts":4,"run":1,"tags":["a","b"],"metadata":{"order":"4711"},` +
-		`"created_at":"2026-01-31T11:57:00Z","started_at":"2026-01-31T11:57:01Z","finished_at":"2026-01-31T11:57:03.5Z","result_expires_at":"2026-02-01T11:57:03Z","result_info":{"bytes":8452}}`,
-	`{"id":"job_2","route":"iris","status":"failed","status_reason":"upstream_error","priority":"batch","attempt":4,"max_attempts":4,"run":2,"interruptions":1,` +
-		`"created_at":"2026-01-31T06:00:00Z","started_at":"2026-01-31T06:00:01Z","finished_at":"2026-01-31T06:10:00Z","error":{"code":"upstream_error","detail":"the model server answered 400:\nno \u001b[31msuch thing"}}`,
-	`{"id":"my-own-id","route":"iris","status":"queued","priority":"interactive","attempt":0,"max_attempts":4,"run":1,"created_at":"2026-01-31T11:59:59.75Z",` +
-		`"deadline":"2026-02-01T12:00:00Z","queue":{"position_estimate":12,"estimated_start_at":null,"paused":true}}`,
-	`{"id":"job_4","route":"iris","status":"scheduled","priority":"standard","attempt":0,"max_attempts":4,"run":1,"created_at":"2026-01-28T12:00:00Z","run_at":"2026-01-31T14:00:00Z"}`,
-}
-
 // What people read stays as it is, with colours and without.
 func TestOutput(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
+	jobs := []string{
+		`{"id":"job_1","route":"embeddings","status":"succeeded","priority":"standard","attempt":2,"max_attempts":4,"run":1,"tags":["a","b"],"metadata":{"order":"4711"},` +
+			`"created_at":"2026-01-31T11:57:00Z","started_at":"2026-01-31T11:57:01Z","finished_at":"2026-01-31T11:57:03.5Z","result_expires_at":"2026-02-01T11:57:03Z","result_info":{"bytes":8452}}`,
+		`{"id":"job_2","route":"iris","status":"failed","status_reason":"upstream_error","priority":"batch","attempt":4,"max_attempts":4,"run":2,"interruptions":1,` +
+			`"created_at":"2026-01-31T06:00:00Z","started_at":"2026-01-31T06:00:01Z","finished_at":"2026-01-31T06:10:00Z","error":{"code":"upstream_error","detail":"the model server answered 400:\nno \u001b[31msuch thing"}}`,
+		`{"id":"my-own-id","route":"iris","status":"queued","priority":"interactive","attempt":0,"max_attempts":4,"run":1,"created_at":"2026-01-31T11:59:59.75Z",` +
+			`"deadline":"2026-02-01T12:00:00Z","queue":{"position_estimate":12,"estimated_start_at":null,"paused":true}}`,
+		`{"id":"job_4","route":"iris","status":"scheduled","priority":"standard","attempt":0,"max_attempts":4,"run":1,"created_at":"2026-01-28T12:00:00Z","run_at":"2026-01-31T14:00:00Z"}`,
+	}
 	const queues = `[{"name":"embeddings","paused":true,"waiting":{"interactive":1,"standard":20,"batch":3000},"oldest_queued_at":{"standard":"2026-01-31T11:00:00Z","batch":null},` +
 		`"started_per_second":{"standard":1.25},"max_waiting":10000,"workers":2,"slots":8},{"name":"iris","paused":false,"waiting":{},"oldest_queued_at":{},"started_per_second":{},"max_waiting":10000}]`
 	const routes = `[{"name":"embeddings","type":"llm/v1/embeddings","family":"routes","workers":1,"slots":4,"waiting":3,"paused":true,"replicas":[{"url":"http://127.0.0.1:9020","state":"up"},` +
@@ -61,8 +60,8 @@ func TestOutput(t *testing.T) {
 			}
 			b.WriteString(text + "\n")
 		}
-		add(cli.JobTable(goldenJobs, at, coloured))
-		for _, job := range goldenJobs {
+		add(cli.JobTable(jobs, at, coloured))
+		for _, job := range jobs {
 			add(cli.JobDetails(job, at, coloured))
 		}
 		add(cli.QueueTable(queues, at, coloured))

@@ -38,7 +38,7 @@ func (s *shell) importCommand() *cobra.Command {
 }
 
 // translate fails when something that MLflow obeyed was left out, so that a script notices.
-func (s *shell) translate(name string, text []byte, to string, overwrite bool) error { //nolint:revive // the flag is the user's
+func (s *shell) translate(name string, text []byte, to string, overwrite bool) error {
 	t, err := mlflowyaml.Translate(text)
 	if err != nil {
 		return usagef("%s: %w", name, err)

@@ -45,23 +45,45 @@ func (o *jobOptions) members(at time.Time, file bool) (map[string]any, error) { 
 		m["tags"] = o.tags
 	}
 	if len(o.metadata) > 0 {
-		pairs := make(map[string]string)
-		for _, pair := range o.metadata {
-			key, value, ok := strings.Cut(pair, "=")
-			if !ok || key == "" {
-				return nil, usagef("--metadata %q: write KEY=VALUE", pair)
-			}
-			pairs[key] = value
+		pairs, err := pairsOf(o.metadata)
+		if err != nil {
+			return nil, err
 		}
 		m["metadata"] = pairs
 	}
+	if o.maxAttempts != 0 {
+		m["retry"] = map[string]any{"max_attempts": o.maxAttempts}
+	}
+	if o.ttl != "" {
+		if d, err := time.ParseDuration(o.ttl); err != nil || d <= 0 {
+			return nil, usagef("--ttl %q: write a duration such as 48h", o.ttl)
+		}
+		m["result_ttl"] = o.ttl
+	}
+	return m, o.times(m, at, file)
+}
+
+func pairsOf(metadata []string) (map[string]string, error) {
+	pairs := make(map[string]string)
+	for _, pair := range metadata {
+		key, value, ok := strings.Cut(pair, "=")
+		if !ok || key == "" {
+			return nil, usagef("--metadata %q: write KEY=VALUE", pair)
+		}
+		pairs[key] = value
+	}
+	return pairs, nil
+}
+
+// times adds when a job may start and when it must have ended.
+func (o *jobOptions) times(m map[string]any, at time.Time, file bool) error { //nolint:revive // as for members
 	if o.runAt != "" {
 		when, after, err := timeOrDuration(o.runAt)
 		switch {
 		case err != nil:
-			return nil, usagef("--run-at %q: %w", o.runAt, err)
+			return usagef("--run-at %q: %w", o.runAt, err)
 		case after > 0 && file:
-			return nil, usagef("--run-at %s: with --file it takes a time, such as %s, so that the same command again places nothing twice",
+			return usagef("--run-at %s: with --file it takes a time, such as %s, so that the same command again places nothing twice",
 				o.runAt, at.Add(after).UTC().Format(time.RFC3339))
 		case after > 0:
 			when = at.Add(after).UTC().Format(time.RFC3339Nano)
@@ -71,7 +93,7 @@ func (o *jobOptions) members(at time.Time, file bool) (map[string]any, error) { 
 	if o.deadline != "" {
 		when, after, err := timeOrDuration(o.deadline)
 		if err != nil {
-			return nil, usagef("--deadline %q: %w", o.deadline, err)
+			return usagef("--deadline %q: %w", o.deadline, err)
 		}
 		if after > 0 {
 			m["timeouts"] = map[string]any{"total": after.String()}
@@ -79,16 +101,7 @@ func (o *jobOptions) members(at time.Time, file bool) (map[string]any, error) { 
 			m["deadline"] = when
 		}
 	}
-	if o.ttl != "" {
-		if d, err := time.ParseDuration(o.ttl); err != nil || d <= 0 {
-			return nil, usagef("--ttl %q: write a duration such as 48h", o.ttl)
-		}
-		m["result_ttl"] = o.ttl
-	}
-	if o.maxAttempts != 0 {
-		m["retry"] = map[string]any{"max_attempts": o.maxAttempts}
-	}
-	return m, nil
+	return nil
 }
 
 // timeOrDuration reads either.

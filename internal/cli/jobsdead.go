@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -39,7 +40,7 @@ func (s *shell) redriveCommand() *cobra.Command {
 		case len(query) == 0 && !*all:
 			return wrong(cmd, "name jobs, or choose them with flags; --all is for all failed jobs")
 		}
-		query.Set("limit", fmt.Sprint(*limit))
+		query.Set("limit", strconv.Itoa(*limit))
 		answer, err := j.client.do(ctx, http.MethodPost, "/v1/dead/redrive?"+query.Encode(), nil)
 		if err != nil || j.asJSON {
 			return j.printJSON(answer, err)
@@ -130,7 +131,7 @@ func attemptTable(attempts []attempt, at time.Time) *table {
 		if a.Error != nil {
 			why = a.Error.Code + ": " + a.Error.Detail
 		}
-		t.add(cell{text: fmt.Sprint(a.Run)}, cell{text: fmt.Sprint(a.N)}, cell{text: a.StartedAt.UTC().Format(time.DateTime + "Z")},
+		t.add(cell{text: strconv.Itoa(a.Run)}, cell{text: strconv.Itoa(a.N)}, cell{text: a.StartedAt.UTC().Format(time.DateTime + "Z")},
 			cell{text: inWords(max(0, at.Sub(a.StartedAt)))}, cell{text: took}, cell{a.Outcome, statusTint(a.Outcome)}, cell{text: a.Worker},
 			cell{text: oneLine(why, 80)})
 	}

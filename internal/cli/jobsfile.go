@@ -80,7 +80,7 @@ func (j *jobsRun) submitFile(ctx context.Context, cmd *cobra.Command, o submissi
 
 // prepare asks the gateway what is needed to make jobs of lines.
 func (l *lineSender) prepare(ctx context.Context, route []string) error {
-	_, answer, err := l.get(ctx, "/v1/limits", 0)
+	answer, err := l.get(ctx, "/v1/limits", 0)
 	if err != nil {
 		return err
 	}
@@ -93,7 +93,7 @@ func (l *lineSender) prepare(ctx context.Context, route []string) error {
 	l.room = limits.MaxBody - len(`{"jobs":[]}`)
 	if len(route) == 1 {
 		kind, err := l.jobsRun.client.typeOf(ctx, route[0])
-		if isStatus(err, http.StatusNotFound) {
+		if isNotFound(err) {
 			return hinted(err, "`headrace routes` lists what there is")
 		}
 		if err != nil {

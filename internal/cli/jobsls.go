@@ -218,8 +218,7 @@ func tableOf(jobs []json.RawMessage) (*table, error) {
 func (l *lister) watch(ctx context.Context) error {
 	p := &patience{client: l.client, told: l.Err, limit: awayFor}
 	l.get = func(ctx context.Context, path string) ([]byte, error) {
-		_, answer, err := p.get(ctx, path, 0)
-		return answer, err
+		return p.get(ctx, path, 0)
 	}
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
@@ -231,7 +230,7 @@ func (l *lister) watch(ctx context.Context) error {
 			return nil
 		})
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // Ctrl-C is how watching ends
+			return nil // Ctrl-C is how watching ends
 		}
 		if err != nil {
 			return err

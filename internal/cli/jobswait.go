@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"strconv"
 	"time"
 
@@ -19,7 +18,7 @@ const aboutWaiting = `Waiting outlasts restarts of the gateway, for two minutes 
 that is longer, for --timeout. Ctrl-C ends the waiting, not the job.`
 
 // errTimedOut is why waiting ends when --timeout is over.
-var errTimedOut = errors.New("the time is over") //nolint:gochecknoglobals // a sentinel
+var errTimedOut = errors.New("the time is over")
 
 // waiting is how long a command waits for a job.
 type waiting struct{ timeout time.Duration }
@@ -80,8 +79,7 @@ func (j *jobsRun) printResult(ctx context.Context, ended *shown, w *waiting) err
 	}
 	p := j.patience(w)
 	p.reached = true
-	_, answer, err := p.get(ctx, jobPath(ended.ID)+"/result", 0)
-	return j.printJSON(answer, err)
+	return j.printJSON(p.get(ctx, jobPath(ended.ID)+"/result", 0))
 }
 
 func (j *jobsRun) patience(w *waiting) *patience {
@@ -120,7 +118,7 @@ func (j *jobsRun) waitFor(ctx context.Context, id string, w *waiting) (answer []
 	p.told = status
 	hold, last := time.Duration(0), ""
 	for {
-		_, answer, err := p.get(bounded, jobPath(id)+"?wait="+strconv.Itoa(int(hold.Seconds())), hold)
+		answer, err := p.get(bounded, jobPath(id)+"?wait="+strconv.Itoa(int(hold.Seconds())), hold)
 		if err != nil {
 			return nil, nil, j.gaveUp(bounded, id, last, err)
 		}
@@ -147,7 +145,7 @@ func (j *jobsRun) gaveUp(ctx context.Context, id, last string, err error) error 
 		last = ", which is " + last + ","
 	}
 	switch cause := context.Cause(ctx); {
-	case cause == nil && isStatus(err, http.StatusNotFound):
+	case cause == nil && isNotFound(err):
 		return hinted(err, "`headrace jobs ls` lists jobs")
 	case cause == nil:
 		return err

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -131,7 +132,7 @@ func (s *shown) why() string {
 }
 
 // details writes a job over several lines, for a person.
-func (s *shown) details(w io.Writer, at time.Time, coloured bool) error {
+func (s *shown) details(w io.Writer, at time.Time, coloured bool) error { //nolint:revive // it is how, not what
 	var b strings.Builder
 	row := func(name, text string) {
 		if text != "" {
@@ -177,7 +178,7 @@ func (s *shown) details(w io.Writer, at time.Time, coloured bool) error {
 	}
 	row("attempts", attempts)
 	if s.Queue != nil {
-		row("position", fmt.Sprint(s.Queue.Position))
+		row("position", strconv.Itoa(s.Queue.Position))
 		row("starts", ago(s.Queue.StartsAt))
 	}
 	row("created", ago(&s.CreatedAt))

@@ -36,17 +36,17 @@ type patience struct {
 	since   time.Time // when it was first found away; zero while it answers
 }
 
-func (p *patience) get(ctx context.Context, path string, hold time.Duration) (status int, answer []byte, err error) {
+func (p *patience) get(ctx context.Context, path string, hold time.Duration) (answer []byte, err error) {
 	for {
 		once, cancel := context.WithTimeoutCause(ctx, hold+holdSlack, errSlow)
-		status, answer, err = p.client.ask(once, http.MethodGet, path, nil)
+		_, answer, err = p.client.ask(once, http.MethodGet, path, nil)
 		cancel()
 		if err == nil {
 			p.here()
-			return status, answer, nil
+			return answer, nil
 		}
 		if err := p.bear(ctx, err); err != nil {
-			return 0, nil, err
+			return nil, err
 		}
 	}
 }

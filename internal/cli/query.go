@@ -35,7 +35,7 @@ func (s *shell) queryCommand() *cobra.Command {
 		if len(texts) > 0 {
 			body, err = c.bodyOf(ctx, route, texts)
 		}
-		if isStatus(err, http.StatusNotFound) {
+		if isNotFound(err) {
 			err = hinted(err, "`headrace routes` lists what there is")
 		}
 		if err != nil {

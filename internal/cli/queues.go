@@ -49,7 +49,7 @@ func (s *shell) pauseCommand(verb, about string) *cobra.Command {
 	}
 	cmd = s.asking(cmd, func(ctx context.Context, j *jobsRun, args []string) error {
 		answer, err := j.client.do(ctx, http.MethodPost, "/v1/queues/"+url.PathEscape(args[0])+"/"+verb, nil)
-		if isStatus(err, http.StatusNotFound) {
+		if isNotFound(err) {
 			return hinted(err, "`headrace routes` lists what there is")
 		}
 		if err != nil || j.asJSON {
