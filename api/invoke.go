@@ -40,7 +40,11 @@ func (s *Server) invoke(c *call) error {
 	}
 	defer s.gate.leave()
 	table := s.table.Load()
-	route, split := named(table, c.name, c.r.Header.Get(headerKey))
+	key, err := keyOf(c.r.Header)
+	if err != nil {
+		return err
+	}
+	route, split := named(table, c.name, key)
 	if route == nil && c.name != "" {
 		return noRoute(c.path.voice, c.name) // taken away since the path was matched
 	}

@@ -26,11 +26,16 @@ func readHeadedEnvelope(body []byte, h http.Header) (*envelope, error) {
 	return e, e.read(body)
 }
 
-// checked is options with errors that name an option as it was given: by its header, where that is wrong by itself.
+// checked is options with errors that name an option as it was given: by its header, where that is wrong by itself. Such a
+// header is refused also where the envelope has the option itself.
 func (e *envelope) checked(cfg JobsConfig, route *inference.Route, now time.Time) (jobOptions, error) {
 	o, err := e.options(cfg, route, now)
-	if err == nil || e.headers == nil {
+	if e.headers == nil {
 		return o, err
+	}
+	if err == nil {
+		_, own := e.headers.each(cfg, route)
+		return o, inHeaders(own)
 	}
 	_, own := e.headers.options(cfg, route, now)
 	if own != nil && fault.From(own).Param == fault.From(err).Param {

@@ -103,21 +103,6 @@ func idlePreference(name string) string {
 	return headerPrefer + ": " + name
 }
 
-// idleHeaders are the headers of a call that only jobs know: all of them on a call that makes none, else those that
-// name no option.
-func idleHeaders(h http.Header, job bool) []string {
-	var idle []string
-	options := append(optionHeaders(), headerKey)
-	for name := range h {
-		known := func(option string) bool { return strings.EqualFold(option, name) }
-		if (strings.HasPrefix(name, "Job-") || name == headerKey) && !(job && slices.ContainsFunc(options, known)) {
-			idle = append(idle, name)
-		}
-	}
-	slices.Sort(idle)
-	return idle
-}
-
 // jobOptions are a job's options, complete.
 type jobOptions struct {
 	Priority  job.Priority
@@ -285,79 +270,17 @@ func wrongType(err *json.UnmarshalTypeError) error {
 	return badOption(err.Field, "takes %s, not a JSON %s", want, err.Value)
 }
 
-// headerOptions reads the options of a job whose body is the route's own.
-func headerOptions(h http.Header) (*envelope, error) {
-	e := &envelope{Priority: h.Get("Job-Priority"), Store: h.Get("Job-Store")}
-	for name, values := range h {
-		if strings.HasPrefix(name, optionPrefix) && strings.Join(values, "") == "" {
-			return nil, badHeader(name, "left out, or given a value: it is empty")
-		}
-	}
-	for name, into := range map[string]*instant{"Job-Run-At": &e.RunAt, "Job-Deadline": &e.Deadline} {
-		if text := h.Get(name); text != "" {
-			into.parse(text)
-		}
-	}
-	for name, into := range map[string]*span{
-		"Job-Queue-Timeout": &e.Timeouts.Queue, "Job-Attempt-Timeout": &e.Timeouts.Attempt,
-		"Job-Total-Timeout": &e.Timeouts.Total, "Job-Result-Ttl": &e.ResultTTL, "Job-Max-Elapsed": &e.Retry.MaxElapsed,
-	} {
-		if text := h.Get(name); text != "" {
-			into.parse(text)
-		}
-	}
-	if text := h.Get("Job-Max-Attempts"); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil {
-			return nil, badHeader("Job-Max-Attempts", "a whole number of at least 1")
-		}
-		e.Retry.MaxAttempts = &n
-	}
-	for tag := range strings.SplitSeq(strings.Join(h.Values("Job-Tags"), ","), ",") {
-		if tag = strings.TrimSpace(tag); tag != "" {
-			e.Tags = append(e.Tags, tag)
-		}
-	}
-	return e, nil
-}
-
-// inHeaders gives an error about an option the name of the header that the option came in.
-func inHeaders(err error) error {
-	f, ok := errors.AsType[*fault.Error](err)
-	if !ok {
-		return err
-	}
-	name := map[string]string{
-		"priority": "Job-Priority", "store": "Job-Store", "run_at": "Job-Run-At", "deadline": "Job-Deadline",
-		"timeouts.queue": "Job-Queue-Timeout", "timeouts.attempt": "Job-Attempt-Timeout", "timeouts.total": "Job-Total-Timeout",
-		"result_ttl": "Job-Result-TTL", "retry.max_attempts": "Job-Max-Attempts", "retry.max_elapsed": "Job-Max-Elapsed",
-		"tags": "Job-Tags",
-	}[f.Param]
-	if name == "" {
-		return err
-	}
-	said := strings.TrimPrefix(f.Message, f.Param+" ")
-	return badOption(name, "%s", strings.Replace(said, "timeouts.total", "Job-Total-Timeout", 1)) // the one that another's error names
-}
-
-func badHeader(name, want string) error {
-	f := fault.New(fault.Invalid, "the header %s must be %s", name, want)
-	f.Param = name
-	return f
-}
-
-func idempotencyKey(key string) (string, error) {
-	if len(key) > maxKey {
-		return "", badHeader(headerKey, fmt.Sprintf("at most %d characters long", maxKey))
-	}
-	if strings.IndexFunc(key, func(r rune) bool { return r < ' ' || r > '~' }) >= 0 {
-		return "", badHeader(headerKey, "printable ASCII")
-	}
-	return key, nil
-}
-
 // options checks what was asked for and fills in the rest. route is the one to ask.
 func (e *envelope) options(cfg JobsConfig, route *inference.Route, now time.Time) (jobOptions, error) {
+	o, err := e.each(cfg, route)
+	if err == nil {
+		o.Total, err = e.total(cfg, now)
+	}
+	return o, err
+}
+
+// each is the options without Total; each of them is checked by itself.
+func (e *envelope) each(cfg JobsConfig, route *inference.Route) (jobOptions, error) {
 	o := jobOptions{
 		Priority: job.Priority(e.Priority), Store: job.Store(cmp.Or(e.Store, string(job.StoreBoth))),
 		RunAt: e.RunAt.at, Queue: e.Timeouts.Queue.d, Attempt: e.Timeouts.Attempt.d, ResultTTL: cmp.Or(e.ResultTTL.d, cfg.ResultTTL),
@@ -383,12 +306,7 @@ func (e *envelope) options(cfg JobsConfig, route *inference.Route, now time.Time
 	case route.Timeout > 0 && o.Attempt > route.Timeout:
 		return o, badOption("timeouts.attempt", "is over the limit of %s of route %q", route.Timeout, route.Name)
 	}
-	if err := o.label(); err != nil {
-		return o, err
-	}
-	var err error
-	o.Total, err = e.total(cfg, now)
-	return o, err
+	return o, o.label()
 }
 
 // readable names the first field whose text is no duration or no time.

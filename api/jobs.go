@@ -163,7 +163,7 @@ func (s *Server) orderOfCall(c *call, a *asked, speaks dialect, body []byte) (*o
 		return nil, p, badHeader("Job-Store", "both or outputs with Prefer: wait, whose answer is the stored result; leave one of them out")
 	}
 	o.options.awaited = p.asked
-	o.options.key, err = idempotencyKey(c.r.Header.Get(headerKey))
+	o.options.key, err = keyOf(c.r.Header)
 	return o, p, err
 }
 
@@ -379,7 +379,7 @@ func (s *Server) placeJob(w *replyWriter, r *http.Request, name string) error {
 	if err != nil {
 		return err
 	}
-	if err := e.identify(r.Header.Get(headerKey), name); err != nil {
+	if err := e.identify(r.Header, name); err != nil {
 		return err
 	}
 	o, err := s.orderFrom(e)
@@ -406,7 +406,11 @@ func (s *Server) placeJob(w *replyWriter, r *http.Request, name string) error {
 }
 
 // identify takes the idempotency key of a header and the id of a path, which the envelope may name as well.
-func (e *envelope) identify(key, id string) error {
+func (e *envelope) identify(h http.Header, id string) error {
+	key, err := keyOf(h)
+	if err != nil {
+		return err
+	}
 	if key != "" && e.Key != "" && key != e.Key {
 		return badOption("idempotency_key", "is another one than that of the header %s; give one of them", headerKey)
 	}

@@ -46,14 +46,27 @@ func (s *Server) toDocs(w *replyWriter, _ *http.Request, _ string) error {
 
 // describe makes openapi.json out of the operations.
 func describe(version string, ops []operation) ([]byte, error) {
-	described := make([]openapi.Operation, 0, len(ops))
-	for _, op := range ops {
+	described := make([]openapi.Operation, 0, 2*len(ops))
+	for _, op := range withHeads(ops) {
 		described = append(described, openapi.Operation{
 			Method: op.method, Path: op.path, Tag: op.tag, Summary: op.summary, Parameters: slices.Concat(op.params, op.headers),
 			Body: op.body, Optional: op.optional, Examples: op.examples, Answers: answersOf(op),
 		})
 	}
 	return openapi.Make(version, described) //nolint:wrapcheck // it names itself
+}
+
+// withHeads adds the HEAD of each operation that has one beside it.
+func withHeads(ops []operation) []operation {
+	all := make([]operation, 0, 2*len(ops))
+	for _, op := range ops {
+		all = append(all, op)
+		if op.heads {
+			op.method, op.summary, op.heads = http.MethodHead, "Its headers.", false
+			all = append(all, op)
+		}
+	}
+	return all
 }
 
 // answersOf is how an operation succeeds and fails. A HEAD has the same answers without bodies.

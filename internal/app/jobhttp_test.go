@@ -212,7 +212,7 @@ func TestJobOptionErrors(t *testing.T) {
 		"Job-Queue-Timeout: soon": "90s", "Job-Attempt-Timeout: 1h": "1m0s of route", "Job-Total-Timeout: 72h": "48h",
 		"Job-Max-Attempts: many": "a whole number", "Job-Max-Attempts: 9": "between 1 and 4", "Job-Max-Elapsed: x": "90s",
 		"Job-Result-TTL: 72h": "48h", "Job-Result-TTL: 0": "more than 0", "Job-Tags: " + strings.Repeat("a,", 17): "16 are allowed",
-		"Idempotency-Key: " + strings.Repeat("k", 256): "255",
+		"Idempotency-Key: " + strings.Repeat("k", 256): "255", "Job-Tags: ,": "is empty", "Job-Tags: caf\xe9": "UTF-8", "Job-Max-Elapsed: 5e-324": "more than 0",
 	} {
 		name, _, _ := strings.Cut(header, ":")
 		r := call(t, "POST", "http://"+addr+"/v1/embeddings", `{"model":"emb","input":"a"}`, "Prefer: respond-async", header)
@@ -236,7 +236,9 @@ func TestJobOptionErrors(t *testing.T) {
 		{envelope + `,"retry":{}}`, "Job-Max-Attempts: 2", `"max_attempts":2`},
 		{envelope + `,"retry":{"max_attempts":3}}`, "Job-Max-Attempts: 2", `"max_attempts":3`},
 		{envelope + `,"tags":["c"]}`, "Job-Tags: a, b", `"tags":["c"]`},
-		{envelope + `,"timeouts":{"queue":9}}`, "Job-Queue-Timeout: soon", `"status":"queued"`},
+		{envelope + `,"timeouts":{"queue":9}}`, "Job-Queue-Timeout: soon", `"param":"Job-Queue-Timeout"`},
+		{envelope + `,"result_ttl":60}`, "Job-Result-TTL: 0.5", `"param":"Job-Result-TTL"`},
+		{envelope + `,"timeouts":{"total":60}}`, "Job-Total-Timeout: 1h", `"status":"queued"`},
 		{envelope + `}`, "Job-Queue-Timeout: soon", `"param":"Job-Queue-Timeout"`},
 		{envelope + `,"timeouts":{"queue":"never"}}`, "Job-Queue-Timeout: 9", `"param":"timeouts.queue"`},
 		{envelope + `}`, "Job-Max-Attempts: 9", `"param":"Job-Max-Attempts"`},

@@ -137,6 +137,28 @@ func TestOpenAPIExamplesRun(t *testing.T) {
 	}
 }
 
+// A key that is none is refused on every call, also on one that makes no job: it says which endpoint of a traffic route is asked.
+func TestWrongIdempotencyKeyIsRefused(t *testing.T) {
+	t.Parallel()
+	addr, _ := upWith(t, "")
+	for path, want := range map[string]int{
+		"/v1/embeddings": http.StatusBadRequest, "/endpoints/emb/invocations": http.StatusUnprocessableEntity, "/v1/jobs": http.StatusBadRequest,
+	} {
+		body := `{"model":"emb","input":"a"}`
+		if path == "/v1/jobs" {
+			body = `{"route":"emb","input":{"input":"a"}}`
+		}
+		for _, key := range []string{"caf\u00e9", "caf\xe9", "", strings.Repeat("k", 256)} {
+			if r := call(t, "POST", "http://"+addr+path, body, "Idempotency-Key: "+key); r.status != want || !strings.Contains(r.body, "the header Idempotency-Key must be") {
+				t.Errorf("%s, %q: %d %s", path, key, r.status, r.body)
+			}
+		}
+		if r := call(t, "POST", "http://"+addr+path, body, "Idempotency-Key: k"); r.status != http.StatusOK && r.status != http.StatusAccepted {
+			t.Errorf("%s: %d %s", path, r.status, r.body)
+		}
+	}
+}
+
 // What is empty or unknown is not taken for what was not given.
 func TestEmptyParametersAreRefused(t *testing.T) {
 	t.Parallel()

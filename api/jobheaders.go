@@ -1,0 +1,113 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"headrace/internal/fault"
+)
+
+// idleHeaders are the headers of a call that only jobs know: all of them on a call that makes none, else those that
+// name no option.
+func idleHeaders(h http.Header, job bool) []string {
+	var idle []string
+	options := append(optionHeaders(), headerKey)
+	for name := range h {
+		known := func(option string) bool { return strings.EqualFold(option, name) }
+		if (strings.HasPrefix(name, "Job-") || name == headerKey) && !(job && slices.ContainsFunc(options, known)) {
+			idle = append(idle, name)
+		}
+	}
+	slices.Sort(idle)
+	return idle
+}
+
+// headerOptions reads the options of a job whose body is the route's own.
+func headerOptions(h http.Header) (*envelope, error) {
+	e := &envelope{Priority: h.Get("Job-Priority"), Store: h.Get("Job-Store")}
+	for name, values := range h {
+		if !strings.HasPrefix(name, optionPrefix) {
+			continue
+		}
+		switch text := strings.Join(values, ","); {
+		case strings.Trim(text, ", \t") == "":
+			return nil, badHeader(name, "left out, or given a value: it is empty")
+		case !utf8.ValidString(text):
+			return nil, badHeader(name, "UTF-8")
+		}
+	}
+	for name, into := range map[string]*instant{"Job-Run-At": &e.RunAt, "Job-Deadline": &e.Deadline} {
+		if text := h.Get(name); text != "" {
+			into.parse(text)
+		}
+	}
+	for name, into := range map[string]*span{
+		"Job-Queue-Timeout": &e.Timeouts.Queue, "Job-Attempt-Timeout": &e.Timeouts.Attempt,
+		"Job-Total-Timeout": &e.Timeouts.Total, "Job-Result-Ttl": &e.ResultTTL, "Job-Max-Elapsed": &e.Retry.MaxElapsed,
+	} {
+		if text := h.Get(name); text != "" {
+			into.parse(text)
+		}
+	}
+	if text := h.Get("Job-Max-Attempts"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil {
+			return nil, badHeader("Job-Max-Attempts", "a whole number of at least 1")
+		}
+		e.Retry.MaxAttempts = &n
+	}
+	for tag := range strings.SplitSeq(strings.Join(h.Values("Job-Tags"), ","), ",") {
+		if tag = strings.TrimSpace(tag); tag != "" {
+			e.Tags = append(e.Tags, tag)
+		}
+	}
+	return e, nil
+}
+
+// inHeaders gives an error about an option the name of the header that the option came in.
+func inHeaders(err error) error {
+	f, ok := errors.AsType[*fault.Error](err)
+	if !ok {
+		return err
+	}
+	name := map[string]string{
+		"priority": "Job-Priority", "store": "Job-Store", "run_at": "Job-Run-At", "deadline": "Job-Deadline",
+		"timeouts.queue": "Job-Queue-Timeout", "timeouts.attempt": "Job-Attempt-Timeout", "timeouts.total": "Job-Total-Timeout",
+		"result_ttl": "Job-Result-TTL", "retry.max_attempts": "Job-Max-Attempts", "retry.max_elapsed": "Job-Max-Elapsed",
+		"tags": "Job-Tags",
+	}[f.Param]
+	if name == "" {
+		return err
+	}
+	said := strings.TrimPrefix(f.Message, f.Param+" ")
+	return badOption(name, "%s", strings.Replace(said, "timeouts.total", "Job-Total-Timeout", 1)) // the one that another's error names
+}
+
+func badHeader(name, want string) error {
+	f := fault.New(fault.Invalid, "the header %s must be %s", name, want)
+	f.Param = name
+	return f
+}
+
+// keyOf is the idempotency key of a request; "" when it has none.
+func keyOf(h http.Header) (string, error) {
+	if values := h.Values(headerKey); len(values) > 0 && values[0] == "" {
+		return "", badHeader(headerKey, "left out, or given a value: it is empty")
+	}
+	return idempotencyKey(h.Get(headerKey))
+}
+
+func idempotencyKey(key string) (string, error) {
+	if len(key) > maxKey {
+		return "", badHeader(headerKey, fmt.Sprintf("at most %d characters long", maxKey))
+	}
+	if strings.IndexFunc(key, func(r rune) bool { return r < ' ' || r > '~' }) >= 0 {
+		return "", badHeader(headerKey, "printable ASCII")
+	}
+	return key, nil
+}
