@@ -3,10 +3,10 @@ package cli
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net/http"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -75,7 +75,7 @@ func InWords(d time.Duration) string { return inWords(d) }
 func Bear(ctx context.Context, limit time.Duration, status int, retryAfter string) (pauses []time.Duration, err error) {
 	p := &patience{told: io.Discard, limit: limit, reached: true}
 	for {
-		resp := &http.Response{StatusCode: status, Status: fmt.Sprint(status), Header: http.Header{"Retry-After": {retryAfter}}}
+		resp := &http.Response{StatusCode: status, Status: strconv.Itoa(status), Header: http.Header{"Retry-After": {retryAfter}}}
 		began := time.Now()
 		if err := p.bear(ctx, refusal(resp, nil)); err != nil {
 			return pauses, err

@@ -36,7 +36,7 @@ func jobOptionFlags(cmd *cobra.Command) *jobOptions {
 
 // members are the options as a job has them. Relative times count from at; a file takes none for --run-at, because the
 // same command would ask for another time when it is repeated.
-func (o *jobOptions) members(at time.Time, file bool) (map[string]any, error) { //nolint:revive // two kinds of input
+func (o *jobOptions) members(at time.Time, file bool) (map[string]any, error) {
 	m := make(map[string]any)
 	if o.priority != "" {
 		m["priority"] = o.priority
@@ -76,7 +76,7 @@ func pairsOf(metadata []string) (map[string]string, error) {
 }
 
 // times adds when a job may start and when it must have ended.
-func (o *jobOptions) times(m map[string]any, at time.Time, file bool) error { //nolint:revive // as for members
+func (o *jobOptions) times(m map[string]any, at time.Time, file bool) error {
 	if o.runAt != "" {
 		when, after, err := timeOrDuration(o.runAt)
 		switch {

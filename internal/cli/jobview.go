@@ -131,6 +131,38 @@ func (s *shown) why() string {
 	}
 }
 
+// seenFrom writes a time with how far it is from another; nil is "".
+func seenFrom(at time.Time, t *time.Time) string {
+	switch {
+	case t == nil:
+		return ""
+	case t.After(at):
+		return fmt.Sprintf("%s (in %s)", t.UTC().Format(time.DateTime+"Z"), inWords(t.Sub(at)))
+	default:
+		return fmt.Sprintf("%s (%s ago)", t.UTC().Format(time.DateTime+"Z"), inWords(at.Sub(*t)))
+	}
+}
+
+// pairs writes the metadata.
+func (s *shown) pairs() string {
+	var pairs []string
+	for _, key := range slices.Sorted(maps.Keys(s.Metadata)) {
+		pairs = append(pairs, key+"="+s.Metadata[key])
+	}
+	return oneLine(strings.Join(pairs, ", "), 2000)
+}
+
+func (s *shown) attempts() string {
+	text := fmt.Sprintf("%d of %d", s.Tries, s.Most)
+	if s.Interruptions > 0 {
+		text += ", " + count(s.Interruptions, "interruption")
+	}
+	if s.Run > 1 {
+		text += fmt.Sprintf(", in run %d", s.Run)
+	}
+	return text
+}
+
 // details writes a job over several lines, for a person.
 func (s *shown) details(w io.Writer, at time.Time, coloured bool) error { //nolint:revive // it is how, not what
 	var b strings.Builder
@@ -139,16 +171,7 @@ func (s *shown) details(w io.Writer, at time.Time, coloured bool) error { //noli
 			_, _ = fmt.Fprintf(&b, "%-9s  %s\n", name, text)
 		}
 	}
-	ago := func(t *time.Time) string {
-		switch {
-		case t == nil:
-			return ""
-		case t.After(at):
-			return fmt.Sprintf("%s (in %s)", t.UTC().Format(time.DateTime+"Z"), inWords(t.Sub(at)))
-		default:
-			return fmt.Sprintf("%s (%s ago)", t.UTC().Format(time.DateTime+"Z"), inWords(at.Sub(*t)))
-		}
-	}
+	ago := func(t *time.Time) string { return seenFrom(at, t) }
 	status := s.Status
 	if coloured {
 		status = paint(status, statusTint(s.Status))
@@ -164,19 +187,8 @@ func (s *shown) details(w io.Writer, at time.Time, coloured bool) error { //noli
 	}
 	row("priority", s.Priority)
 	row("tags", strings.Join(s.Tags, ", "))
-	var pairs []string
-	for _, key := range slices.Sorted(maps.Keys(s.Metadata)) {
-		pairs = append(pairs, key+"="+s.Metadata[key])
-	}
-	row("metadata", oneLine(strings.Join(pairs, ", "), 2000))
-	attempts := fmt.Sprintf("%d of %d", s.Tries, s.Most)
-	if s.Interruptions > 0 {
-		attempts += ", " + count(s.Interruptions, "interruption")
-	}
-	if s.Run > 1 {
-		attempts += fmt.Sprintf(", in run %d", s.Run)
-	}
-	row("attempts", attempts)
+	row("metadata", s.pairs())
+	row("attempts", s.attempts())
 	if s.Queue != nil {
 		row("position", strconv.Itoa(s.Queue.Position))
 		row("starts", ago(s.Queue.StartsAt))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -130,7 +131,7 @@ func queueTable(queues []queue, at time.Time) *table {
 		if q.state() != "open" {
 			shade = yellow
 		}
-		number := func(n int) cell { return cell{text: fmt.Sprint(n)} }
+		number := func(n int) cell { return cell{text: strconv.Itoa(n)} }
 		t.add(cell{text: q.Name}, cell{q.state(), shade}, number(q.total()), number(q.Waiting["interactive"]), number(q.Waiting["standard"]),
 			number(q.Waiting["batch"]), cell{text: longest}, cell{text: trimZero(fmt.Sprintf("%.1f", rate), ".0")}, number(q.Limit),
 			number(q.Workers), number(q.Slots))

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -82,8 +83,8 @@ func routeTable(routes []servedRoute) *table {
 		if r.Paused != nil && *r.Paused {
 			jobs = cell{"paused", yellow}
 		}
-		t.add(cell{text: r.Name}, cell{text: r.Type}, cell{text: r.Family}, cell{text: fmt.Sprint(r.Workers)}, cell{text: fmt.Sprint(r.Slots)},
-			cell{text: fmt.Sprint(r.Waiting)}, jobs, cell{strings.Join(servers, ", "), shade})
+		t.add(cell{text: r.Name}, cell{text: r.Type}, cell{text: r.Family}, cell{text: strconv.Itoa(r.Workers)}, cell{text: strconv.Itoa(r.Slots)},
+			cell{text: strconv.Itoa(r.Waiting)}, jobs, cell{strings.Join(servers, ", "), shade})
 	}
 	return t
 }

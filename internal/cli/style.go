@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -147,7 +148,7 @@ func trimZero(text, ending string, instead ...string) string {
 
 // count writes a number of things: "1 job", "2 jobs", "12,000 lines".
 func count(n int, thing string) string {
-	text := fmt.Sprint(n)
+	text := strconv.Itoa(n)
 	for i := len(text) - 3; i > 0 && text[i-1] != '-'; i -= 3 {
 		text = text[:i] + "," + text[i:]
 	}
