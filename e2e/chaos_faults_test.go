@@ -100,7 +100,7 @@ func chaosSchedule(s chaosSettings) []chaosFault {
 			f.length = min(f.length, 4*time.Second) // nothing goes on meanwhile
 		}
 		if kind == stopWorker && s.lease < s.length/3 { // so long that another one takes its jobs
-			f.length = max(f.length, s.lease*4/3)
+			f.length = max(f.length, s.lease*5/2)
 		}
 		faults = append(faults, f)
 	}
