@@ -22,7 +22,7 @@ const (
 	// headroomBytes the least that it has beside what is alive. Reading a large store after a start makes garbage much faster than
 	// it keeps anything.
 	calmBytes     = 208 << 20
-	headroomBytes = 64 << 20
+	headroomBytes = 48 << 20
 	// limitEvery is how often the limit follows what is alive.
 	limitEvery = 250 * time.Millisecond
 )
@@ -64,9 +64,11 @@ func tendHeap(ctx context.Context) error {
 	}
 }
 
-// memoryLimit is the soft limit of a process in which so many bytes were alive at the last collection.
+// memoryLimit is the soft limit of a process in which so many bytes were alive at the last collection. What the NATS server has
+// read counts as alive for three collections, so up to two thirds of what is above the rest: a limit of one and a half times
+// that would grow as long as jobs are read.
 func memoryLimit(live uint64) int64 {
-	return max(calmBytes, int64(live)+max(headroomBytes, int64(live/2))) //nolint:gosec // memory is smaller
+	return max(calmBytes, int64(live)+max(headroomBytes, int64(live/4))) //nolint:gosec // memory is smaller
 }
 
 // resting tells when a burst is over.

@@ -34,7 +34,7 @@ func TestResting(t *testing.T) {
 func TestMemoryLimitFollowsWhatIsAlive(t *testing.T) {
 	t.Parallel()
 	const mib = 1 << 20
-	for _, tt := range []struct{ live, want int64 }{{0, 208}, {100, 208}, {144, 216}, {160, 240}, {1000, 1500}} {
+	for _, tt := range []struct{ live, want int64 }{{0, 208}, {100, 208}, {160, 208}, {180, 228}, {1000, 1250}} {
 		if got := app.MemoryLimit(uint64(tt.live*mib)) / mib; got != tt.want {
 			t.Errorf("with %d MiB alive the limit is %d MiB, want %d", tt.live, got, tt.want)
 		}
