@@ -77,7 +77,7 @@ func TestClaimAfterAnswerIsRefused(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, overTCP)
 	replies := budget.New(1 << 20)
-	front, err := broker.NewFrontEnd(r.dial, replies, r.log)
+	front, err := broker.NewFrontEnd(r.dial, r.local, replies, r.log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +149,7 @@ func TestUnaskedRepliesAreBounded(t *testing.T) {
 	r := newRig(t, overTCP)
 	replies := budget.New(1 << 20)
 	r.account("replies of the small front end", replies.Held)
-	front, err := broker.NewFrontEnd(r.dial, replies, r.log)
+	front, err := broker.NewFrontEnd(r.dial, r.local, replies, r.log)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,17 +30,21 @@ type Dial struct {
 	// URL is one or more nats:// addresses, separated by commas. Ignored when Server is set.
 	URL string
 	// Server is the embedded server of the same process; nil for any other.
-	Server *Server
-	// Local joins the front ends and workers of this process; nil when there is only one of them.
-	Local *Local
-	// Recent is what the front end and the workers of this process remember of jobs; nil for a worker alone.
-	Recent *RecentJobs
-	// Syncs is what this process knows to be on disk; nil: each who dials finds out for himself.
-	Syncs *Syncs
+	Server Embedded
 	// User and Password, or Credentials (path of a .creds file), or neither.
 	User, Password, Credentials string
 	// TLSCA is the path of a PEM file with the authorities of the servers' certificates; "" = the system's.
 	TLSCA string
+}
+
+// Embedded is a NATS server in this process.
+type Embedded interface {
+	// Ready is closed when the server takes connections.
+	Ready() <-chan struct{}
+	// InProcess makes a connection that does not leave the process.
+	InProcess() nats.Option
+	// DiskFull is why nothing can be written; nil while there is room.
+	DiskFull() error
 }
 
 // Validate reports what cannot be dialled.

@@ -102,7 +102,7 @@ func (d *Delivery) Claim(ctx context.Context) (context.Context, *Claim, error) {
 		d.settle(ack) // a second copy of what already runs here
 		return nil, nil, ErrGone
 	}
-	c.front = d.worker.dial.Local.front(c.key.frontEnd)
+	c.front = d.worker.local.front(c.key.frontEnd)
 	answer, err := d.askOf(ctx, c)
 	if err == nil && !answer.granted {
 		d.settle(ack)

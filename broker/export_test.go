@@ -222,7 +222,7 @@ type Solo struct {
 
 // NewSolo makes one.
 func NewSolo(route *inference.Route) (*Solo, error) {
-	f, err := NewFrontEnd(Dial{URL: "nats://nowhere"}, budget.New(math.MaxInt64), slog.New(slog.DiscardHandler))
+	f, err := NewFrontEnd(Dial{URL: "nats://nowhere"}, nil, budget.New(math.MaxInt64), slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, err
 	}
@@ -278,7 +278,7 @@ type SoloWorker struct {
 
 // NewSoloWorker makes one that pulls from route and waits for claim number 1.
 func NewSoloWorker(route *inference.Route) (*SoloWorker, error) {
-	w, err := NewWorkerEnd(Dial{URL: "nats://nowhere"}, budget.New(math.MaxInt64), slog.New(slog.DiscardHandler))
+	w, err := NewWorkerEnd(Dial{URL: "nats://nowhere"}, nil, Shared{}, budget.New(math.MaxInt64), slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, err
 	}

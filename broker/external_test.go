@@ -80,15 +80,15 @@ func TestWrongCredentials(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			log := testLog(t)
-			front, err := broker.NewFrontEnd(dial, budget.New(1), log)
+			front, err := broker.NewFrontEnd(dial, nil, budget.New(1), log)
 			if err != nil {
 				t.Fatal(err)
 			}
-			worker, err := broker.NewWorkerEnd(dial, budget.New(1), log)
+			worker, err := broker.NewWorkerEnd(dial, nil, broker.Shared{}, budget.New(1), log)
 			if err != nil {
 				t.Fatal(err)
 			}
-			keeper, err := broker.NewKeeper(dial, time.Minute, log)
+			keeper, err := broker.NewKeeper(dial, log, broker.LimitStreams{})
 			if err != nil {
 				t.Fatal(err)
 			}

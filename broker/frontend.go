@@ -32,6 +32,7 @@ const (
 // methods may be called concurrently.
 type FrontEnd struct {
 	dial   Dial
+	local  *Local // nil when no worker is in this process
 	log    *slog.Logger
 	budget *budget.Bytes
 	id     string
@@ -56,13 +57,13 @@ type FrontEnd struct {
 
 // NewFrontEnd validates dial. replies is the budget that replies are reserved in before they are pulled or
 // decoded. Those that come unasked, of up to 64 KiB, may pass it by an eighth.
-func NewFrontEnd(dial Dial, replies *budget.Bytes, log *slog.Logger) (*FrontEnd, error) {
+func NewFrontEnd(dial Dial, local *Local, replies *budget.Bytes, log *slog.Logger) (*FrontEnd, error) {
 	if err := dial.Validate(); err != nil {
 		return nil, err
 	}
 	id := rand.Text()[:16]
 	return &FrontEnd{
-		dial: dial, log: log, budget: replies, id: id, inbox: prefixFrontEnd + id + framesToken,
+		dial: dial, local: local, log: log, budget: replies, id: id, inbox: prefixFrontEnd + id + framesToken,
 		ready: make(chan struct{}), calls: newCallTable(), roster: newRoster(),
 		waiting: waiting{routes: make(map[string]*waitCount)},
 		watch:   watch{asked: make(map[string]time.Time)},
@@ -92,9 +93,9 @@ func (f *FrontEnd) Run(ctx context.Context) error {
 	serving.Go(func() { f.supervise(ctx) })
 	f.askPresence()
 	close(f.ready)
-	f.dial.Local.join(f)
+	f.local.join(f)
 	serving.Wait()
-	f.dial.Local.leave(f)
+	f.local.leave(f)
 	for _, c := range f.calls.all() {
 		c.end(outcome{err: fault.New(fault.ShuttingDown, "this front end is shutting down; try again")})
 	}

@@ -219,7 +219,7 @@ func TestAnswerOutlivesItsCall(t *testing.T) {
 // The first connection of a front end may be lost and come back while it still makes the second one.
 func TestConnectionIsBackEarly(t *testing.T) {
 	t.Parallel()
-	front, err := broker.NewFrontEnd(broker.Dial{URL: "nats://127.0.0.1:1"}, budget.New(1), testLog(t))
+	front, err := broker.NewFrontEnd(broker.Dial{URL: "nats://127.0.0.1:1"}, nil, budget.New(1), testLog(t))
 	if err != nil {
 		t.Fatal(err)
 	}

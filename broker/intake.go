@@ -59,13 +59,13 @@ func (w *WorkerEnd) Intake(routes []*inference.Route) *Intake {
 	w.mu.Lock()
 	w.intakes[in] = struct{}{}
 	w.mu.Unlock()
-	w.dial.Local.serve(in)
+	w.local.serve(in)
 	return in
 }
 
 // Close returns what was leased and not handed out, and stops pulling.
 func (in *Intake) Close() {
-	in.worker.dial.Local.unserve(in)
+	in.worker.local.unserve(in)
 	in.worker.mu.Lock()
 	delete(in.worker.intakes, in)
 	in.worker.mu.Unlock()
@@ -177,10 +177,10 @@ func (in *Intake) Lease(ctx context.Context, n int) ([]*Delivery, error) {
 // want is how many messages of the only route a standing pull should be for, of n free slots. Where calls of
 // this process are handed over, it is no more than probably wait, so that slots are left for these.
 func (in *Intake) want(p *puller, n int) int {
-	if in.worker.dial.Local == nil {
+	if in.worker.local == nil {
 		return n
 	}
-	return min(n, 1+max(in.worker.dial.Local.queued(p.route), 2*in.pulled))
+	return min(n, 1+max(in.worker.local.queued(p.route), 2*in.pulled))
 }
 
 // credit is how many messages the standing pulls may still bring.

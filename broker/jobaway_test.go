@@ -70,7 +70,7 @@ func newAwayRig(t *testing.T, lease time.Duration) *awayRig {
 	t.Helper()
 	r := &awayRig{jobRig: newJobRig(t, overTCP)}
 	r.way = newSeverable(t, r.server.Addr())
-	end, err := broker.NewWorkerEnd(broker.Dial{URL: "nats://" + r.way.listener.Addr().String()}, r.budget("bodies of the worker"), r.log)
+	end, err := broker.NewWorkerEnd(broker.Dial{URL: "nats://" + r.way.listener.Addr().String()}, nil, broker.Shared{}, r.budget("bodies of the worker"), r.log)
 	r.must(err)
 	r.end = end
 	end.ShortLease(lease)

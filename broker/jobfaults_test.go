@@ -17,10 +17,15 @@ import (
 // shortLease makes a lost worker cost a second instead of half a minute.
 const shortLease = 900 * time.Millisecond
 
-// workVia runs a worker that reaches the broker over dial and whose leases are short.
+// workVia runs a worker of a process of its own that reaches the broker over dial and whose leases are short.
 func (r *jobRig) workVia(dial broker.Dial, n int, handle func(context.Context, *broker.Claim)) (end *broker.WorkerEnd, stop func()) {
 	r.tb.Helper()
-	end, err := broker.NewWorkerEnd(dial, r.budget("bodies of worker "+time.Now().String()), r.log)
+	return r.workIn(dial, nil, broker.Shared{}, n, handle)
+}
+
+func (r *jobRig) workIn(dial broker.Dial, local *broker.Local, shared broker.Shared, n int, handle func(context.Context, *broker.Claim)) (end *broker.WorkerEnd, stop func()) {
+	r.tb.Helper()
+	end, err := broker.NewWorkerEnd(dial, local, shared, r.budget("bodies of worker "+time.Now().String()), r.log)
 	if err != nil {
 		r.tb.Fatal(err)
 	}
@@ -42,7 +47,7 @@ func (r *jobRig) workVia(dial broker.Dial, n int, handle func(context.Context, *
 // work is workVia on the rig's own way.
 func (r *jobRig) work(n int, handle func(context.Context, *broker.Claim)) (end *broker.WorkerEnd, stop func()) {
 	r.tb.Helper()
-	return r.workVia(r.dial, n, handle)
+	return r.workIn(r.dial, r.local, r.shared, n, handle)
 }
 
 // prepare gives a record that would be accepted now, with its input stored, and not written itself.
@@ -245,7 +250,7 @@ func TestJobDeliveredTwice(t *testing.T) {
 // newWorkerEndWith makes an end with short leases that announces the rig's route.
 func (r *jobRig) newWorkerEndWith(ack time.Duration) (*broker.WorkerEnd, func()) {
 	r.tb.Helper()
-	end, err := broker.NewWorkerEnd(r.dial, r.budget("bodies of worker "+time.Now().String()), r.log)
+	end, err := broker.NewWorkerEnd(r.dial, r.local, r.shared, r.budget("bodies of worker "+time.Now().String()), r.log)
 	r.must(err)
 	end.ShortLease(ack)
 	end.Serve(map[string]int{r.route.Name: 1})

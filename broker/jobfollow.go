@@ -15,6 +15,9 @@ import (
 	"headrace/internal/job"
 )
 
+// followAgain is the pause before a stream is followed again after a failure.
+const followAgain = time.Second
+
 // listed is what a record's headers say of a job for those who list jobs without reading the records.
 type listed struct {
 	Created  int64             `json:"c"`           // unix microseconds
@@ -119,7 +122,7 @@ func (j *Jobs) Follow(ctx context.Context, list Listing) error {
 				if ctx.Err() == nil && j.store.link.news(err) && said.news(err) && j.gate.shut() == nil {
 					j.log.Warn("following the jobs' records for lists", "shard", shard, "error", err)
 				}
-				pauseFor(ctx, sweepAgain)
+				pauseFor(ctx, followAgain)
 			}
 		})
 	}

@@ -13,7 +13,7 @@ import (
 func TestPurgedQueue(t *testing.T) {
 	t.Parallel()
 	r := &jobRig{rig: newRig(t, inProcess), route: testRoute("jobs")}
-	sweeper, err := broker.NewSweeper(r.dial, r.log)
+	sweeper, err := broker.NewSweeper(r.dial, r.shared.Syncs, r.disk(), r.log)
 	if err != nil {
 		t.Fatal(err)
 	}

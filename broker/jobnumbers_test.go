@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
-	"time"
 
 	"headrace/broker"
 	"headrace/internal/job"
@@ -29,11 +28,8 @@ func newNumbersRig(t *testing.T) *numbersRig {
 	dir := t.TempDir()
 	server := natstest.Start(t, natstest.Options{Dir: dir})
 	r := &numbersRig{broker: server, dir: dir, saved: t.TempDir(), jobRig: &jobRig{rig: bareRig(t), route: testRoute("numbers")}}
-	r.dial = broker.Dial{URL: server.URL(), Recent: broker.NewRecentJobs(1 << 20)}
-	keeper, err := broker.NewKeeper(r.dial, time.Minute, r.log)
-	r.must(err)
-	keeper.KeepJobs(broker.JobLimits{MaxStore: 64 << 20})
-	background(t, keeper.Run)
+	r.dial, r.shared = broker.Dial{URL: server.URL()}, broker.Shared{Recent: broker.NewRecentJobs(1 << 20)}
+	r.keepWithin(broker.JobLimits{MaxStore: 64 << 20})
 	r.jobs = r.newJobs()
 	return r
 }
@@ -165,7 +161,7 @@ func TestJobListGivenNumbersAgain(t *testing.T) {
 func TestSweeperGivenNumbersAgain(t *testing.T) {
 	t.Parallel()
 	r := newNumbersRig(t)
-	sweeper, err := broker.NewSweeper(r.dial, r.log)
+	sweeper, err := broker.NewSweeper(r.dial, r.shared.Syncs, r.disk(), r.log)
 	r.must(err)
 	background(t, sweeper.Run)
 	r.place(`"before"`)

@@ -33,7 +33,7 @@ func TestPlacedIsNotChecked(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s, err := broker.NewSweeper(broker.Dial{URL: "nats://127.0.0.1:4222"}, slog.New(slog.DiscardHandler))
+			s, err := broker.NewSweeper(broker.Dial{URL: "nats://127.0.0.1:4222"}, nil, nil, slog.New(slog.DiscardHandler))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -58,7 +58,7 @@ func TestPlacedIsNotChecked(t *testing.T) {
 // What is told about a record that was written again meanwhile says nothing: the job may have left the queue and come back.
 func TestPlacedOfAnEarlierRun(t *testing.T) {
 	t.Parallel()
-	s, err := broker.NewSweeper(broker.Dial{URL: "nats://127.0.0.1:4222"}, slog.New(slog.DiscardHandler))
+	s, err := broker.NewSweeper(broker.Dial{URL: "nats://127.0.0.1:4222"}, nil, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

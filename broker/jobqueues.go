@@ -71,8 +71,8 @@ func (s *Sweeper) allRead(shard string) {
 // tellQueues publishes what waits.
 func (s *Sweeper) tellQueues() {
 	var report queuesReport
-	if server := s.dial.Server; server != nil {
-		if err := server.DiskFull(); err != nil {
+	if s.disk != nil {
+		if err := s.disk.DiskFull(); err != nil {
 			report.Full = err.Error()
 		}
 	}

@@ -93,7 +93,7 @@ func TestJobPlace(t *testing.T) {
 func TestOldestOfALane(t *testing.T) {
 	t.Parallel()
 	r := newJobRig(t, inProcess)
-	sweeper, err := broker.NewSweeper(r.dial, r.log)
+	sweeper, err := broker.NewSweeper(r.dial, r.shared.Syncs, r.disk(), r.log)
 	r.must(err)
 	background(t, sweeper.Run)
 	accepted := make(map[job.ID]time.Time)

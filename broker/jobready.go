@@ -63,7 +63,7 @@ func (j *Jobs) reach(ctx context.Context) {
 		case news && j.store.link.nc.IsConnected():
 			j.log.Error("no job can be accepted", "reason", err)
 		}
-		pauseFor(ctx, sweepAgain)
+		pauseFor(ctx, followAgain)
 	}
 }
 

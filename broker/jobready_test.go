@@ -9,7 +9,6 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"headrace/broker"
 	"headrace/internal/fault"
@@ -49,11 +48,7 @@ func TestNotReadyWithoutStorage(t *testing.T) {
 	book := new(logBook)
 	r := &jobRig{rig: bareRig(t), route: testRoute("small")}
 	r.log, r.dial = book.logger(), broker.Dial{URL: server.URL()}
-	keeper, err := broker.NewKeeper(r.dial, time.Minute, r.log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keeper.KeepJobs(broker.JobLimits{MaxStore: 1 << 30})
+	keeper := r.newKeeper(broker.JobLimits{MaxStore: 1 << 30})
 	background(t, keeper.Run)
 	r.jobs = r.newJobs()
 	const key = "broker.max_store"

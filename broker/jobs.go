@@ -33,12 +33,13 @@ const (
 // Jobs is the side of the async lane that accepts jobs and tells how they fare. One of them serves a whole api
 // process; its methods may be called concurrently.
 type Jobs struct {
-	dial  Dial
-	log   *slog.Logger
-	ready chan struct{}
-	store *jobStore
-	room  *room
-	gate  jobGate
+	dial   Dial
+	shared Shared
+	log    *slog.Logger
+	ready  chan struct{}
+	store  *jobStore
+	room   *room
+	gate   jobGate
 
 	maxWaiting int // jobs of one route; 0 = no limit of its own
 	queues     queues
@@ -51,12 +52,12 @@ type Jobs struct {
 }
 
 // NewJobs validates dial. maxWaiting bounds the waiting jobs of one route; 0 does not.
-func NewJobs(dial Dial, maxWaiting int, log *slog.Logger) (*Jobs, error) {
+func NewJobs(dial Dial, shared Shared, maxWaiting int, log *slog.Logger) (*Jobs, error) {
 	if err := dial.Validate(); err != nil {
 		return nil, err
 	}
-	dial.Syncs = cmp.Or(dial.Syncs, NewSyncs())
-	return &Jobs{dial: dial, maxWaiting: maxWaiting, log: log, ready: make(chan struct{}), waiters: make(map[job.ID]map[*waiter]struct{})}, nil
+	shared.Syncs = cmp.Or(shared.Syncs, NewSyncs())
+	return &Jobs{dial: dial, shared: shared, maxWaiting: maxWaiting, log: log, ready: make(chan struct{}), waiters: make(map[job.ID]map[*waiter]struct{})}, nil
 }
 
 // Run connects, waiting for the broker as long as it takes, and serves until ctx ends.
@@ -66,7 +67,7 @@ func (j *Jobs) Run(ctx context.Context) error {
 		return stopped(ctx, err)
 	}
 	defer l.nc.Close()
-	j.store = newJobStore(l, j.timer, j.dial)
+	j.store = newJobStore(l, j.timer, j.shared)
 	j.store.full = j.queues.diskFull
 	j.room = newRoom(j.store)
 	sub, err := l.nc.Subscribe(prefixEvent+"*.*", j.note)

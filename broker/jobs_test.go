@@ -37,7 +37,7 @@ func newJobRig(tb testing.TB, f form) *jobRig {
 // sweep runs a sweeper.
 func (r *jobRig) sweep() (stop func()) {
 	r.tb.Helper()
-	sweeper, err := broker.NewSweeper(r.dial, r.log)
+	sweeper, err := broker.NewSweeper(r.dial, r.shared.Syncs, r.disk(), r.log)
 	if err != nil {
 		r.tb.Fatal(err)
 	}
@@ -46,7 +46,7 @@ func (r *jobRig) sweep() (stop func()) {
 
 func (r *jobRig) newJobs() *broker.Jobs {
 	r.tb.Helper()
-	jobs, err := broker.NewJobs(r.dial, r.maxWaiting, r.log)
+	jobs, err := broker.NewJobs(r.dial, r.shared, r.maxWaiting, r.log)
 	if err != nil {
 		r.tb.Fatal(err)
 	}

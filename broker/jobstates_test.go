@@ -381,10 +381,7 @@ func TestJobStoreFull(t *testing.T) {
 			t.Parallel()
 			r := &jobRig{rig: bareRig(t), route: testRoute("full")}
 			r.serveBroker(broker.ServerConfig{MaxMemory: 64 << 20})
-			keeper, err := broker.NewKeeper(r.dial, time.Minute, r.log)
-			r.must(err)
-			keeper.KeepJobs(limits)
-			background(t, keeper.Run)
+			r.keepWithin(limits)
 			r.front = r.newFront()
 			r.sweep()
 			r.jobs = r.newJobs()

@@ -57,7 +57,15 @@ type jobStore struct {
 	syncs   map[string]*syncGroup // of streams whose writers have to ask for a sync
 }
 
-func newJobStore(l *link, timer StoreTimer, here Dial) *jobStore {
+// Shared is what everything in a process that reads and writes jobs has in common.
+type Shared struct {
+	// Recent is what this process remembers of jobs; nil: nothing.
+	Recent *RecentJobs
+	// Syncs is what this process knows to be on disk; nil: each store finds out by itself.
+	Syncs *Syncs
+}
+
+func newJobStore(l *link, timer StoreTimer, here Shared) *jobStore {
 	return &jobStore{
 		link: l, timer: timer, recent: here.Recent, known: cmp.Or(here.Syncs, NewSyncs()),
 		streams: make(map[string]jetstream.Stream), syncs: make(map[string]*syncGroup),

@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"cmp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -16,8 +18,30 @@ const (
 	maxQueued = 12_000_000
 )
 
-// config is the configuration of one of the jobs' streams; ok is false for other names.
-func (l JobLimits) config(name string) (config jetstream.StreamConfig, ok bool) {
+// JobLimits bounds what is stored of jobs.
+type JobLimits struct {
+	MaxStore    int64 // bytes on disk, over all streams
+	MaxRetained int   // records, over all streams
+	Replicas    int   // copies of each stream; 0 counts as 1
+	Lanes       int   // most consumers of one work queue; 0 = 256
+	// Sync says that the server syncs what is asked for, and nothing else before it acknowledges.
+	Sync bool
+}
+
+// Always are all of them: whether they can be made decides whether jobs can be accepted.
+func (l JobLimits) Always() []string {
+	names := SyncedStreams()
+	for shard := range Shards {
+		names = append(names, queueStream+strconv.Itoa(shard))
+	}
+	return names
+}
+
+// Changed is nil: the configurations stay as they are.
+func (l JobLimits) Changed() <-chan struct{} { return nil }
+
+// Config is the configuration of one of the jobs' streams; ok is false for other names.
+func (l JobLimits) Config(name string) (config jetstream.StreamConfig, ok bool) {
 	kind, shard, found := strings.Cut(name, "_")
 	if !found || shard == "" || strings.Trim(shard, "0123456789") != "" {
 		return config, false
@@ -57,7 +81,7 @@ func (l JobLimits) config(name string) (config jetstream.StreamConfig, ok bool) 
 		config.Retention = jetstream.WorkQueuePolicy
 		config.MaxMsgsPerSubject = 1
 		config.DiscardNewPerSubject = true
-		config.MaxConsumers = maxJobLanes
+		config.MaxConsumers = cmp.Or(l.Lanes, maxJobLanes)
 		config.MaxBytes = int64(float64(l.MaxStore) * queueShare / Shards)
 		config.MaxMsgs = maxQueued
 		config.Duplicates = 100 * time.Millisecond // no message carries an id; the least the server allows
@@ -65,4 +89,14 @@ func (l JobLimits) config(name string) (config jetstream.StreamConfig, ok bool) 
 		return config, false
 	}
 	return config, true
+}
+
+// SyncedStreams are those whose writes have to survive a loss of power. The work queues are not among them: what is lost
+// of one is queued again from the records.
+func SyncedStreams() []string {
+	var names []string
+	for shard := range jobShards {
+		names = append(names, recordStream+strconv.Itoa(shard), dataStream+strconv.Itoa(shard))
+	}
+	return names
 }

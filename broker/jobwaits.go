@@ -26,7 +26,7 @@ func (j *Jobs) note(msg *nats.Msg) {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	news := j.dial.Recent.event(id, msg.Header.Get(headerTag), revision)
+	news := j.shared.Recent.event(id, msg.Header.Get(headerTag), revision)
 	waiters := j.waiters[id]
 	if len(waiters) == 0 {
 		return
@@ -42,8 +42,8 @@ func (j *Jobs) note(msg *nats.Msg) {
 
 // anew is called when the connection is back: what happened meanwhile is not known.
 func (j *Jobs) anew() {
-	j.dial.Recent.clear()
-	j.dial.Syncs.forget()
+	j.shared.Recent.clear()
+	j.shared.Syncs.forget()
 	j.placements.forget()
 	j.wakeAll()
 }
@@ -91,7 +91,7 @@ func (j *Jobs) wait(ctx context.Context, id job.ID, done func(*job.Record) bool,
 	// still to be told, as long as the connection lives.
 	var r *job.Record
 	if w.end && j.store.link.nc.IsConnected() {
-		r = j.dial.Recent.latest(id)
+		r = j.shared.Recent.latest(id)
 	}
 	remembered := r != nil
 	for {

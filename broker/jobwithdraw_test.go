@@ -3,7 +3,6 @@ package broker_test
 import (
 	"fmt"
 	"testing"
-	"time"
 
 	"headrace/broker"
 	"headrace/internal/fault"
@@ -16,12 +15,7 @@ func TestJobRefusedByTheQueue(t *testing.T) {
 	t.Parallel()
 	r := &jobRig{rig: bareRig(t), route: testRoute("jobs")}
 	r.serveBroker(broker.ServerConfig{MaxMemory: 64 << 20})
-	keeper, err := broker.NewKeeper(r.dial, time.Minute, r.log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keeper.KeepJobs(broker.JobLimits{MaxStore: 320 << 10}) // room for about ten in a queue
-	background(t, keeper.Run)
+	r.keepWithin(broker.JobLimits{MaxStore: 320 << 10}) // room for about ten in a queue
 	r.front, r.jobs = r.newFront(), r.newJobs()
 	t.Cleanup(r.balanced)
 	accept := func(id string) (*job.Record, bool, error) {

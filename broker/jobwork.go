@@ -93,7 +93,7 @@ func (d *Delivery) claimJob(ctx context.Context) (context.Context, *Claim, error
 func (d *Delivery) startJob(ctx context.Context) (*job.Record, error) {
 	w := d.worker
 	lost := false
-	first := w.dial.Recent.latest(d.job)
+	first := w.shared.Recent.latest(d.job)
 	if first != nil && first.State != job.Queued { // nothing but a start that is written may rest on what is remembered
 		first = nil
 	}

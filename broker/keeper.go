@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -16,61 +14,38 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// maxStreamMessages bounds one shard; front ends refuse long before.
-const maxStreamMessages = 1_000_000
-
 // Keeper is the broker role's other half: it alone creates streams, when a front end or a worker first asks
-// for one. It works the same on the embedded and on an external server.
+// for one, and it gives lanes their consumers. It works the same on the embedded and on an external server.
 type Keeper struct {
 	dial   Dial
-	jobs   JobLimits
-	longer chan time.Duration
+	owners []Streams
 	log    *slog.Logger
-
-	callLanes, jobLanes int // most consumers of one stream
 
 	said said
 	gate jobGate
 
-	mu      sync.Mutex // held while streams are made
-	maxWait time.Duration
+	mu sync.Mutex // held while streams are made
 }
 
-// NewKeeper makes a keeper. maxWait is the longest synchronous wait of any route: the age at which a message
-// that nobody claimed is dropped.
-func NewKeeper(dial Dial, maxWait time.Duration, log *slog.Logger) (*Keeper, error) {
+// Streams knows some of the streams.
+type Streams interface {
+	// Config is the configuration that a stream should have; ok is false for the streams of others.
+	Config(stream string) (config jetstream.StreamConfig, ok bool)
+	// Always are those that are made at once, not when they are used first.
+	Always() []string
+	// Changed is sent to when configurations have changed, so that streams that exist follow; nil: they never change.
+	Changed() <-chan struct{}
+}
+
+// NewKeeper makes a keeper of the streams that owners know.
+func NewKeeper(dial Dial, log *slog.Logger, owners ...Streams) (*Keeper, error) {
 	if err := dial.Validate(); err != nil {
 		return nil, err
 	}
-	if maxWait <= 0 {
-		return nil, fmt.Errorf("broker: longest wait %s is not positive", maxWait)
+	if len(owners) == 0 {
+		return nil, errors.New("broker: a keeper without streams")
 	}
-	return &Keeper{dial: dial, maxWait: maxWait, longer: make(chan time.Duration, 1), log: log, callLanes: maxCallLanes, jobLanes: maxJobLanes}, nil
-}
-
-// JobLimits bounds what is stored of jobs.
-type JobLimits struct {
-	MaxStore    int64 // bytes on disk, over all streams
-	MaxRetained int   // records, over all streams
-	Replicas    int   // copies of each stream; 0 counts as 1
-	// Sync says that the server syncs what is asked for, and nothing else before it acknowledges.
-	Sync bool
-}
-
-// KeepJobs sets the limits of the jobs' streams. It must be called before Run.
-func (k *Keeper) KeepJobs(limits JobLimits) { k.jobs = limits }
-
-// SetMaxWait changes the longest synchronous wait while the keeper runs. Messages may be kept for longer from
-// then on, never shorter.
-func (k *Keeper) SetMaxWait(maxWait time.Duration) {
-	select {
-	case <-k.longer: // an older one that nobody has taken
-	default:
-	}
-	select {
-	case k.longer <- maxWait:
-	default:
-	}
+	return &Keeper{dial: dial, owners: owners, log: log}, nil
 }
 
 // Run answers until ctx ends.
@@ -113,42 +88,51 @@ func (k *Keeper) Run(ctx context.Context) error {
 			}
 		}
 	})
-	var making sync.WaitGroup
-	defer making.Wait()
-	making.Go(func() { k.makeStreams(ctx, l) })
+	for _, owner := range k.owners {
+		lanes.running.Go(func() { k.follow(ctx, l, owner) })
+	}
+	lanes.running.Go(func() { k.makeStreams(ctx, l) })
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case msg := <-asked:
 			k.answer(ctx, l, msg)
-		case maxWait := <-k.longer:
-			k.lengthen(ctx, l, maxWait)
 		}
 	}
 }
 
-// lengthen changes the streams that exist.
-func (k *Keeper) lengthen(ctx context.Context, l *link, maxWait time.Duration) {
-	k.mu.Lock()
-	longer := maxWait > k.maxWait
-	k.maxWait = max(maxWait, k.maxWait)
-	k.mu.Unlock()
-	if !longer {
-		return
-	}
-	names := l.js.StreamNames(ctx)
-	for name := range names.Name() {
-		if _, ours := shardOfStream(name); !ours {
-			continue
+// follow changes an owner's streams that exist when their configurations change.
+func (k *Keeper) follow(ctx context.Context, l *link, owner Streams) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-owner.Changed():
 		}
-		if err := k.ensure(ctx, l, name); err != nil {
-			k.log.Error("cannot keep calls for longer", "stream", name, "error", err)
+		names := l.js.StreamNames(ctx)
+		for name := range names.Name() {
+			if _, ours := owner.Config(name); !ours {
+				continue
+			}
+			if err := k.ensure(ctx, l, name); err != nil {
+				k.log.Error("cannot change a stream", "stream", name, "error", err)
+			}
+		}
+		if err := names.Err(); err != nil {
+			k.log.Error("cannot list streams", "error", err)
 		}
 	}
-	if err := names.Err(); err != nil {
-		k.log.Error("cannot list streams", "error", err)
+}
+
+// config is that of the owner who knows the stream.
+func (k *Keeper) config(stream string) (config jetstream.StreamConfig, ok bool) {
+	for _, owner := range k.owners {
+		if config, ok = owner.Config(stream); ok {
+			return config, true
+		}
 	}
+	return config, false
 }
 
 func (k *Keeper) answer(ctx context.Context, l *link, msg *nats.Msg) {
@@ -168,16 +152,7 @@ func (k *Keeper) answer(ctx context.Context, l *link, msg *nats.Msg) {
 func (k *Keeper) ensure(ctx context.Context, l *link, stream string) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	config, ok := k.jobs.config(stream)
-	if strings.HasPrefix(stream, queueStream) {
-		config.MaxConsumers = k.jobLanes
-	}
-	if limits, counts := limitConfig(stream); counts {
-		config, ok = limits, true
-	}
-	if shard, sync := shardOfStream(stream); sync {
-		config, ok = k.syncConfig(stream, shard), true
-	}
+	config, ok := k.config(stream)
 	if !ok {
 		return fmt.Errorf("no stream of this version is called %q", stream)
 	}
@@ -212,11 +187,14 @@ func (k *Keeper) explain(err error) error {
 	if k.dial.Server != nil {
 		return fmt.Errorf("the streams of jobs do not fit in broker.max_store: %w", err)
 	}
-	return fmt.Errorf("the NATS server gives less storage than broker.max_store (%d MiB): lower it, or raise max_file_store of the "+
-		"server, or the limit of its account: %w", k.jobs.MaxStore>>20, err)
+	return fmt.Errorf("the NATS server gives less storage than broker.max_store: lower it, or raise max_file_store of the server, "+
+		"or the limit of its account: %w", err)
 }
 
-// makeStreams makes the streams of jobs, trying again until all are there and the disk has room.
+// makeAgain is the pause before streams that could not be made are tried again.
+const makeAgain = time.Second
+
+// makeStreams makes the streams that are needed at once, trying again until all are there and the disk has room.
 func (k *Keeper) makeStreams(ctx context.Context, l *link) {
 	for {
 		err := k.makeOnce(ctx, l)
@@ -229,21 +207,16 @@ func (k *Keeper) makeStreams(ctx context.Context, l *link) {
 		if err == nil {
 			return
 		}
-		pauseFor(ctx, sweepAgain)
+		pauseFor(ctx, makeAgain)
 	}
 }
 
 func (k *Keeper) makeOnce(ctx context.Context, l *link) error {
-	for shard := range jobShards {
-		for _, kind := range []string{recordStream, dataStream} {
-			if err := k.ensure(ctx, l, kind+strconv.Itoa(shard)); err != nil {
+	for _, owner := range k.owners {
+		for _, stream := range owner.Always() {
+			if err := k.ensure(ctx, l, stream); err != nil {
 				return err
 			}
-		}
-	}
-	for shard := range Shards {
-		if err := k.ensure(ctx, l, queueStream+strconv.Itoa(shard)); err != nil {
-			return err
 		}
 	}
 	if k.dial.Server != nil {
@@ -270,23 +243,6 @@ func sameLimits(is, should jetstream.StreamConfig) bool {
 		limit(is.MaxBytes) == limit(should.MaxBytes) && limit(is.MaxMsgs) == limit(should.MaxMsgs) &&
 		limit(is.MaxMsgsPerSubject) == limit(should.MaxMsgsPerSubject) &&
 		limit(int64(is.MaxConsumers)) == limit(int64(should.MaxConsumers)) && is.Metadata[syncMark] == should.Metadata[syncMark]
-}
-
-func (k *Keeper) syncConfig(stream string, shard int) jetstream.StreamConfig {
-	return jetstream.StreamConfig{
-		Name:         stream,
-		Description:  "Headrace: synchronous requests that wait for a worker",
-		Subjects:     []string{streamSubject(shard)},
-		Retention:    jetstream.WorkQueuePolicy,
-		Storage:      jetstream.MemoryStorage,
-		Discard:      jetstream.DiscardNew,
-		MaxMsgs:      maxStreamMessages,
-		MaxAge:       k.maxWait,
-		MaxConsumers: k.callLanes,
-		Replicas:     1,
-		AllowDirect:  true,
-		Duplicates:   100 * time.Millisecond, // no message carries an id; the least the server allows
-	}
 }
 
 // ensureTime bounds how long a stream is asked for.

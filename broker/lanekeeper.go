@@ -151,11 +151,11 @@ func (r *laneRoom) make(ctx context.Context, w *laneWish) error {
 		}
 		r.ensured = true
 	}
-	_, err := r.keeper.js.CreateOrUpdateConsumer(ctx, r.stream, w.config())
+	_, err := r.keeper.js.CreateOrUpdateConsumer(ctx, r.stream, durable(w))
 	if errors.Is(err, jetstream.ErrStreamNotFound) { // a broker came back without it
 		r.ensured = false
 		if err = r.keeper.ensure(ctx, r.stream); err == nil {
-			_, err = r.keeper.js.CreateOrUpdateConsumer(ctx, r.stream, w.config())
+			_, err = r.keeper.js.CreateOrUpdateConsumer(ctx, r.stream, durable(w))
 		}
 	}
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 	"headrace/internal/job"
 )
 
-// LimitLanes sets how many consumers one stream has room for. It must be called before Run.
-func (k *Keeper) LimitLanes(n int) { k.callLanes, k.jobLanes = n, n }
+// Limit sets how many consumers one stream has room for. It must be called before the keeper runs.
+func (s *CallStreams) Limit(n int) { s.lanes = n }
 
 // Yielding gives the consumers that make room for n others, and how long to wait when there are none.
 func Yielding(infos []*jetstream.ConsumerInfo, n int, now time.Time) ([]string, time.Duration) {

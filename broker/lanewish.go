@@ -1,9 +1,9 @@
 package broker
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -17,17 +17,18 @@ const (
 	// wishLife is the age at which the keeper drops a wish that was not repeated: its worker wants the consumer no
 	// longer, or is gone.
 	wishLife = 4 * wishAgain
-	// jobLaneLife is the idle time after which the durable of a job lane goes by itself.
-	jobLaneLife = 24 * time.Hour
 )
 
 // laneWish asks for a lane's consumer. The answer is "+" when it exists, else an error's text; it may take as long as
 // other lanes have their turns, and none comes when the wish was dropped.
 type laneWish struct {
-	Stream   string        `json:"stream"`
-	Consumer string        `json:"consumer"`
-	Subject  string        `json:"subject"`
-	AckWait  time.Duration `json:"ack_wait"` // in nanoseconds
+	Stream     string        `json:"stream"`
+	Consumer   string        `json:"consumer"`
+	Subject    string        `json:"subject"`
+	AckWait    time.Duration `json:"ack_wait"`              // in nanoseconds, as all here
+	MaxDeliver int           `json:"max_deliver,omitempty"` // 0: as often as it takes
+	Memory     bool          `json:"memory,omitempty"`      // its state need not outlive the server
+	Life       time.Duration `json:"life"`                  // without a pull, after which it goes by itself
 }
 
 const wishGranted = "+"
@@ -37,35 +38,23 @@ func readWish(text []byte) (*laneWish, error) {
 	if err := json.Unmarshal(text, w); err != nil {
 		return nil, fmt.Errorf("a wish for a consumer: %w", err)
 	}
-	if w.Consumer == "" || w.Subject == "" || w.AckWait <= 0 || !w.jobs() && !w.calls() {
+	if w.Stream == "" || w.Consumer == "" || w.Subject == "" || w.AckWait <= 0 || w.Life <= 0 {
 		return nil, fmt.Errorf("a wish for a consumer: %.200q is incomplete", text)
 	}
 	return w, nil
 }
 
-func (w *laneWish) calls() bool {
-	_, ok := shardOfStream(w.Stream)
-	return ok
-}
-
-func (w *laneWish) jobs() bool { return strings.HasPrefix(w.Stream, queueStream) }
-
-// config is that of the lane's durable. Attempts of jobs are counted in their records, not by deliveries, and their
-// consumer should outlive the longest of them.
-func (w *laneWish) config() jetstream.ConsumerConfig {
-	c := jetstream.ConsumerConfig{
+// durable is the configuration of a lane's consumer.
+func durable(w *laneWish) jetstream.ConsumerConfig {
+	return jetstream.ConsumerConfig{
 		Durable:           w.Consumer,
 		FilterSubject:     w.Subject,
 		AckPolicy:         jetstream.AckExplicitPolicy,
 		AckWait:           w.AckWait,
-		MaxDeliver:        maxDeliver,
+		MaxDeliver:        cmp.Or(w.MaxDeliver, -1),
 		MaxAckPending:     10_000,
 		MaxWaiting:        8192,
-		MemoryStorage:     true,
-		InactiveThreshold: dormantAfter,
+		MemoryStorage:     w.Memory,
+		InactiveThreshold: w.Life,
 	}
-	if w.jobs() {
-		c.MaxDeliver, c.MemoryStorage, c.InactiveThreshold = -1, false, jobLaneLife
-	}
-	return c
 }

@@ -100,7 +100,7 @@ func TestLeftoversOfAKilledBroker(t *testing.T) { //nolint:tparallel // its live
 		if state := consumer.CachedInfo(); info.State.Msgs != 1 || state.NumPending != 0 || state.AckFloor.Stream != 1 {
 			t.Fatalf("this is no leftover: %+v, %+v", info.State, state)
 		}
-		sweeper, err := broker.NewSweeper(r.dial, r.log)
+		sweeper, err := broker.NewSweeper(r.dial, r.shared.Syncs, r.disk(), r.log)
 		if err != nil {
 			t.Fatal(err)
 		}

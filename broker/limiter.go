@@ -229,8 +229,17 @@ func (l *Limiter) stream(ctx context.Context, name string) (jetstream.Stream, er
 	return fresh, nil
 }
 
-// limitConfig is the configuration of one of the limiter's streams; ok is false for other names.
-func limitConfig(name string) (config jetstream.StreamConfig, ok bool) {
+// LimitStreams are the streams of rate limits.
+type LimitStreams struct{}
+
+// Always is empty: they are made when they are used first.
+func (LimitStreams) Always() []string { return nil }
+
+// Changed is nil: the configurations stay as they are.
+func (LimitStreams) Changed() <-chan struct{} { return nil }
+
+// Config is the configuration of one of the streams; ok is false for other names.
+func (LimitStreams) Config(name string) (config jetstream.StreamConfig, ok bool) {
 	config = jetstream.StreamConfig{
 		Name: name, Storage: jetstream.MemoryStorage, Replicas: 1, Discard: jetstream.DiscardOld,
 		MaxMsgs: maxWindows, MaxMsgsPerSubject: 1,

@@ -69,7 +69,7 @@ func (l *Local) queued(route string) int {
 
 // hand gives a call to a free slot of this process, unless others wait for one. It reports whether it did.
 func (f *FrontEnd) hand(c *call, message []byte) bool {
-	in := f.dial.Local.intake(c.route.Name)
+	in := f.local.intake(c.route.Name)
 	if in == nil || f.waiting.queued(c.route.Name) > 0 {
 		return false
 	}

@@ -107,10 +107,10 @@ func TestRecentJobsAreBounded(t *testing.T) {
 func TestJobsAreFollowedByEvents(t *testing.T) {
 	t.Parallel()
 	r := newJobRig(t, overTCP)
-	plain := r.dial
-	r.dial.Recent = broker.NewRecentJobs(1 << 20)
+	plain := r.shared
+	r.shared.Recent = broker.NewRecentJobs(1 << 20)
 	front := r.newJobs()
-	r.dial = plain // the workers are another process
+	r.shared = plain // the workers are another process
 	rec, _, err := front.Accept(t.Context(), r.record(), []byte(`"a"`), request(r.route, `"a"`))
 	if err != nil {
 		t.Fatal(err)

@@ -52,6 +52,8 @@ func each(t *testing.T, test func(*rig), forms ...form) {
 type rig struct {
 	tb      testing.TB
 	dial    broker.Dial
+	local   *broker.Local
+	shared  broker.Shared
 	flush   func(*os.File) error // syncs files of the server; nil: as usual
 	health  func() string        // of the server's streams; nil: as it is
 	store   int64                // bytes for jobs; 0: no limit
@@ -106,7 +108,7 @@ func newSizedRig(tb testing.TB, f form, maxMemory int64) *rig {
 	}
 	r.serveBroker(cfg)
 	if f == locally {
-		r.dial.Local, r.dial.Recent = broker.NewLocal(), broker.NewRecentJobs(1<<20)
+		r.local, r.shared.Recent = broker.NewLocal(), broker.NewRecentJobs(1<<20)
 	}
 	r.keep()
 	r.front = r.newFront()
@@ -131,6 +133,7 @@ func (r *rig) serveBroker(cfg broker.ServerConfig) {
 func (r *rig) serveBrokerIn(dir string, cfg broker.ServerConfig) {
 	r.tb.Helper()
 	cfg.DataDir, cfg.MaxStore, cfg.Grace = dir, 1<<30, 5*time.Second
+	cfg.Synced = broker.SyncedStreams()
 	cfg.Durability = cmp.Or(cfg.Durability, broker.Process)
 	var err error
 	if r.server, err = broker.NewServer(cfg, r.log); err != nil {
@@ -144,26 +147,50 @@ func (r *rig) serveBrokerIn(dir string, cfg broker.ServerConfig) {
 	}
 	background(r.tb, r.server.Run)
 	<-r.server.Ready()
-	r.dial = broker.Dial{Server: r.server, Syncs: broker.NewSyncs()}
+	r.dial, r.shared = broker.Dial{Server: r.server}, broker.Shared{Syncs: broker.NewSyncs()}
 	if cfg.Listen != "" {
-		r.dial = broker.Dial{URL: "nats://" + r.server.Addr(), User: cfg.User, Password: cfg.Password}
+		r.dial, r.shared = broker.Dial{URL: "nats://" + r.server.Addr(), User: cfg.User, Password: cfg.Password}, broker.Shared{}
 	}
 }
 
 func (r *rig) keep() (stop func()) {
 	r.tb.Helper()
-	keeper, err := broker.NewKeeper(r.dial, time.Minute, r.log)
+	limits := broker.JobLimits{MaxStore: r.store, Lanes: r.lanes}
+	if r.server != nil {
+		limits.Sync = r.server.Syncs()
+	}
+	return r.keepWithin(limits)
+}
+
+// keepWithin is keep with limits for jobs.
+func (r *rig) keepWithin(limits broker.JobLimits) (stop func()) {
+	r.tb.Helper()
+	return background(r.tb, r.newKeeper(limits).Run)
+}
+
+func (r *rig) newKeeper(limits broker.JobLimits) *broker.Keeper {
+	r.tb.Helper()
+	calls, err := broker.NewCallStreams(time.Minute)
 	if err != nil {
 		r.tb.Fatal(err)
 	}
-	if r.server != nil {
-		keeper.KeepJobs(broker.JobLimits{MaxStore: r.store, Sync: r.server.Syncs()})
-	}
 	if r.lanes > 0 {
-		keeper.LimitLanes(r.lanes)
+		calls.Limit(r.lanes)
+	}
+	keeper, err := broker.NewKeeper(r.dial, r.log, calls, limits, broker.LimitStreams{})
+	if err != nil {
+		r.tb.Fatal(err)
 	}
 	r.keeper = keeper
-	return background(r.tb, keeper.Run)
+	return keeper
+}
+
+// disk is that of the embedded server; nil when there is none, or it is dialled as others dial it.
+func (r *rig) disk() broker.Disk {
+	if r.dial.Server == nil {
+		return nil
+	}
+	return r.server
 }
 
 // budget makes one that must be empty when the test is over.
@@ -212,7 +239,7 @@ func (r *rig) newFront() *broker.FrontEnd {
 // newFrontBy makes a front end that reaches the broker in its own way.
 func (r *rig) newFrontBy(dial broker.Dial) *broker.FrontEnd {
 	r.tb.Helper()
-	front, err := broker.NewFrontEnd(dial, r.budget("replies of a front end"), r.log)
+	front, err := broker.NewFrontEnd(dial, r.local, r.budget("replies of a front end"), r.log)
 	if err != nil {
 		r.tb.Fatal(err)
 	}
@@ -230,7 +257,7 @@ func (r *rig) newFrontBy(dial broker.Dial) *broker.FrontEnd {
 // ends it in good order.
 func (r *rig) newWorkerEnd(n int, routes ...*inference.Route) (end *broker.WorkerEnd, stop func()) {
 	r.tb.Helper()
-	end, err := broker.NewWorkerEnd(r.dial, r.budget("bodies of worker "+time.Now().String()), r.log)
+	end, err := broker.NewWorkerEnd(r.dial, r.local, r.shared, r.budget("bodies of worker "+time.Now().String()), r.log)
 	if err != nil {
 		r.tb.Fatal(err)
 	}

@@ -50,6 +50,8 @@ type ServerConfig struct {
 	MaxStore   int64 // bytes of all file streams
 	// User and Password are asked of every connection but those of this process; "" asks nothing.
 	User, Password string
+	// Synced are the streams whose writes have to survive a loss of power; the writers ask for it.
+	Synced []string
 	// Grace is how long a stopping server waits for its last client to leave.
 	Grace time.Duration
 }
@@ -236,7 +238,8 @@ func (s *Server) syncing(lost error) (stop func(), err error) {
 	go func() {
 		defer close(done)
 		sync := &syncer{
-			log: s.log, dir: streamsDir(root), root: root, clock: time.Now, flush: s.flush, lost: lost, failed: s.doubt,
+			streams: s.cfg.Synced,
+			log:     s.log, dir: streamsDir(root), root: root, clock: time.Now, flush: s.flush, lost: lost, failed: s.doubt,
 		}
 		if err := sync.run(ctx, nc); err != nil {
 			s.log.Error("jobs cannot be made durable", "error", err)

@@ -26,7 +26,7 @@ func TestSilentBroker(t *testing.T) {
 	r := newRig(t, overTCP)
 	way := newSeverable(t, r.server.Addr())
 	route := testRoute("silent")
-	end, err := broker.NewWorkerEnd(broker.Dial{URL: "nats://" + way.listener.Addr().String()}, r.budget("bodies"), r.log)
+	end, err := broker.NewWorkerEnd(broker.Dial{URL: "nats://" + way.listener.Addr().String()}, nil, broker.Shared{}, r.budget("bodies"), r.log)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -104,3 +104,12 @@ func shardOfStream(stream string) (shard int, ok bool) {
 	}
 	return shard, true
 }
+
+// The protocol of syncs, between an embedded server that syncs on request and those who write to its streams.
+const (
+	// subjectSync + stream asks for everything that the stream has acknowledged to be synced. The answer is empty, or says
+	// why it was not.
+	subjectSync = "hr.sync."
+	// syncMark in a stream's metadata says that its writers have to ask.
+	syncMark = "headrace-sync"
+)

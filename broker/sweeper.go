@@ -36,8 +36,10 @@ const (
 // record and queue. It learns of every job from the records' streams, so it has nothing to remember. Several may
 // run: all they do is conditional or harmless when done twice.
 type Sweeper struct {
-	dial Dial
-	log  *slog.Logger
+	dial  Dial
+	syncs *Syncs
+	disk  Disk // nil: the server is elsewhere
+	log   *slog.Logger
 
 	store *jobStore
 	wake  chan struct{}
@@ -69,13 +71,22 @@ type JobLane struct {
 	Priority job.Priority `json:"priority"`
 }
 
-// NewSweeper validates dial.
-func NewSweeper(dial Dial, log *slog.Logger) (*Sweeper, error) {
+// Disk is the disk of an embedded server in this process.
+type Disk interface {
+	// DiskFull is why nothing can be written; nil while there is room.
+	DiskFull() error
+	// Syncs reports whether the server syncs what is asked for, and nothing else before it acknowledges.
+	Syncs() bool
+}
+
+// NewSweeper validates dial. syncs is what this process knows to be on disk, and disk that of the embedded server; both may
+// be nil.
+func NewSweeper(dial Dial, syncs *Syncs, disk Disk, log *slog.Logger) (*Sweeper, error) {
 	if err := dial.Validate(); err != nil {
 		return nil, err
 	}
 	return &Sweeper{
-		dial: dial, log: log, wake: make(chan struct{}, 1), work: make(chan job.ID),
+		dial: dial, syncs: syncs, disk: disk, log: log, wake: make(chan struct{}, 1), work: make(chan job.ID),
 		pending: make(map[job.ID]*pendingJob), counts: make(laneCounts), wakes: make(map[JobLane]int), lanes: make(map[string]*string), versions: make(map[string]*versions), depths: make(map[string]*laneDepth), finished: make(map[job.State]uint64),
 		paused: make(map[string]bool), counted: make(map[string]time.Time), countedAll: make(map[string]bool),
 		began: time.Now(),
@@ -89,10 +100,10 @@ func (s *Sweeper) Run(ctx context.Context) error {
 		return stopped(ctx, err)
 	}
 	defer l.nc.Close()
-	s.store = newJobStore(l, nil, Dial{Syncs: s.dial.Syncs})
-	if server := s.dial.Server; server != nil {
-		s.store.full = func() bool { return server.DiskFull() != nil }
-		s.keeps = server.Syncs()
+	s.store = newJobStore(l, nil, Shared{Syncs: s.syncs})
+	if s.disk != nil {
+		s.store.full = func() bool { return s.disk.DiskFull() != nil }
+		s.keeps = s.disk.Syncs()
 	}
 	var running sync.WaitGroup
 	defer running.Wait()

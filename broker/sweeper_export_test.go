@@ -93,7 +93,7 @@ func (j *Jobs) Counting(counting bool) error {
 
 // UncountedJobs knows nothing of a broker.
 func UncountedJobs() (*Jobs, error) {
-	j, err := NewJobs(Dial{URL: "nats://nowhere"}, 0, slog.New(slog.DiscardHandler))
+	j, err := NewJobs(Dial{URL: "nats://nowhere"}, Shared{}, 0, slog.New(slog.DiscardHandler))
 	if err == nil {
 		close(j.ready)
 	}

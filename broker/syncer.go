@@ -17,11 +17,6 @@ import (
 )
 
 const (
-	// subjectSync + stream asks for everything that the stream has acknowledged to be synced. The answer is empty, or says
-	// why it was not.
-	subjectSync = "hr.sync."
-	// syncMark in a stream's metadata says that its writers have to ask.
-	syncMark = "headrace-sync"
 	// mtimeDoubt is how long after a directory has changed another change may leave its time as it is: file systems
 	// take the time from a clock that ticks 100 to 1,000 times a second.
 	mtimeDoubt = 50 * time.Millisecond
@@ -37,18 +32,9 @@ type syncer struct {
 	clock func() time.Time
 	flush func(*os.File) error
 	// lost is why nothing can be made durable; nil: nothing is known to be lost.
-	lost   error
-	failed func(error) // is told of syncs that fail
-}
-
-// syncedStreams are those whose writes have to survive a loss of power. The work queues are not among them: what is lost
-// of one is queued again from the records.
-func syncedStreams() []string {
-	var names []string
-	for shard := range jobShards {
-		names = append(names, recordStream+strconv.Itoa(shard), dataStream+strconv.Itoa(shard))
-	}
-	return names
+	lost    error
+	failed  func(error) // is told of syncs that fail
+	streams []string    // whose writers ask
 }
 
 // run answers until ctx ends.
@@ -57,7 +43,7 @@ func (s *syncer) run(ctx context.Context, nc *nats.Conn) error {
 	defer running.Wait()
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	for _, name := range syncedStreams() {
+	for _, name := range s.streams {
 		asked := make(chan *nats.Msg, 1024)
 		if _, err := nc.ChanSubscribe(subjectSync+name, asked); err != nil {
 			return fmt.Errorf("broker: syncer: %w", err)

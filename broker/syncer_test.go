@@ -34,7 +34,7 @@ func newPowerRig(tb testing.TB, flush func(*os.File) error) *jobRig {
 	r.front = r.newFront()
 	tb.Cleanup(r.balanced)
 	j := &jobRig{rig: r, route: testRoute("jobs")}
-	sweeper, err := broker.NewSweeper(r.dial, r.log)
+	sweeper, err := broker.NewSweeper(r.dial, r.shared.Syncs, r.disk(), r.log)
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -76,7 +76,7 @@ func (s *Server) renew() error {
 	}
 	s.log.Warn("a sync has failed; writing what was stored since once more")
 	root := filepath.Clean(s.cfg.DataDir)
-	for _, name := range syncedStreams() {
+	for _, name := range s.cfg.Synced {
 		files := &streamFiles{dir: filepath.Join(streamsDir(root), name), root: root, flush: s.flush}
 		if err := files.renew(since.Add(-unsyncedFor)); err != nil {
 			return err

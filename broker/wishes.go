@@ -5,9 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 )
+
+// jobLaneLife is the idle time after which the durable of a job lane goes by itself.
+const jobLaneLife = 24 * time.Hour
 
 // wishes are the consumers that a worker has asked the keeper for. Nothing here waits.
 type wishes struct {
@@ -25,9 +29,12 @@ func (w *wishes) reply(l lane) string { return w.inbox + l.stream + "." + l.cons
 
 // ask asks for the consumer of a puller's lane; granted tells the puller the answer. One that does not come was lost.
 func (w *wishes) ask(nc *nats.Conn, p *puller) error {
-	wish := laneWish{Stream: p.lane.stream, Consumer: p.lane.consumer, Subject: p.lane.subject, AckWait: ackWait}
+	wish := laneWish{Stream: p.lane.stream, Consumer: p.lane.consumer, Subject: p.lane.subject}
 	if p.jobs {
-		wish.AckWait = p.intake.worker.lease.ack
+		// Attempts of jobs are counted in their records, not by deliveries, and their consumer should outlive the longest of them.
+		wish.AckWait, wish.Life = p.intake.worker.lease.ack, jobLaneLife
+	} else {
+		wish.AckWait, wish.MaxDeliver, wish.Memory, wish.Life = ackWait, maxDeliver, true, dormantAfter
 	}
 	text, err := json.Marshal(wish)
 	if err != nil {

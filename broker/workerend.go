@@ -24,6 +24,8 @@ import (
 // WorkerEnd is the side of the sync lane that runs calls. One of them serves a whole worker process.
 type WorkerEnd struct {
 	dial   Dial
+	local  *Local // nil when no front end is in this process
+	shared Shared
 	log    *slog.Logger
 	bodies *budget.Bytes
 	id     string
@@ -73,14 +75,14 @@ type claimAnswer struct {
 
 // NewWorkerEnd validates dial. bodies is the budget that large request bodies are reserved in before they
 // are pulled.
-func NewWorkerEnd(dial Dial, bodies *budget.Bytes, log *slog.Logger) (*WorkerEnd, error) {
+func NewWorkerEnd(dial Dial, local *Local, shared Shared, bodies *budget.Bytes, log *slog.Logger) (*WorkerEnd, error) {
 	if err := dial.Validate(); err != nil {
 		return nil, err
 	}
-	dial.Syncs = cmp.Or(dial.Syncs, NewSyncs())
+	shared.Syncs = cmp.Or(shared.Syncs, NewSyncs())
 	id := rand.Text()[:16]
 	return &WorkerEnd{
-		dial: dial, log: log, bodies: bodies, id: id, ready: make(chan struct{}),
+		dial: dial, local: local, shared: shared, log: log, bodies: bodies, id: id, ready: make(chan struct{}),
 		sleepers: newSleepers(), wishes: newWishes(prefixWorker + id + ".l."),
 		others: newRoster(), routes: make(map[string]int), intakes: make(map[*Intake]struct{}),
 		claims: make(map[uint64]chan claimAnswer), running: make(map[callKey]*Claim), runningJobs: make(map[job.ID]*Claim), starting: make(map[job.ID]int),
@@ -104,7 +106,7 @@ func (w *WorkerEnd) Run(ctx context.Context) error {
 		return stopped(ctx, err)
 	}
 	defer bulk.nc.Close()
-	w.link, w.parcels, w.jobs = l, newParcels(w.id, bulk.nc, w.bodies), newJobStore(l, w.timer, w.dial)
+	w.link, w.parcels, w.jobs = l, newParcels(w.id, bulk.nc, w.bodies), newJobStore(l, w.timer, w.shared)
 	if err := w.parcels.open(); err != nil {
 		return err
 	}
@@ -280,7 +282,7 @@ func (w *WorkerEnd) announceNow() {
 // connectionBack makes every intake ask anew: the server has forgotten its pulls, and may have lost its
 // streams.
 func (w *WorkerEnd) connectionBack() {
-	w.dial.Syncs.forget()
+	w.shared.Syncs.forget()
 	w.mu.Lock()
 	w.epoch++
 	for in := range w.intakes {

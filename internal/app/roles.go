@@ -45,6 +45,8 @@ type process struct {
 	out     func(format string, args ...any)
 	server  *broker.Server // the embedded one; nil when there is none here
 	dial    broker.Dial
+	local   *broker.Local // joins the roles of this process; nil when there is one only
+	shared  broker.Shared
 	reload  *reloader
 
 	hurried <-chan struct{} // is closed when the role is to stop without waiting any more; nil: it never is
@@ -95,7 +97,7 @@ func (p *process) embed(ctx context.Context, listen string) ([]stage, error) {
 	}
 	p.server, err = broker.NewServer(broker.ServerConfig{
 		Listen: listen, DataDir: dir, Durability: broker.Durability(b.Durability), MaxMemory: b.MaxMemory,
-		MaxStore: b.MaxStore, User: b.User, Password: b.Password, Grace: p.cfg.API.ShutdownGrace,
+		Synced: broker.SyncedStreams(), MaxStore: b.MaxStore, User: b.User, Password: b.Password, Grace: p.cfg.API.ShutdownGrace,
 	}, p.log)
 	if err != nil {
 		return nil, err
@@ -106,7 +108,7 @@ func (p *process) embed(ctx context.Context, listen string) ([]stage, error) {
 }
 
 func (p *process) keeper() ([]stage, func() error, error) {
-	keeper, err := broker.NewKeeper(p.dial, p.cfg.LongestWait(), p.log)
+	calls, err := broker.NewCallStreams(p.cfg.LongestWait())
 	if err != nil {
 		return nil, nil, err
 	}
@@ -114,12 +116,17 @@ func (p *process) keeper() ([]stage, func() error, error) {
 	if p.cfg.Broker.Durability == "replicated" {
 		replicas = 3
 	}
-	keeper.KeepJobs(broker.JobLimits{
-		MaxStore: p.cfg.Broker.MaxStore, MaxRetained: p.cfg.Jobs.MaxRetained, Replicas: replicas,
-		Sync: p.server != nil && p.server.Syncs(),
-	})
-	p.reload.apply = append(p.reload.apply, func(next *config.Config) { keeper.SetMaxWait(next.LongestWait()) })
-	sweeper, err := broker.NewSweeper(p.dial, p.log)
+	jobs := broker.JobLimits{MaxStore: p.cfg.Broker.MaxStore, MaxRetained: p.cfg.Jobs.MaxRetained, Replicas: replicas}
+	var disk broker.Disk
+	if p.server != nil {
+		jobs.Sync, disk = p.server.Syncs(), p.server
+	}
+	keeper, err := broker.NewKeeper(p.dial, p.log, calls, jobs, broker.LimitStreams{})
+	if err != nil {
+		return nil, nil, err
+	}
+	p.reload.apply = append(p.reload.apply, func(next *config.Config) { calls.SetMaxWait(next.LongestWait()) })
+	sweeper, err := broker.NewSweeper(p.dial, p.shared.Syncs, disk, p.log)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -133,14 +140,14 @@ func (p *process) keeper() ([]stage, func() error, error) {
 func (p *process) frontEnd(ctx context.Context) ([]stage, *api.Server, lane, error) {
 	half := p.cfg.API.MaxInflightBytes / 2
 	bodies, replies := budget.New(half), budget.New(half)
-	front, err := broker.NewFrontEnd(p.dial, replies, p.log)
+	front, err := broker.NewFrontEnd(p.dial, p.local, replies, p.log)
 	if err != nil {
 		return nil, nil, lane{}, err
 	}
 	if err := p.measureFront(front, bodies, replies); err != nil {
 		return nil, nil, lane{}, err
 	}
-	jobs, err := broker.NewJobs(p.dial, p.cfg.Jobs.MaxWaiting, p.log)
+	jobs, err := broker.NewJobs(p.dial, p.shared, p.cfg.Jobs.MaxWaiting, p.log)
 	if err != nil {
 		return nil, nil, lane{}, err
 	}
@@ -205,7 +212,7 @@ func (p *process) jobsConfig() api.JobsConfig {
 func (p *process) workers(filter worker.Filter) ([]stage, *broker.WorkerEnd, error) {
 	half := p.cfg.Worker.MaxInflightBytes / 2
 	bodies, replies := budget.New(half), budget.New(half)
-	end, err := broker.NewWorkerEnd(p.dial, bodies, p.log)
+	end, err := broker.NewWorkerEnd(p.dial, p.local, p.shared, bodies, p.log)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -267,7 +274,7 @@ func Up(ctx context.Context, set Settings) error {
 	if err != nil {
 		return err
 	}
-	p.dial.Local, p.dial.Recent, p.dial.Syncs = broker.NewLocal(), broker.NewRecentJobs(p.cfg.Jobs.Recent), broker.NewSyncs()
+	p.local, p.shared = broker.NewLocal(), broker.Shared{Recent: broker.NewRecentJobs(p.cfg.Jobs.Recent), Syncs: broker.NewSyncs()}
 	workers, end, err := p.workers(worker.Filter{}) // first, so that a new route has a worker when callers see it
 	if err != nil {
 		return err
@@ -353,7 +360,7 @@ func API(ctx context.Context, set Settings) error {
 		return err
 	}
 	p.warnAtStart("api.listen", "broker.durability")
-	p.dial.Recent = broker.NewRecentJobs(p.cfg.Jobs.Recent)
+	p.shared.Recent = broker.NewRecentJobs(p.cfg.Jobs.Recent)
 	stages, server, front, err := p.frontEnd(ctx)
 	if err != nil {
 		return err
