@@ -4,9 +4,10 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"headrace/broker/calls"
+	"headrace/broker/jobs"
 
 	"headrace/api"
-	"headrace/broker"
 	"headrace/internal/fault"
 	"headrace/internal/inference"
 	"headrace/internal/upstream"
@@ -15,8 +16,8 @@ import (
 
 // lane shows the broker's front end as the broker that api asks for.
 type lane struct {
-	front *broker.FrontEnd
-	jobs  *broker.Jobs
+	front *calls.FrontEnd
+	jobs  *jobs.Desk
 }
 
 var _ api.Broker = lane{}
@@ -48,7 +49,7 @@ func (m modelServer) Replicas() []inference.Replica {
 
 // queue shows the broker's worker end as the queue that worker asks for. The two packages do not know each
 // other, so their interfaces and types meet here.
-type queue struct{ end *broker.WorkerEnd }
+type queue struct{ end *calls.WorkerEnd }
 
 var _ worker.Queue = queue{}
 
@@ -61,7 +62,7 @@ func (q queue) Settle(ctx context.Context) { q.end.Settle(ctx) }
 // Intake opens an intake of routes.
 func (q queue) Intake(routes []*inference.Route) worker.Intake { return intake{q.end.Intake(routes)} }
 
-type intake struct{ *broker.Intake }
+type intake struct{ *calls.Intake }
 
 // Lease leases between one and n requests.
 func (in intake) Lease(ctx context.Context, n int) ([]worker.Delivery, error) {
@@ -76,13 +77,13 @@ func (in intake) Lease(ctx context.Context, n int) ([]worker.Delivery, error) {
 	return deliveries, nil
 }
 
-type delivery struct{ *broker.Delivery }
+type delivery struct{ *calls.Delivery }
 
 // Claim takes the request for good.
 func (d delivery) Claim(ctx context.Context) (context.Context, worker.Claim, error) {
 	ctx, c, err := d.Delivery.Claim(ctx)
 	switch {
-	case errors.Is(err, broker.ErrGone), errors.Is(err, broker.ErrReturned):
+	case errors.Is(err, calls.ErrGone), errors.Is(err, calls.ErrReturned):
 		return nil, nil, worker.ErrNotClaimed
 	case err != nil:
 		return nil, nil, err
@@ -90,7 +91,7 @@ func (d delivery) Claim(ctx context.Context) (context.Context, worker.Claim, err
 	return ctx, claim{c}, nil
 }
 
-type claim struct{ c *broker.Claim }
+type claim struct{ c *calls.Claim }
 
 func (c claim) Request() *inference.Request { return c.c.Request }
 

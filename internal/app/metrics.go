@@ -1,10 +1,14 @@
 package app
 
 import (
+	"headrace/broker/calls"
+	"headrace/broker/jobs"
+	"headrace/broker/natsd"
+	"headrace/broker/records"
+	"headrace/broker/sweeper"
 	"time"
 
 	"headrace/api"
-	"headrace/broker"
 	"headrace/internal/budget"
 	"headrace/internal/config"
 	"headrace/internal/telemetry"
@@ -15,7 +19,7 @@ import (
 type put = func(value float64, labels ...string)
 
 // measureFront registers what a front end knows.
-func (p *process) measureFront(front *broker.FrontEnd, bodies, replies *budget.Bytes) error {
+func (p *process) measureFront(front *calls.FrontEnd, bodies, replies *budget.Bytes) error {
 	table := p.cfg.Table
 	p.reload.apply = append(p.reload.apply, func(next *config.Config) {
 		p.metrics.Apply(table, next.Table)
@@ -46,9 +50,9 @@ func (p *process) measureFront(front *broker.FrontEnd, bodies, replies *budget.B
 			Read: each(func(_, _, slots int) int { return slots }),
 		},
 		held("headrace_body_bytes", "Bytes of request bodies held by the front end.", bodies),
-		limit("headrace_body_bytes_limit", "Half of api.max_inflight_bytes.", bodies),
+		limitOf("headrace_body_bytes_limit", "Half of api.max_inflight_bytes.", bodies),
 		held("headrace_reply_bytes", "Bytes of replies held by the front end.", replies),
-		limit("headrace_reply_bytes_limit", "Half of api.max_inflight_bytes.", replies),
+		limitOf("headrace_reply_bytes_limit", "Half of api.max_inflight_bytes.", replies),
 	)
 }
 
@@ -56,7 +60,7 @@ func held(name, help string, b *budget.Bytes) telemetry.Gauge {
 	return telemetry.Gauge{Name: name, Help: help, Read: func(put put) { put(float64(b.Held())) }}
 }
 
-func limit(name, help string, b *budget.Bytes) telemetry.Gauge {
+func limitOf(name, help string, b *budget.Bytes) telemetry.Gauge {
 	return telemetry.Gauge{Name: name, Help: help, Read: func(put put) { put(float64(b.Limit())) }}
 }
 
@@ -98,14 +102,14 @@ func (p *process) measureWorker(pools *worker.Worker, bodies, replies *budget.By
 			},
 		},
 		held("headrace_worker_body_bytes", "Bytes of request bodies held by the worker.", bodies),
-		limit("headrace_worker_body_bytes_limit", "Half of worker.max_inflight_bytes.", bodies),
+		limitOf("headrace_worker_body_bytes_limit", "Half of worker.max_inflight_bytes.", bodies),
 		held("headrace_worker_reply_bytes", "Bytes of model servers' replies held by the worker.", replies),
-		limit("headrace_worker_reply_bytes_limit", "Half of worker.max_inflight_bytes.", replies),
+		limitOf("headrace_worker_reply_bytes_limit", "Half of worker.max_inflight_bytes.", replies),
 	)
 }
 
 // counted is a counter of jobs, read where it is kept. The second of labels, where there is one, is what was counted.
-func counted(name, help string, labels []string, read func() map[broker.JobCount]uint64) telemetry.Gauge {
+func counted(name, help string, labels []string, read func() map[records.Count]uint64) telemetry.Gauge {
 	return telemetry.Gauge{Name: name, Help: help, Labels: labels, Counter: true, Read: func(put put) {
 		for of, n := range read() {
 			put(float64(n), []string{of.Route, of.What}[:len(labels)]...)
@@ -114,13 +118,13 @@ func counted(name, help string, labels []string, read func() map[broker.JobCount
 }
 
 // measureJobs registers what a front end knows of jobs.
-func (p *process) measureJobs(jobs *broker.Jobs) error {
+func (p *process) measureJobs(jobs *jobs.Desk) error {
 	jobs.TimeStore(p.metrics.Stored)
 	return p.metrics.Register(counted("headrace_jobs_accepted_total", "Durable jobs that this front end has accepted.", []string{"route", "priority"}, jobs.Accepted))
 }
 
 // measureRuns registers what a worker knows of jobs.
-func (p *process) measureRuns(end *broker.WorkerEnd) error {
+func (p *process) measureRuns(end *calls.WorkerEnd) error {
 	end.TimeStore(p.metrics.Stored)
 	route := []string{"route"}
 	return p.metrics.Register(
@@ -131,7 +135,7 @@ func (p *process) measureRuns(end *broker.WorkerEnd) error {
 }
 
 // measureBroker registers what the embedded server and the sweeper know.
-func (p *process) measureBroker(sweeper *broker.Sweeper) error {
+func (p *process) measureBroker(sweeper *sweeper.Sweeper) error {
 	gauges := []telemetry.Gauge{{
 		Name: "headrace_jobs_waiting", Help: "Jobs that wait for a worker or for their time.", Labels: []string{"route", "priority"},
 		Read: func(put put) {
@@ -157,14 +161,14 @@ func (p *process) measureBroker(sweeper *broker.Sweeper) error {
 	if p.server == nil {
 		return p.metrics.Register(gauges...)
 	}
-	read := func(value func(*broker.ServerStats) float64) func(put) {
+	read := func(value func(*natsd.ServerStats) float64) func(put) {
 		return func(put put) {
 			if stats, err := p.server.Stats(); err == nil { // else it is starting or stopping
 				put(value(stats))
 			}
 		}
 	}
-	streams := func(value func(broker.StreamStats) int64) func(put) {
+	streams := func(value func(natsd.StreamStats) int64) func(put) {
 		return func(put put) {
 			stats, err := p.server.Stats()
 			if err != nil {
@@ -177,14 +181,14 @@ func (p *process) measureBroker(sweeper *broker.Sweeper) error {
 	}
 	stream := []string{"stream"}
 	return p.metrics.Register(append(gauges,
-		telemetry.Gauge{Name: "headrace_broker_connections", Help: "Connections to the embedded broker.", Read: read(func(s *broker.ServerStats) float64 { return float64(s.Connections) })},
-		telemetry.Gauge{Name: "headrace_broker_memory_bytes", Help: "Memory of streams.", Read: read(func(s *broker.ServerStats) float64 { return float64(s.Memory) })},
-		telemetry.Gauge{Name: "headrace_broker_memory_bytes_limit", Help: "broker.max_memory.", Read: read(func(s *broker.ServerStats) float64 { return float64(s.MaxMemory) })},
-		telemetry.Gauge{Name: "headrace_broker_store_bytes", Help: "Disk of streams.", Read: read(func(s *broker.ServerStats) float64 { return float64(s.Store) })},
-		telemetry.Gauge{Name: "headrace_broker_store_bytes_limit", Help: "broker.max_store.", Read: read(func(s *broker.ServerStats) float64 { return float64(s.MaxStore) })},
-		telemetry.Gauge{Name: "headrace_broker_slow_consumers_total", Help: "Connections cut because they did not keep up.", Counter: true, Read: read(func(s *broker.ServerStats) float64 { return float64(s.SlowConsumerCuts) })},
-		telemetry.Gauge{Name: "headrace_stream_messages", Help: "Messages in a stream.", Labels: stream, Read: streams(func(s broker.StreamStats) int64 { return s.Messages })},
-		telemetry.Gauge{Name: "headrace_stream_bytes", Help: "Bytes in a stream.", Labels: stream, Read: streams(func(s broker.StreamStats) int64 { return s.Bytes })},
+		telemetry.Gauge{Name: "headrace_broker_connections", Help: "Connections to the embedded broker.", Read: read(func(s *natsd.ServerStats) float64 { return float64(s.Connections) })},
+		telemetry.Gauge{Name: "headrace_broker_memory_bytes", Help: "Memory of streams.", Read: read(func(s *natsd.ServerStats) float64 { return float64(s.Memory) })},
+		telemetry.Gauge{Name: "headrace_broker_memory_bytes_limit", Help: "broker.max_memory.", Read: read(func(s *natsd.ServerStats) float64 { return float64(s.MaxMemory) })},
+		telemetry.Gauge{Name: "headrace_broker_store_bytes", Help: "Disk of streams.", Read: read(func(s *natsd.ServerStats) float64 { return float64(s.Store) })},
+		telemetry.Gauge{Name: "headrace_broker_store_bytes_limit", Help: "broker.max_store.", Read: read(func(s *natsd.ServerStats) float64 { return float64(s.MaxStore) })},
+		telemetry.Gauge{Name: "headrace_broker_slow_consumers_total", Help: "Connections cut because they did not keep up.", Counter: true, Read: read(func(s *natsd.ServerStats) float64 { return float64(s.SlowConsumerCuts) })},
+		telemetry.Gauge{Name: "headrace_stream_messages", Help: "Messages in a stream.", Labels: stream, Read: streams(func(s natsd.StreamStats) int64 { return s.Messages })},
+		telemetry.Gauge{Name: "headrace_stream_bytes", Help: "Bytes in a stream.", Labels: stream, Read: streams(func(s natsd.StreamStats) int64 { return s.Bytes })},
 	)...)
 }
 

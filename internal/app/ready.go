@@ -2,10 +2,10 @@ package app
 
 import (
 	"context"
+	"headrace/broker/link"
 	"time"
 
 	"headrace/api"
-	"headrace/broker"
 )
 
 // announce prints one line when everything is ready, and then waits for the end.
@@ -15,7 +15,7 @@ func (p *process) announce(ctx context.Context, server *api.Server, checks ...fu
 			return nil //nolint:nilerr // it was stopped first
 		}
 	}
-	used := broker.Redact(p.dial.URL)
+	used := link.Redact(p.dial.URL)
 	switch {
 	case p.server != nil && p.server.Addr() != "":
 		used = "embedded, listening on " + p.server.Addr()

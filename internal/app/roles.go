@@ -5,6 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"headrace/broker/calls"
+	"headrace/broker/jobs"
+	"headrace/broker/keeper"
+	"headrace/broker/limit"
+	"headrace/broker/link"
+	"headrace/broker/natsd"
+	"headrace/broker/records"
+	"headrace/broker/sweeper"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -15,7 +23,6 @@ import (
 	"time"
 
 	"headrace/api"
-	"headrace/broker"
 	"headrace/internal/budget"
 	"headrace/internal/config"
 	"headrace/internal/fault"
@@ -43,10 +50,10 @@ type process struct {
 	log     *slog.Logger
 	version string
 	out     func(format string, args ...any)
-	server  *broker.Server // the embedded one; nil when there is none here
-	dial    broker.Dial
-	local   *broker.Local // joins the roles of this process; nil when there is one only
-	shared  broker.Shared
+	server  *natsd.Server // the embedded one; nil when there is none here
+	dial    link.Dial
+	local   *calls.Local // joins the roles of this process; nil when there is one only
+	shared  records.Shared
 	reload  *reloader
 
 	hurried <-chan struct{} // is closed when the role is to stop without waiting any more; nil: it never is
@@ -68,7 +75,7 @@ func open(set Settings) (*process, error) {
 		return nil, err
 	}
 	b := cfg.Broker
-	p := &process{cfg: cfg, log: log, version: set.Version, hurried: set.Hurry, dial: broker.Dial{
+	p := &process{cfg: cfg, log: log, version: set.Version, hurried: set.Hurry, dial: link.Dial{
 		URL: b.URL, User: b.User, Password: b.Password, Credentials: b.Credentials, TLSCA: b.TLSCA,
 	}}
 	p.reload, p.metrics = newReloader(cfg, log), telemetry.NewMetrics(set.Version)
@@ -95,9 +102,9 @@ func (p *process) embed(ctx context.Context, listen string) ([]stage, error) {
 	if err != nil {
 		return nil, fmt.Errorf("broker.data_dir: %w", err)
 	}
-	p.server, err = broker.NewServer(broker.ServerConfig{
-		Listen: listen, DataDir: dir, Durability: broker.Durability(b.Durability), MaxMemory: b.MaxMemory,
-		Synced: broker.SyncedStreams(), MaxStore: b.MaxStore, User: b.User, Password: b.Password, Grace: p.cfg.API.ShutdownGrace,
+	p.server, err = natsd.New(natsd.Config{
+		Listen: listen, DataDir: dir, Durability: natsd.Durability(b.Durability), MaxMemory: b.MaxMemory,
+		Synced: records.SyncedStreams(), MaxStore: b.MaxStore, User: b.User, Password: b.Password, Grace: p.cfg.API.ShutdownGrace,
 	}, p.log)
 	if err != nil {
 		return nil, err
@@ -108,7 +115,7 @@ func (p *process) embed(ctx context.Context, listen string) ([]stage, error) {
 }
 
 func (p *process) keeper() ([]stage, func() error, error) {
-	calls, err := broker.NewCallStreams(p.cfg.LongestWait())
+	calls, err := calls.NewStreams(p.cfg.LongestWait())
 	if err != nil {
 		return nil, nil, err
 	}
@@ -116,17 +123,17 @@ func (p *process) keeper() ([]stage, func() error, error) {
 	if p.cfg.Broker.Durability == "replicated" {
 		replicas = 3
 	}
-	jobs := broker.JobLimits{MaxStore: p.cfg.Broker.MaxStore, MaxRetained: p.cfg.Jobs.MaxRetained, Replicas: replicas}
-	var disk broker.Disk
+	jobs := records.Limits{MaxStore: p.cfg.Broker.MaxStore, MaxRetained: p.cfg.Jobs.MaxRetained, Replicas: replicas}
+	var disk sweeper.Disk
 	if p.server != nil {
 		jobs.Sync, disk = p.server.Syncs(), p.server
 	}
-	keeper, err := broker.NewKeeper(p.dial, p.log, calls, jobs, broker.LimitStreams{})
+	keeper, err := keeper.New(p.dial, p.log, calls, jobs, limit.Streams{})
 	if err != nil {
 		return nil, nil, err
 	}
 	p.reload.apply = append(p.reload.apply, func(next *config.Config) { calls.SetMaxWait(next.LongestWait()) })
-	sweeper, err := broker.NewSweeper(p.dial, p.shared.Syncs, disk, p.log)
+	sweeper, err := sweeper.New(p.dial, p.shared.Syncs, disk, p.log)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -140,14 +147,14 @@ func (p *process) keeper() ([]stage, func() error, error) {
 func (p *process) frontEnd(ctx context.Context) ([]stage, *api.Server, lane, error) {
 	half := p.cfg.API.MaxInflightBytes / 2
 	bodies, replies := budget.New(half), budget.New(half)
-	front, err := broker.NewFrontEnd(p.dial, p.local, replies, p.log)
+	front, err := calls.NewFrontEnd(p.dial, p.local, replies, p.log)
 	if err != nil {
 		return nil, nil, lane{}, err
 	}
 	if err := p.measureFront(front, bodies, replies); err != nil {
 		return nil, nil, lane{}, err
 	}
-	jobs, err := broker.NewJobs(p.dial, p.shared, p.cfg.Jobs.MaxWaiting, p.log)
+	jobs, err := jobs.New(p.dial, p.shared, p.cfg.Jobs.MaxWaiting, p.log)
 	if err != nil {
 		return nil, nil, lane{}, err
 	}
@@ -158,7 +165,7 @@ func (p *process) frontEnd(ctx context.Context) ([]stage, *api.Server, lane, err
 	if err != nil {
 		return nil, nil, lane{}, err
 	}
-	limiter, err := broker.NewLimiter(p.dial, p.log)
+	limiter, err := limit.New(p.dial, p.log)
 	if err != nil {
 		return nil, nil, lane{}, err
 	}
@@ -188,7 +195,7 @@ func (p *process) frontEnd(ctx context.Context) ([]stage, *api.Server, lane, err
 }
 
 // followed keeps the list of jobs, fed by what is written of them.
-func followed(list *joblist.List, jobs *broker.Jobs) func(context.Context) error {
+func followed(list *joblist.List, jobs *jobs.Desk) func(context.Context) error {
 	return func(ctx context.Context) error {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
@@ -209,10 +216,10 @@ func (p *process) jobsConfig() api.JobsConfig {
 }
 
 // workers makes the stages of the worker role.
-func (p *process) workers(filter worker.Filter) ([]stage, *broker.WorkerEnd, error) {
+func (p *process) workers(filter worker.Filter) ([]stage, *calls.WorkerEnd, error) {
 	half := p.cfg.Worker.MaxInflightBytes / 2
 	bodies, replies := budget.New(half), budget.New(half)
-	end, err := broker.NewWorkerEnd(p.dial, p.local, p.shared, bodies, p.log)
+	end, err := calls.NewWorkerEnd(p.dial, p.local, p.shared, bodies, p.log)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -240,10 +247,10 @@ func (p *process) workers(filter worker.Filter) ([]stage, *broker.WorkerEnd, err
 	if err := p.measureWorker(pools, bodies, replies); err != nil {
 		return nil, nil, err
 	}
-	end.Report(func() []broker.PoolReport {
-		var reports []broker.PoolReport
+	end.Report(func() []calls.PoolReport {
+		var reports []calls.PoolReport
 		for _, s := range pools.State() {
-			reports = append(reports, broker.PoolReport{Routes: s.Routes, Replicas: s.Replicas})
+			reports = append(reports, calls.PoolReport{Routes: s.Routes, Replicas: s.Replicas})
 		}
 		return reports
 	})
@@ -274,7 +281,7 @@ func Up(ctx context.Context, set Settings) error {
 	if err != nil {
 		return err
 	}
-	p.local, p.shared = broker.NewLocal(), broker.Shared{Recent: broker.NewRecentJobs(p.cfg.Jobs.Recent), Syncs: broker.NewSyncs()}
+	p.local, p.shared = calls.NewLocal(), records.Shared{Recent: records.NewRecent(p.cfg.Jobs.Recent), Syncs: records.NewSyncs()}
 	workers, end, err := p.workers(worker.Filter{}) // first, so that a new route has a worker when callers see it
 	if err != nil {
 		return err
@@ -326,7 +333,7 @@ func Broker(ctx context.Context, set Settings) error {
 	stages = append(stages, ops...)
 	stages = append(stages, stage{"reload", p.reload.run}, stage{"ready", func(ctx context.Context) error {
 		if p.server == nil {
-			p.log.Info("the broker role looks after streams on another server", "url", broker.Redact(p.cfg.Broker.URL))
+			p.log.Info("the broker role looks after streams on another server", "url", link.Redact(p.cfg.Broker.URL))
 		} else {
 			select {
 			case <-p.server.Ready():
@@ -360,7 +367,7 @@ func API(ctx context.Context, set Settings) error {
 		return err
 	}
 	p.warnAtStart("api.listen", "broker.durability")
-	p.shared.Recent = broker.NewRecentJobs(p.cfg.Jobs.Recent)
+	p.shared.Recent = records.NewRecent(p.cfg.Jobs.Recent)
 	stages, server, front, err := p.frontEnd(ctx)
 	if err != nil {
 		return err

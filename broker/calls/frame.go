@@ -1,0 +1,122 @@
+package calls
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"headrace/broker/link"
+	"headrace/internal/fault"
+)
+
+// A frame is what a worker says about one call to the front end that made it, or the other way round. Its
+// first byte is its kind, then the call's number.
+type frameKind byte
+
+const (
+	// From worker to front end.
+	frameClaim frameKind = 'C' // worker id; the answer is GO or GONE
+	frameReply frameKind = 'R' // the result, inline
+	frameOffer frameKind = 'O' // the result, to be pulled
+	frameFail  frameKind = 'F' // a failure
+	// From front end to worker.
+	frameGo     frameKind = 'G' // run it; remaining time
+	frameGone   frameKind = 'X' // do not run it: the caller has gone or another worker has it
+	frameCancel frameKind = 'K' // stop running it; front end id
+	framePing   frameKind = 'P' // front end id and the calls you should hold; the answer is PONG
+	framePong   frameKind = 'Q' // those of them that you do not hold
+)
+
+func newFrame(kind frameKind, call uint64) *link.Writer {
+	w := &link.Writer{Tail: make([]byte, 0, 64)}
+	w.Tail = append(w.Tail, byte(kind))
+	w.Uint(call)
+	return w
+}
+
+// openFrame reads what every frame begins with.
+func openFrame(data []byte) (frameKind, uint64, *link.Reader) {
+	r := &link.Reader{Rest: data}
+	kind := frameKind(r.Byte())
+	return kind, r.Uint(), r
+}
+
+func claimFrame(call uint64, worker string) []byte {
+	w := newFrame(frameClaim, call)
+	w.String(worker)
+	return w.Tail
+}
+
+func goFrame(call uint64, remaining time.Duration) []byte {
+	w := newFrame(frameGo, call)
+	w.Uint(uint64(max(remaining, 0) / time.Millisecond))
+	return w.Tail
+}
+
+func goneFrame(call uint64) []byte { return newFrame(frameGone, call).Tail }
+
+func cancelFrame(call uint64, frontEnd string) []byte {
+	w := newFrame(frameCancel, call)
+	w.String(frontEnd)
+	return w.Tail
+}
+
+// pingFrame carries the calls in place of one call's number.
+func pingFrame(frontEnd string, calls []uint64) []byte {
+	w := newFrame(framePing, 0)
+	w.String(frontEnd)
+	return appendCalls(w, calls)
+}
+
+func pongFrame(missing []uint64) []byte {
+	return appendCalls(newFrame(framePong, 0), missing)
+}
+
+func appendCalls(w *link.Writer, calls []uint64) []byte {
+	w.Uint(uint64(len(calls)))
+	for _, c := range calls {
+		w.Uint(c)
+	}
+	return w.Tail
+}
+
+// wireFault is a failure on its way from worker to front end. The cause stays in the worker's log.
+type wireFault struct {
+	Code       fault.Code      `json:"code"`
+	Message    string          `json:"message"`
+	Status     int             `json:"status,omitempty"`
+	Detail     json.RawMessage `json:"detail,omitempty"`
+	RetryAfter int64           `json:"retry_after_ms,omitempty"`
+	Param      string          `json:"param,omitempty"`
+}
+
+// maxDetail bounds the upstream detail that travels with a failure. A longer one is replaced by the message.
+const maxDetail = 128 << 10
+
+func failFrame(call uint64, f *fault.Error) []byte {
+	wf := wireFault{
+		Code: f.Code, Message: f.Message, Status: f.Status, Param: f.Param,
+		RetryAfter: int64(f.RetryAfter / time.Millisecond),
+	}
+	if len(f.Detail) <= maxDetail && json.Valid(f.Detail) {
+		wf.Detail = f.Detail
+	}
+	w := newFrame(frameFail, call)
+	text, err := json.Marshal(wf)
+	if err != nil { // only a broken Detail could fail, and it was checked
+		text = []byte(`{"code":"internal","message":"internal error"}`)
+	}
+	w.Tail = append(w.Tail, text...)
+	return w.Tail
+}
+
+func readFail(data []byte) *fault.Error {
+	var wf wireFault
+	if err := json.Unmarshal(data, &wf); err != nil {
+		return fault.Wrap(fault.Internal, fmt.Errorf("reading a failure: %w", err), "internal error")
+	}
+	return &fault.Error{
+		Code: wf.Code, Message: wf.Message, Status: wf.Status, Detail: wf.Detail, Param: wf.Param,
+		RetryAfter: time.Duration(min(max(wf.RetryAfter, 0), 1<<40)) * time.Millisecond,
+	}
+}

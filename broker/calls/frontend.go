@@ -1,0 +1,437 @@
+package calls
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"headrace/broker/link"
+	"headrace/broker/parcel"
+	"headrace/internal/budget"
+	"headrace/internal/fault"
+	"headrace/internal/inference"
+
+	"github.com/nats-io/nats.go"
+	"golang.org/x/sync/singleflight"
+)
+
+const (
+	// inlineRequest is the largest request that travels in its message; a larger one is pulled at the claim.
+	inlineRequest = 256 << 10
+	// inlineReply is the largest reply that travels in its frame; a larger one is pulled.
+	inlineReply = 64 << 10
+	// publishPatience is how long a publish may go unacknowledged before it is repeated.
+	publishPatience = time.Second
+)
+
+// FrontEnd is the side of the sync lane that makes calls. One front end serves a whole api process; its
+// methods may be called concurrently.
+type FrontEnd struct {
+	dial   link.Dial
+	local  *Local // nil when no worker is in this process
+	log    *slog.Logger
+	budget *budget.Bytes
+	id     string
+	inbox  string // subject of the frames
+
+	ready   chan struct{} // closed when what follows is set
+	link    *link.Link
+	parcels *parcel.Depot
+	frames  *nats.Subscription
+
+	lastCall atomic.Uint64
+	calls    *callTable
+	waiting  waiting
+	roster   *roster
+	reports  reports
+	watch    watch
+
+	ensuring singleflight.Group // by stream: a thousand calls ask once
+	mu       sync.Mutex
+	streams  map[string]bool // known to exist since the last reconnect
+}
+
+// NewFrontEnd validates dial. replies is the budget that replies are reserved in before they are pulled or
+// decoded. Those that come unasked, of up to 64 KiB, may pass it by an eighth.
+func NewFrontEnd(dial link.Dial, local *Local, replies *budget.Bytes, log *slog.Logger) (*FrontEnd, error) {
+	if err := dial.Validate(); err != nil {
+		return nil, err
+	}
+	id := rand.Text()[:16]
+	return &FrontEnd{
+		dial: dial, local: local, log: log, budget: replies, id: id, inbox: link.PrefixFrontEnd + id + link.FramesToken,
+		ready: make(chan struct{}), calls: newCallTable(), roster: newRoster(),
+		waiting: waiting{routes: make(map[string]*waitCount)},
+		watch:   watch{asked: make(map[string]time.Time)},
+		streams: make(map[string]bool),
+	}, nil
+}
+
+// Run connects, waiting for the broker as long as it takes, and serves calls until ctx ends. Calls that are
+// in flight then end with ShuttingDown.
+func (f *FrontEnd) Run(ctx context.Context) error {
+	l, err := f.dial.Open(ctx, "api", f.log, link.Events{Lost: f.connectionLost, Back: f.connectionBack})
+	if err != nil {
+		return link.Stopped(ctx, err)
+	}
+	defer l.NC.Close()
+	bulk, err := f.dial.Open(ctx, "api bulk", f.log, link.Events{})
+	if err != nil {
+		return link.Stopped(ctx, err)
+	}
+	defer bulk.NC.Close()
+	f.link, f.parcels = l, parcel.New(f.id, bulk.NC, f.budget)
+	if err := errors.Join(f.parcels.Open(), f.subscribe()); err != nil {
+		return err
+	}
+	var serving sync.WaitGroup
+	serving.Go(func() { f.parcels.SweepUntil(ctx) })
+	serving.Go(func() { f.supervise(ctx) })
+	f.askPresence()
+	close(f.ready)
+	f.local.join(f)
+	serving.Wait()
+	f.local.leave(f)
+	for _, c := range f.calls.all() {
+		c.end(outcome{err: fault.New(fault.ShuttingDown, "this front end is shutting down; try again")})
+	}
+	_ = l.NC.FlushTimeout(pingLost) // what was published last; the process ends either way
+	return nil
+}
+
+func (f *FrontEnd) subscribe() error {
+	frames, err := f.link.NC.Subscribe(link.PrefixFrontEnd+f.id+".*", f.receive)
+	if err != nil {
+		return fmt.Errorf("broker: front end: %w", err)
+	}
+	// The library drops what is beyond its limit. A claim is asked again then, a publish is repeated, and a call whose reply
+	// was dropped ends when its worker says that it does not hold it.
+	if err := frames.SetPendingLimits(-1, int(arrivals(f.budget))); err != nil {
+		return fmt.Errorf("broker: front end: %w", err)
+	}
+	f.frames = frames
+	for subject, handler := range map[string]nats.MsgHandler{link.SubjectPresence: f.notePresence, link.SubjectStates: f.noteReport} {
+		if _, err := f.link.NC.Subscribe(subject, handler); err != nil {
+			return fmt.Errorf("broker: front end: %w", err)
+		}
+	}
+	return nil
+}
+
+func (f *FrontEnd) notePresence(msg *nats.Msg) {
+	p, err := readPresence(msg.Data)
+	if err != nil {
+		f.log.Warn("unreadable presence", "error", err)
+		return
+	}
+	f.roster.note(p, time.Now())
+}
+
+func (f *FrontEnd) noteReport(msg *nats.Msg) {
+	if err := f.reports.note(msg); err != nil {
+		f.log.Warn("unreadable report of replicas", "error", err)
+	}
+}
+
+// connectionBack asks for the workers anew. The connection may be lost and back before Run has made the second one; Run
+// asks in any case.
+func (f *FrontEnd) connectionBack() {
+	select {
+	case <-f.ready:
+		f.askPresence()
+	default:
+	}
+}
+
+func (f *FrontEnd) askPresence() {
+	if err := f.link.NC.Publish(link.SubjectPresenceAsk, nil); err != nil {
+		f.log.Debug("asking for workers", "error", err)
+	}
+}
+
+// Ready is nil while the front end is connected to the broker.
+func (f *FrontEnd) Ready() error {
+	select {
+	case <-f.ready:
+	default:
+		return errors.New("the broker was not reached yet")
+	}
+	if !f.link.NC.IsConnected() {
+		return errors.New("the connection to the broker is lost")
+	}
+	return nil
+}
+
+// State tells how many live workers serve a route with how many slots, how many calls of this front end wait for
+// one, and how the workers say that the route's replicas fare.
+func (f *FrontEnd) State(route string) inference.RouteState {
+	workers, slots, _ := f.roster.serves(route)
+	return inference.RouteState{Workers: workers, Slots: slots, Waiting: f.waiting.count(route), Replicas: f.reports.of(route)}
+}
+
+// connectionLost ends what is in flight, because frames sent meanwhile are lost.
+func (f *FrontEnd) connectionLost() {
+	f.roster.clear()
+	f.mu.Lock()
+	clear(f.streams)
+	f.mu.Unlock()
+	for _, c := range f.calls.all() {
+		f.abandon(c)
+	}
+}
+
+// abandon ends a call whose connection is lost.
+func (f *FrontEnd) abandon(c *call) {
+	if c.holder() != "" {
+		c.end(outcome{err: fault.New(fault.UpstreamUnavailable,
+			"the connection to the broker was lost while the call ran; it may have run; try again")})
+		return
+	}
+	c.end(outcome{err: fault.New(fault.NoWorkers,
+		"the connection to the broker was lost before a worker took the call; it did not run; try again")})
+}
+
+// Call publishes the request and waits for its answer, at most as long as ctx allows. Every error is a
+// *fault.Error. The caller owns the result and must release it.
+func (f *FrontEnd) Call(ctx context.Context, route *inference.Route, req *inference.Request) (*inference.Result, error) {
+	began := time.Now()
+	if err := f.awaitWorker(ctx, route); err != nil {
+		return nil, err
+	}
+	size := req.Size()
+	place, err := f.waiting.enter(route, size)
+	if err != nil {
+		return nil, err
+	}
+	c := &call{
+		id: f.lastCall.Add(1), route: route, lane: link.LaneOf(route), size: size, began: began,
+		outcome: make(chan outcome, 1), again: make(chan struct{}, 1), place: place,
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		c.deadline = deadline
+	} else {
+		c.deadline = began.Add(route.SyncTimeout)
+	}
+	f.calls.put(c)
+	defer f.leave(c)
+	message, drop := f.envelope(c, req)
+	defer drop()
+	if c.handed = f.hand(c, message); !c.handed {
+		if err := f.publish(ctx, c, message); err != nil {
+			f.calls.remove(c.id) // nothing was stored, so no acknowledgement will come
+			return nil, err
+		}
+	}
+	return f.await(ctx, c, message)
+}
+
+// awaitWorker gives a route without a live worker a moment: the first announcement may be on its way.
+func (f *FrontEnd) awaitWorker(ctx context.Context, route *inference.Route) error {
+	if workers, _, _ := f.roster.serves(route.Name); workers > 0 {
+		return nil
+	}
+	timer := time.NewTimer(link.PresenceWait)
+	defer timer.Stop()
+	select {
+	case <-f.ready:
+		f.askPresence()
+	case <-timer.C:
+		return fault.New(fault.NoWorkers, "the broker cannot be reached; the call did not run; try again")
+	case <-ctx.Done():
+		return link.EndOf(ctx, fault.Deadline)
+	}
+	for {
+		workers, _, arrived := f.roster.serves(route.Name)
+		if workers > 0 {
+			return nil
+		}
+		select {
+		case <-arrived:
+		case <-timer.C:
+			return noWorkers(route.Name)
+		case <-ctx.Done():
+			return link.EndOf(ctx, fault.Deadline)
+		}
+	}
+}
+
+func noWorkers(route string) error {
+	err := fault.New(fault.NoWorkers,
+		"no live worker serves route %q; start one with `headrace worker` or `headrace up`, then try again", route)
+	err.RetryAfter = 2 * time.Second
+	return err
+}
+
+// envelope makes the call's message. A large request is held here until the claiming worker has pulled it,
+// or drop is called.
+func (f *FrontEnd) envelope(c *call, req *inference.Request) (message []byte, drop func()) {
+	var w link.Writer
+	link.WriteRequest(&w, req)
+	segments, size := w.Finish()
+	e := envelope{
+		frontEnd: f.id, call: c.id, remaining: time.Until(c.deadline),
+		requestID: req.ID, route: req.Route, kind: req.Type, request: segments,
+	}
+	if size <= inlineRequest {
+		return e.encode(), func() {}
+	}
+	e.parcel = f.parcels.Hold(segments, size, nil)
+	return e.encode(), func() { f.parcels.Drop(e.parcel.ID) }
+}
+
+func (f *FrontEnd) publish(ctx context.Context, c *call, message []byte) error {
+	if err := f.ensure(ctx, c.lane.Stream); err != nil {
+		return err
+	}
+	reply := link.PrefixFrontEnd + f.id + "." + strconv.FormatUint(c.id, 36)
+	c.queue()
+	if err := f.link.NC.PublishRequest(c.lane.Subject, reply, message); err != nil {
+		return fault.Wrap(fault.NoWorkers, err, "the broker cannot be reached; the call did not run; try again")
+	}
+	return nil
+}
+
+// ensure makes sure once in each connection's life that a stream is there.
+func (f *FrontEnd) ensure(ctx context.Context, stream string) error {
+	f.mu.Lock()
+	known := f.streams[stream]
+	f.mu.Unlock()
+	if known {
+		return nil
+	}
+	asked := f.ensuring.DoChan(stream, func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*link.PresenceWait)
+		defer cancel()
+		if err := link.EnsureStream(ctx, f.link.NC, stream); err != nil {
+			return nil, err
+		}
+		f.mu.Lock()
+		f.streams[stream] = true
+		f.mu.Unlock()
+		return nil, nil
+	})
+	select {
+	case result := <-asked:
+		if result.Err != nil {
+			return fault.Wrap(fault.NoWorkers, result.Err, "the broker is not ready; the call did not run; try again")
+		}
+		return nil
+	case <-ctx.Done():
+		return link.EndOf(ctx, fault.Deadline)
+	}
+}
+
+func (f *FrontEnd) forgetStream(stream string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.streams, stream)
+}
+
+// await waits for the outcome of a published or handed call.
+func (f *FrontEnd) await(ctx context.Context, c *call, message []byte) (*inference.Result, error) {
+	for {
+		select {
+		case o := <-c.outcome:
+			return f.receiveOutcome(ctx, c, o)
+		case <-c.again:
+			if !c.handed {
+				f.forgetStream(c.lane.Stream)
+			}
+			c.handed = false
+			if err := f.publish(ctx, c, message); err != nil {
+				return nil, err
+			}
+		case <-ctx.Done():
+			if c.holder() != "" {
+				return nil, link.EndOf(ctx, fault.UpstreamTimeout)
+			}
+			return nil, link.EndOf(ctx, fault.Deadline)
+		}
+	}
+}
+
+func (f *FrontEnd) receiveOutcome(ctx context.Context, c *call, o outcome) (*inference.Result, error) {
+	if o.err != nil {
+		return nil, o.err
+	}
+	result := o.result
+	if o.offer != nil {
+		pulled, err := f.pullReply(ctx, o.offer)
+		if err != nil {
+			return nil, err
+		}
+		result = pulled
+	}
+	c.mu.Lock()
+	result.Queue = max(c.claimedAt.Sub(c.began), 0)
+	c.state = callWithdrawn // nothing is left to cancel
+	c.sequence = 0
+	c.mu.Unlock()
+	return result, nil
+}
+
+func (f *FrontEnd) pullReply(ctx context.Context, ref *link.ParcelRef) (*inference.Result, error) {
+	data, release, err := f.parcels.Pull(ctx, ref)
+	switch {
+	case err == nil:
+	case ctx.Err() != nil:
+		return nil, link.EndOf(ctx, fault.UpstreamTimeout)
+	default:
+		return nil, fault.Wrap(fault.UpstreamUnavailable, err,
+			"the worker that ran the call was lost before it handed over the answer; try again")
+	}
+	result, err := link.ReadResult(data)
+	if err != nil {
+		release()
+		return nil, fault.Wrap(fault.Internal, err, "internal error")
+	}
+	result.OnRelease(release)
+	return result, nil
+}
+
+// leave takes a call off the table when its caller is done with it. What still waits is deleted, what runs
+// is cancelled.
+func (f *FrontEnd) leave(c *call) {
+	c.mu.Lock()
+	received, worker, sequence := c.state == callWithdrawn, c.worker, c.sequence
+	c.settle()
+	c.state = callWithdrawn
+	if now := time.Now(); now.Before(c.deadline) {
+		c.deadline = now // from which supervise waits for the acknowledgement
+	}
+	c.mu.Unlock()
+	switch {
+	case received, worker == "" && c.handed:
+	case worker == "" && sequence == 0:
+		return // its publish may still be acknowledged; receiveAck or supervise removes it
+	case worker == "":
+		f.deleteMessage(c.lane.Stream, sequence)
+	default: // it may still run, or hold its answer
+		f.tell(link.PrefixWorker+worker+".c", cancelFrame(c.id, f.id))
+	}
+	f.calls.remove(c.id)
+	select { // an answer that came too late
+	case o := <-c.outcome:
+		o.result.Release()
+	default:
+	}
+}
+
+// deleteMessage takes a message that nobody waits for off its stream. When it is claimed meanwhile, the claim
+// finds no call and the worker drops it.
+func (f *FrontEnd) deleteMessage(stream string, sequence uint64) {
+	f.tell(link.SubjectAPIDelete+stream, fmt.Appendf(nil, `{"seq":%d,"no_erase":true}`, sequence))
+}
+
+// tell publishes what may be lost without harm.
+func (f *FrontEnd) tell(subject string, data []byte) {
+	if err := f.link.NC.Publish(subject, data); err != nil {
+		f.log.Debug("not told", "subject", subject, "error", err)
+	}
+}

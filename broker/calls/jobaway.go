@@ -1,0 +1,101 @@
+package calls
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"headrace/broker/link"
+	"headrace/broker/records"
+	"headrace/internal/fault"
+	"headrace/internal/job"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// A broker that is away is nobody's fault, so it costs a job no attempt: whoever runs the job tries again for less time
+// than the lease lasts, and gives it back then. When even that cannot be written the lease comes back by itself, and
+// whoever gets it finds that this worker has given the job up.
+
+// storeAgain is the pause before what the store could not do is tried again.
+const storeAgain = 200 * time.Millisecond
+
+// away reports whether an error of the store says that the broker was not there, or too slow. Then what was asked for may
+// have been done. Anything else is its answer: it will be the same the next time, or costs a call to the model server each time.
+func away(err error) bool {
+	if err == nil || errors.Is(err, records.ErrNoBody) || errors.Is(err, records.ErrDamaged) || errors.Is(err, records.ErrUnsynced) {
+		return false
+	}
+	api, answered := errors.AsType[*jetstream.APIError](err)
+	return !answered || api.Code == http.StatusServiceUnavailable && !link.Full(err)
+}
+
+// insist does something with the store until it is done, the broker refuses it, ctx ends or finishPatience is over.
+func insist(ctx context.Context, do func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, finishPatience)
+	defer cancel()
+	for {
+		err := do(ctx)
+		if !away(err) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(storeAgain):
+		}
+	}
+}
+
+// readInput reads the stored input of a job that runs here.
+func (w *WorkerEnd) readInput(ctx context.Context, r *job.Record) (data []byte, err error) {
+	err = insist(ctx, func(ctx context.Context) (err error) {
+		data, err = w.jobs.Body(ctx, r.ID, records.InputPrefix(r.ID), r.Input)
+		return err
+	})
+	return data, err
+}
+
+// notOpened ends a claim whose input could not be read, and is what Claim returns then.
+func (c *Claim) notOpened(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); ctx.Err() != nil && !errors.Is(cause, context.DeadlineExceeded) {
+		if f, stops := errors.AsType[*fault.Error](cause); stops {
+			return c.Fail(ctx, f)
+		}
+		c.giveBack(ctx)
+		return ErrGone
+	}
+	f, ours := errors.AsType[*fault.Error](err)
+	switch {
+	case ours:
+		return c.Fail(ctx, f)
+	case away(err):
+		c.worker.log.Warn("a job's input could not be read; the job is given back", "job", c.job.id, "error", err)
+		c.giveBack(ctx)
+		return ErrReturned
+	}
+	return c.Fail(ctx, fault.Wrap(fault.UpstreamUnavailable, err, "the job's input could not be read"))
+}
+
+// putResult stores the bytes of a result. Those of an earlier try are replaced.
+func (c *Claim) putResult(ctx context.Context, series string, data []byte) (body *job.Body, err error) {
+	err = insist(context.WithoutCancel(ctx), func(ctx context.Context) (err error) {
+		body, err = c.worker.jobs.PutBody(ctx, c.job.id, records.OutputPrefix(c.job.id), series, data, c.job.life)
+		return err
+	})
+	return body, err
+}
+
+// notStored ends a claim whose result could not be stored, and is what Answer returns then.
+func (c *Claim) notStored(ctx context.Context, series string, err error) error {
+	f := fault.Wrap(fault.UpstreamUnavailable, err, "the job's result could not be stored")
+	if !away(err) {
+		return c.Fail(ctx, f)
+	}
+	r, err := c.returnJob(ctx)
+	if err != nil || r == nil {
+		return errors.Join(f, err)
+	}
+	return errors.Join(f, c.worker.jobs.Erase(context.WithoutCancel(ctx), c.job.id, records.OutputPrefix(c.job.id)+series+"."))
+}

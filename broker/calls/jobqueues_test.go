@@ -1,0 +1,129 @@
+package calls_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"headrace/broker/calls"
+	"headrace/broker/records"
+	"headrace/broker/sweeper"
+
+	"headrace/internal/job"
+)
+
+// The jobs of a paused route wait, also for workers that come later; those of others run. What is resumed runs.
+func TestJobPause(t *testing.T) {
+	t.Parallel()
+	for _, f := range []form{inProcess, overTCP} {
+		t.Run(string(f), func(t *testing.T) {
+			t.Parallel()
+			r := newJobRig(t, f)
+			other := testRoute("other")
+			if err := r.jobs.Pause(t.Context(), r.route.Name, true); err != nil {
+				t.Fatal(err)
+			}
+			held := r.accept(r.record(), `"held"`)
+			r.serve(2, r.echo, r.route, other)
+			for range 3 {
+				free := r.record()
+				free.Route = other.Name
+				r.until(r.accept(free, `"free"`).ID, job.Succeeded)
+			}
+			now, err := r.jobs.Get(t.Context(), held.ID)
+			if err != nil || now.State != job.Queued {
+				t.Errorf("a job of a paused route: %v, %v", now, err)
+			}
+			later := r.newJobs()
+			if !eventually(func() bool { return later.Paused(r.route.Name) && !later.Paused(other.Name) }) {
+				t.Error("another front end does not know that the route is paused")
+			}
+			if err := later.Pause(t.Context(), r.route.Name, false); err != nil {
+				t.Fatal(err)
+			}
+			r.until(held.ID, job.Succeeded)
+			if !eventually(func() bool { return !r.jobs.Paused(r.route.Name) }) {
+				t.Error("it is still called paused")
+			}
+		})
+	}
+}
+
+// A waiting job is told its place, which becomes less as those before it are started; the queue tells its age.
+func TestJobPlace(t *testing.T) {
+	t.Parallel()
+	r := newJobRig(t, inProcess)
+	var last *job.Record
+	began := time.Now()
+	const n = 6
+	for range n {
+		last = r.accept(r.record(), `"x"`)
+	}
+	ahead := func(want func(int) bool) func() bool {
+		return func() bool {
+			place, ok := r.jobs.Place(t.Context(), last)
+			return ok && want(place.Ahead)
+		}
+	}
+	if !eventually(ahead(func(place int) bool { return place == n })) {
+		t.Error("the last of six jobs is not told that it is the sixth")
+	}
+	lane := r.jobs.Queue(r.route.Name)[job.Standard]
+	if lane.Waiting != n || lane.Oldest.Before(began.Add(-time.Second)) || lane.Oldest.After(time.Now()) {
+		t.Errorf("the queue is told to be %+v", lane)
+	}
+	running, release := make(chan struct{}, n), make(chan struct{})
+	r.serve(1, func(ctx context.Context, c *calls.Claim) {
+		running <- struct{}{}
+		<-release
+		r.echo(ctx, c)
+	}, r.route)
+	<-running
+	if !eventually(ahead(func(place int) bool { return place > 0 && place < n })) {
+		t.Error("its place does not become less")
+	}
+	close(release)
+	done := r.until(last.ID, job.Succeeded)
+	if _, ok := r.jobs.Place(t.Context(), done); ok {
+		t.Error("a job that has ended has a place")
+	}
+	if !eventually(func() bool { return r.jobs.Queue(r.route.Name)[job.Standard].Waiting == 0 }) {
+		t.Errorf("the empty queue is told to be %+v", r.jobs.Queue(r.route.Name))
+	}
+}
+
+// The oldest job of a lane is told rightly when lanes share a stream, and when the first of them goes.
+func TestOldestOfALane(t *testing.T) {
+	t.Parallel()
+	r := newJobRig(t, inProcess)
+	sweeper, err := sweeper.New(r.dial, r.shared.Syncs, r.disk(), r.log)
+	r.must(err)
+	background(t, sweeper.Run)
+	accepted := make(map[job.ID]time.Time)
+	place := func(priority job.Priority) *job.Record {
+		rec := r.record()
+		rec.Priority = priority
+		r.accept(rec, `"x"`)
+		accepted[rec.ID] = time.Now()
+		return rec
+	}
+	first, other, second := place(job.Standard), place(job.Batch), place(job.Standard)
+	oldest := func(rec *job.Record) bool {
+		at := sweeper.Oldest()[records.Lane{Route: rec.Route, Priority: rec.Priority}]
+		return !at.Before(rec.QueuedAt.Add(-time.Millisecond)) && !at.After(accepted[rec.ID])
+	}
+	for _, rec := range []*job.Record{first, other} {
+		if !eventually(func() bool { return oldest(rec) }) {
+			t.Errorf("the oldest %s job is of %s, want %s", rec.Priority, sweeper.Oldest(), rec.QueuedAt)
+		}
+	}
+	if _, err := r.jobs.Cancel(t.Context(), first.ID); err != nil {
+		t.Fatal(err)
+	}
+	if !eventually(func() bool { return oldest(second) }) {
+		t.Errorf("the oldest job is of %s, want %s", sweeper.Oldest(), second.QueuedAt)
+	}
+	if !oldest(other) {
+		t.Errorf("the oldest batch job is of %s, want %s", sweeper.Oldest(), other.QueuedAt)
+	}
+}

@@ -1,0 +1,223 @@
+package calls
+
+import (
+	"context"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"time"
+
+	"headrace/broker/link"
+	"headrace/broker/records"
+
+	"github.com/nats-io/nats.go"
+)
+
+const (
+	// questionPatience is how long a question about a stream may take.
+	questionPatience = 2 * time.Second
+	// questionGather is how long lanes are gathered before their streams are asked about.
+	questionGather = 10 * time.Millisecond
+	// questionAgain is the pause after a question that was not answered, and at most twice that.
+	questionAgain = time.Second
+	// questionEvery is how often streams with dormant lanes are asked about for safety's sake.
+	questionEvery = 30 * time.Second
+	// maxWoken bounds the wake-up calls that are not seen to yet.
+	maxWoken = 1024
+)
+
+// sleepers are the dormant lanes of a worker: nothing is pulled for them, and their consumers may go. A message that is
+// published for such a lane wakes it. What may have come before is asked for: for synchronous requests one question for
+// each stream, however many lanes there are; for jobs the sweeper's word is waited for. A question that is not answered
+// is asked again later and wakes nobody.
+type sleepers struct {
+	woken  chan *nats.Msg
+	asking chan struct{} // capacity 1: there are doubts
+
+	mu     sync.Mutex
+	lanes  map[string]*sleeper // by subject, without a job's id
+	jobs   map[records.Lane]*sleeper
+	doubts map[string]bool // streams to be asked about
+}
+
+// sleeper is one dormant lane; several intakes may share it for a moment.
+type sleeper struct {
+	lane    link.Lane
+	job     *records.Lane // nil for synchronous requests
+	fresh   bool          // nothing is known of what came before: the lane was never pulled from over this connection
+	sub     *nats.Subscription
+	pullers map[*puller]struct{}
+}
+
+func newSleepers() *sleepers {
+	return &sleepers{
+		woken: make(chan *nats.Msg, maxWoken), asking: make(chan struct{}, 1),
+		lanes: make(map[string]*sleeper), jobs: make(map[records.Lane]*sleeper), doubts: make(map[string]bool),
+	}
+}
+
+// key is a lane's subject, or that of one of its jobs, without the id.
+func (s *sleepers) key(subject string) string {
+	if strings.HasPrefix(subject, records.PrefixQueue) {
+		return subject[:strings.LastIndexByte(subject, '.')]
+	}
+	return subject
+}
+
+// add makes a lane dormant; it wakes again when something waits. fresh: it was not pulled from over this connection, so its
+// running jobs may have lost their worker. It does not wait for the server.
+func (s *sleepers) add(nc *nats.Conn, p *puller, fresh bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key := s.key(p.lane.Subject)
+	at := s.lanes[key]
+	if at == nil {
+		sub, err := nc.ChanSubscribe(p.lane.Subject, s.woken)
+		if err != nil {
+			return err
+		}
+		at = &sleeper{lane: p.lane, sub: sub, pullers: make(map[*puller]struct{})}
+		s.lanes[key] = at
+		if p.jobs {
+			at.job = &records.Lane{Route: p.route, Priority: p.priority}
+			s.jobs[*at.job] = at
+		}
+	}
+	at.pullers[p], at.fresh = struct{}{}, at.fresh || fresh
+	if !p.jobs {
+		s.doubts[p.lane.Stream] = true
+		link.Ring(s.asking)
+	}
+	return nil
+}
+
+// remove forgets a lane of an intake that is closed.
+func (s *sleepers) remove(p *puller) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at := s.lanes[s.key(p.lane.Subject)]
+	if at == nil {
+		return
+	}
+	delete(at.pullers, p)
+	if len(at.pullers) == 0 {
+		s.drop(at)
+	}
+}
+
+// drop must be called with mu held.
+func (s *sleepers) drop(at *sleeper) {
+	delete(s.lanes, s.key(at.lane.Subject))
+	if at.job != nil && s.jobs[*at.job] == at {
+		delete(s.jobs, *at.job)
+	}
+	_ = at.sub.Unsubscribe() // a second wake-up does no harm
+}
+
+// wake wakes the lanes that are found.
+func (s *sleepers) wake(find func() []*sleeper) {
+	s.mu.Lock()
+	var pullers []*puller
+	for _, at := range find() {
+		if at == nil {
+			continue
+		}
+		for p := range at.pullers {
+			pullers = append(pullers, p)
+		}
+		s.drop(at)
+	}
+	s.mu.Unlock()
+	for _, p := range pullers {
+		p.awake()
+	}
+}
+
+// noteJobs wakes the lanes that jobs wait in.
+func (s *sleepers) noteJobs(report *records.Report) {
+	s.wake(func() (found []*sleeper) {
+		for _, told := range report.Lanes {
+			at := s.jobs[records.Lane{Route: told.Route, Priority: told.Priority}]
+			if at != nil && (told.Queued > 0 || told.Running > 0 && at.fresh) {
+				found = append(found, at)
+			}
+		}
+		for _, told := range report.Wake {
+			found = append(found, s.jobs[told])
+		}
+		return found
+	})
+}
+
+// doubt has all streams with dormant lanes asked about: wake-up calls may have been lost.
+func (s *sleepers) doubt() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, at := range s.lanes {
+		if at.job == nil {
+			s.doubts[at.lane.Stream] = true
+		}
+	}
+	link.Ring(s.asking)
+}
+
+// listen takes wake-up calls until ctx ends.
+func (s *sleepers) listen(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case msg := <-s.woken:
+			s.wake(func() []*sleeper { return []*sleeper{s.lanes[s.key(msg.Subject)]} })
+		}
+	}
+}
+
+// ask asks about streams until ctx ends, each once at a time.
+func (s *sleepers) ask(ctx context.Context, l *link.Link) {
+	every := time.NewTimer(rand.N(questionEvery)) // workers that start together do not ask together
+	defer every.Stop()
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+			return
+		case <-every.C:
+			every.Reset(questionEvery)
+			s.doubt()
+			continue
+		case <-s.asking:
+		}
+		link.PauseFor(ctx, questionGather)
+		s.mu.Lock()
+		doubts := s.doubts
+		s.doubts = make(map[string]bool)
+		s.mu.Unlock()
+		var asking sync.WaitGroup
+		for stream := range doubts {
+			asking.Go(func() { s.askOne(ctx, l, stream) })
+		}
+		asking.Wait()
+	}
+}
+
+func (s *sleepers) askOne(ctx context.Context, l *link.Link, stream string) {
+	asked, cancel := context.WithTimeout(ctx, questionPatience)
+	defer cancel()
+	subjects, err := l.SubjectsIn(asked, stream)
+	if err != nil {
+		if ctx.Err() == nil {
+			link.PauseFor(ctx, questionAgain+rand.N(questionAgain))
+		}
+		s.mu.Lock()
+		s.doubts[stream] = true
+		link.Ring(s.asking)
+		s.mu.Unlock()
+		return
+	}
+	s.wake(func() (found []*sleeper) {
+		for subject := range subjects {
+			found = append(found, s.lanes[subject])
+		}
+		return found
+	})
+}

@@ -1,0 +1,246 @@
+package calls_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"headrace/broker/natsd"
+	"headrace/broker/records"
+	"headrace/broker/sweeper"
+
+	"headrace/internal/fault"
+	"headrace/internal/job"
+)
+
+// newPowerRig is a rig whose server syncs files with flush before anybody is told that something is stored.
+func newPowerRig(tb testing.TB, flush func(*os.File) error) *jobRig {
+	tb.Helper()
+	if !natsd.SyncOnRequest {
+		tb.Skip("the server syncs each write by itself here")
+	}
+	r := bareRig(tb)
+	r.flush, r.store = flush, 64<<20 // which makes blocks of about 1 MB
+	r.serveBroker(natsd.Config{MaxMemory: 64 << 20, Durability: natsd.Power})
+	r.keep()
+	r.front = r.newFront()
+	tb.Cleanup(r.balanced)
+	j := &jobRig{rig: r, route: testRoute("jobs")}
+	sweeper, err := sweeper.New(r.dial, r.shared.Syncs, r.disk(), r.log)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	background(tb, sweeper.Run)
+	j.jobs = j.newJobs()
+	return j
+}
+
+// disk remembers what was in files when they were synced.
+type disk struct {
+	mu    sync.Mutex
+	files map[string]*diskFile
+}
+
+type diskFile struct {
+	info os.FileInfo
+	data []byte
+}
+
+func (d *disk) flush(f *os.File) error {
+	if filepath.Ext(f.Name()) == ".blk" {
+		if err := d.read(f); err != nil {
+			return err
+		}
+	}
+	return f.Sync()
+}
+
+// read reads what has been added to a file, or all of it when it is another one of the same name.
+func (d *disk) read(f *os.File) error {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	known := d.files[f.Name()]
+	if known == nil || !os.SameFile(known.info, info) {
+		known = &diskFile{info: info}
+		d.files[f.Name()] = known
+	}
+	more := make([]byte, max(info.Size()-int64(len(known.data)), 0))
+	n, err := f.ReadAt(more, int64(len(known.data)))
+	known.data = append(known.data, more[:n]...)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return err
+}
+
+// holds reports whether text would be there after a loss of power now. What was removed or replaced is gone at once. A
+// file holds what it held when it was synced last; one that has replaced another one was written before it did.
+func (d *disk) holds(text string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for name, synced := range d.files {
+		info, err := os.Stat(name)
+		if err != nil {
+			continue
+		}
+		data := synced.data
+		if !os.SameFile(info, synced.info) {
+			if data, err = os.ReadFile(name); err != nil {
+				continue
+			}
+		}
+		if bytes.Contains(data, []byte(text)) {
+			return true
+		}
+	}
+	return false
+}
+
+// What is acknowledged, and each end that somebody has seen, was in a file when that was synced, also while blocks are
+// filled, rewritten and removed.
+func TestPowerSyncsBeforeItTells(t *testing.T) {
+	t.Parallel()
+	d := &disk{files: make(map[string]*diskFile)}
+	r := newPowerRig(t, d.flush)
+	r.serve(8, r.echo, r.route)
+	const clients, each = 8, 10
+	var running sync.WaitGroup
+	for range clients {
+		running.Go(func() {
+			var ids []job.ID
+			for range each {
+				item := `"` + strings.Repeat("x", 40<<10) + `"`
+				rec, _, err := r.jobs.Accept(t.Context(), r.record(), []byte(item), request(r.route, item))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				ids = append(ids, rec.ID)
+				for _, id := range ids { // also while later versions are written and removed
+					if !d.holds(`"id":"` + string(id)) {
+						t.Errorf("job %s was accepted and is not on disk", id)
+					}
+				}
+				end, err := r.jobs.WaitEnd(t.Context(), rec.ID)
+				if err != nil || end.State != job.Succeeded {
+					t.Errorf("got %+v, %v", end, err)
+					return
+				}
+				if !d.holds(`"id":"` + string(rec.ID) + `","run":1,"route":"jobs","provider":"` + rec.Provider + `","type":"` + string(rec.Type) + `","priority":"standard","state":"succeeded"`) {
+					t.Errorf("the end of job %s was told and is not on disk", rec.ID)
+				}
+			}
+		})
+	}
+	running.Wait()
+}
+
+// Large inputs and results are on disk before the record that names them.
+func TestPowerSyncsBodies(t *testing.T) {
+	t.Parallel()
+	d := &disk{files: make(map[string]*diskFile)}
+	r := newPowerRig(t, d.flush)
+	r.serve(1, r.echo, r.route)
+	item := `"` + strings.Repeat("x", 3<<20) + `"`
+	rec := r.accept(r.record(), item)
+	for _, part := range []string{".0", ".1", ".2", ".3"} {
+		if !d.holds(string(rec.ID) + "." + rec.Input.Series + part) {
+			t.Errorf("part %s of an accepted input is not on disk", part)
+		}
+	}
+	end := r.until(rec.ID, job.Succeeded)
+	if !d.holds(string(rec.ID) + "." + end.Result.Series + ".3") {
+		t.Error("the end of a result is not on disk")
+	}
+}
+
+// A disk that cannot be synced refuses jobs, and goes on to do so when it says that all is well again: what it could not
+// write is lost.
+func TestFailedSyncIsNotForgotten(t *testing.T) {
+	t.Parallel()
+	var broken atomic.Bool
+	r := newPowerRig(t, func(f *os.File) error {
+		if broken.Load() {
+			return errors.New("input/output error")
+		}
+		return f.Sync()
+	})
+	rec := r.accept(r.record(), `"a"`)
+	broken.Store(true)
+	other := func() job.ID { // of the same shard
+		for {
+			if id := job.NewID(time.Now()); records.ShardOf(string(id)) == records.ShardOf(string(rec.ID)) {
+				return id
+			}
+		}
+	}
+	first := other()
+	for _, id := range []job.ID{first, first, other()} { // the second one finds what the first one left
+		next := r.record()
+		next.ID = id
+		_, _, err := r.jobs.Accept(t.Context(), next, []byte(`"b"`), request(r.route, `"b"`))
+		if fault.CodeOf(err) != fault.NoWorkers || !strings.Contains(err.Error(), "GET /v1/jobs/"+string(next.ID)+" tells") {
+			t.Errorf("got %v", err)
+		}
+		broken.Store(false)
+	}
+}
+
+// An end that is stored and not yet on disk is shown to nobody; the worker goes on meanwhile.
+func TestEndIsShownWhenItIsDurable(t *testing.T) {
+	t.Parallel()
+	var slow atomic.Bool
+	stuck, proceed := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	r := newPowerRig(t, func(f *os.File) error {
+		if slow.Load() && strings.Contains(f.Name(), "JOBREC") {
+			once.Do(func() { close(stuck) })
+			<-proceed
+		}
+		return f.Sync()
+	})
+	rec := r.accept(r.record(), `"`+strings.Repeat("x", 1<<20)+`"`)
+	slow.Store(true)
+	stop := r.serve(1, r.echo, r.route)
+	got, err := r.jobs.WaitEnd(t.Context(), rec.ID)
+	if fault.CodeOf(err) != fault.NoWorkers {
+		t.Errorf("an end that may be lost was shown: %+v, %v", got, err)
+	}
+	await(t, stuck, "sync")
+	stop()
+	close(proceed)
+	rec = r.until(rec.ID, job.Succeeded)
+	if got := r.result(rec); len(got) != 1<<20+2 || rec.Attempt != 1 || rec.Interruptions != 0 {
+		t.Errorf("%d bytes; %+v", len(got), rec)
+	}
+}
+
+// A stopping server syncs for clients that are still there, and is not kept by its own syncer.
+func TestServerEndsWithoutClients(t *testing.T) {
+	t.Parallel()
+	r := bareRig(t)
+	cfg := natsd.Config{Listen: "127.0.0.1:0", DataDir: t.TempDir(), MaxMemory: 1 << 20, MaxStore: 1 << 20, Grace: time.Minute}
+	server, err := natsd.New(cfg, r.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := background(t, server.Run)
+	await(t, server.Ready(), "server")
+	done := make(chan struct{})
+	go func() {
+		stop()
+		close(done)
+	}()
+	await(t, done, "end of the server")
+}

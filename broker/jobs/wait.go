@@ -1,0 +1,154 @@
+package jobs
+
+import (
+	"context"
+	"strconv"
+
+	"headrace/broker/link"
+	"headrace/broker/records"
+	"headrace/internal/job"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// waiter waits for news of a job.
+type waiter struct {
+	wake chan struct{} // capacity 1
+	end  bool          // only the end is of interest
+	news *job.Record   // what the last news was about, where it is remembered; guarded by Jobs.mu
+}
+
+// note wakes those who wait for a job.
+func (j *Desk) note(msg *nats.Msg) {
+	id := records.IdOfEvent(msg.Subject)
+	revision, err := strconv.ParseUint(msg.Header.Get(jetstream.SequenceHeader), 10, 64)
+	if err != nil {
+		j.log.Warn("an event without the number of its record", "job", id, "error", err)
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	news := j.shared.Recent.Event(id, msg.Header.Get(records.HeaderTag), revision)
+	waiters := j.waiters[id]
+	if len(waiters) == 0 {
+		return
+	}
+	ended := job.State(msg.Header.Get(records.HeaderState)).Terminal()
+	for w := range waiters {
+		if ended || !w.end {
+			w.news = news
+			link.Ring(w.wake)
+		}
+	}
+}
+
+// anew is called when the connection is back: what happened meanwhile is not known.
+func (j *Desk) anew() {
+	j.shared.Recent.Clear()
+	j.shared.Syncs.Forget()
+	j.placements.Forget()
+	j.wakeAll()
+}
+
+func (j *Desk) wakeAll() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, waiters := range j.waiters {
+		for w := range waiters {
+			w.news = nil
+			link.Ring(w.wake)
+		}
+	}
+}
+
+// Wait reads a job's record when done is content with it, or the latest when ctx ends first. Waiting costs no
+// reads: it is woken when the record is written.
+func (j *Desk) Wait(ctx context.Context, id job.ID, done func(*job.Record) bool) (*job.Record, error) {
+	if err := j.await(ctx); err != nil {
+		return nil, err
+	}
+	return j.wait(ctx, id, done, new(waiter))
+}
+
+// WaitEnd is Wait for the end of a job; what happens before costs nothing.
+func (j *Desk) WaitEnd(ctx context.Context, id job.ID) (*job.Record, error) {
+	if err := j.await(ctx); err != nil {
+		return nil, err
+	}
+	return j.wait(ctx, id, func(r *job.Record) bool { return r.State.Terminal() }, &waiter{end: true})
+}
+
+func (j *Desk) wait(ctx context.Context, id job.ID, done func(*job.Record) bool, w *waiter) (*job.Record, error) {
+	w.wake = make(chan struct{}, 1)
+	j.watch(id, w)
+	defer j.unwatch(id, w)
+	// Who waits for the end is content with a record of this process to begin with: whatever was written after it is
+	// still to be told, as long as the connection lives.
+	var r *job.Record
+	if w.end && j.store.Link.NC.IsConnected() {
+		r = j.shared.Recent.Latest(id)
+	}
+	remembered := r != nil
+	for {
+		if r == nil {
+			var err error
+			if r, err = j.Get(context.WithoutCancel(ctx), id); err != nil {
+				return nil, err
+			}
+			remembered = false
+		}
+		if done(r) {
+			if err := j.store.Shown(context.WithoutCancel(ctx), r); err != nil {
+				return nil, j.unread(id, err)
+			}
+			return r, nil
+		}
+		select {
+		case <-w.wake:
+			r = j.newsOf(w)
+			remembered = r != nil
+		case <-ctx.Done():
+			if remembered || w.end { // it may have moved on meanwhile
+				return j.Get(context.WithoutCancel(ctx), id)
+			}
+			return r, nil
+		}
+	}
+}
+
+// newsOf takes what a waiter was told.
+func (j *Desk) newsOf(w *waiter) *job.Record {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	news := w.news
+	w.news = nil
+	if news == nil {
+		return nil
+	}
+	return news.Clone() // others are told the same
+}
+
+// Watch rings wake, of capacity 1, whenever the job's record is written, until stop is called.
+func (j *Desk) Watch(id job.ID, wake chan struct{}) (stop func()) {
+	w := &waiter{wake: wake}
+	j.watch(id, w)
+	return func() { j.unwatch(id, w) }
+}
+
+func (j *Desk) watch(id job.ID, w *waiter) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.waiters[id] == nil {
+		j.waiters[id] = make(map[*waiter]struct{})
+	}
+	j.waiters[id][w] = struct{}{}
+}
+
+func (j *Desk) unwatch(id job.ID, w *waiter) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	delete(j.waiters[id], w)
+	if len(j.waiters[id]) == 0 {
+		delete(j.waiters, id)
+	}
+}

@@ -1,0 +1,248 @@
+package keeper
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"headrace/broker/link"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Keeper is the broker role's other half: it alone creates streams, when a front end or a worker first asks
+// for one, and it gives lanes their consumers. It works the same on the embedded and on an external server.
+type Keeper struct {
+	dial   link.Dial
+	owners []Streams
+	log    *slog.Logger
+
+	said link.Said
+	gate link.Gate
+
+	mu sync.Mutex // held while streams are made
+}
+
+// Streams knows some of the streams.
+type Streams interface {
+	// Config is the configuration that a stream should have; ok is false for the streams of others.
+	Config(stream string) (config jetstream.StreamConfig, ok bool)
+	// Always are those that are made at once, not when they are used first.
+	Always() []string
+	// Changed is sent to when configurations have changed, so that streams that exist follow; nil: they never change.
+	Changed() <-chan struct{}
+}
+
+// New makes a keeper of the streams that owners know.
+func New(dial link.Dial, log *slog.Logger, owners ...Streams) (*Keeper, error) {
+	if err := dial.Validate(); err != nil {
+		return nil, err
+	}
+	if len(owners) == 0 {
+		return nil, errors.New("broker: a keeper without streams")
+	}
+	return &Keeper{dial: dial, owners: owners, log: log}, nil
+}
+
+// Run answers until ctx ends.
+func (k *Keeper) Run(ctx context.Context) error {
+	if s := k.dial.Server; s != nil {
+		select {
+		case <-s.Ready():
+		case <-ctx.Done():
+			return nil
+		}
+	}
+	l, err := k.dial.Open(ctx, "keeper", k.log, link.Events{})
+	if err != nil {
+		return link.Stopped(ctx, err)
+	}
+	defer l.NC.Close()
+	asked := make(chan *nats.Msg, 256)
+	sub, err := l.NC.ChanQueueSubscribe(link.SubjectEnsure, link.QueueKeepers, asked)
+	if err != nil {
+		return fmt.Errorf("broker: keeper: %w", err)
+	}
+	defer func() { _ = sub.Unsubscribe() }() // the connection closes next
+	lanes := &laneKeeper{js: l.JS, log: k.log, rooms: make(map[string]*laneRoom), ensure: func(ctx context.Context, stream string) error {
+		return k.ensure(ctx, l, stream)
+	}}
+	defer lanes.running.Wait()
+	wished := make(chan *nats.Msg, 4096)
+	sub, err = l.NC.ChanQueueSubscribe(link.SubjectWish, link.QueueKeepers, wished)
+	if err != nil {
+		return fmt.Errorf("broker: keeper: %w", err)
+	}
+	defer func() { _ = sub.Unsubscribe() }()
+	lanes.running.Go(func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case msg := <-wished:
+				lanes.take(ctx, msg)
+			}
+		}
+	})
+	for _, owner := range k.owners {
+		lanes.running.Go(func() { k.follow(ctx, l, owner) })
+	}
+	lanes.running.Go(func() { k.makeStreams(ctx, l) })
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case msg := <-asked:
+			k.answer(ctx, l, msg)
+		}
+	}
+}
+
+// follow changes an owner's streams that exist when their configurations change.
+func (k *Keeper) follow(ctx context.Context, l *link.Link, owner Streams) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-owner.Changed():
+		}
+		names := l.JS.StreamNames(ctx)
+		for name := range names.Name() {
+			if _, ours := owner.Config(name); !ours {
+				continue
+			}
+			if err := k.ensure(ctx, l, name); err != nil {
+				k.log.Error("cannot change a stream", "stream", name, "error", err)
+			}
+		}
+		if err := names.Err(); err != nil {
+			k.log.Error("cannot list streams", "error", err)
+		}
+	}
+}
+
+// config is that of the owner who knows the stream.
+func (k *Keeper) config(stream string) (config jetstream.StreamConfig, ok bool) {
+	for _, owner := range k.owners {
+		if config, ok = owner.Config(stream); ok {
+			return config, true
+		}
+	}
+	return config, false
+}
+
+func (k *Keeper) answer(ctx context.Context, l *link.Link, msg *nats.Msg) {
+	text := ""
+	// What the server has begun it should finish before it is stopped.
+	if err := k.ensure(context.WithoutCancel(ctx), l, string(msg.Data)); err != nil {
+		if k.said.News(err) {
+			k.log.Error("cannot create a stream", "stream", string(msg.Data), "error", err)
+		}
+		text = err.Error()
+	}
+	if err := msg.Respond([]byte(text)); err != nil {
+		k.log.Warn("answering for a stream", "error", err)
+	}
+}
+
+func (k *Keeper) ensure(ctx context.Context, l *link.Link, stream string) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	config, ok := k.config(stream)
+	if !ok {
+		return fmt.Errorf("no stream of this version is called %q", stream)
+	}
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	// A stream that is as it should be is left alone: everybody asks for it, and an update takes the server longer.
+	existing, err := l.JS.Stream(ctx, stream)
+	switch {
+	case err == nil && sameLimits(existing.CachedInfo().Config, config):
+		return nil
+	case err != nil && !errors.Is(err, jetstream.ErrStreamNotFound):
+		return fmt.Errorf("stream %s: %w", stream, err)
+	}
+	if server := k.dial.Server; err != nil && server != nil && config.Storage == jetstream.FileStorage {
+		if full := server.DiskFull(); full != nil {
+			return full // the server would try, and leave half a stream behind
+		}
+	}
+	if _, err := l.JS.CreateOrUpdateStream(ctx, config); err != nil {
+		return k.explain(err)
+	}
+	return nil
+}
+
+// explain says what to do about a stream that the server refuses. It leaves the stream's name out: the reason is the same
+// for all of them.
+func (k *Keeper) explain(err error) error {
+	api, ok := errors.AsType[*jetstream.APIError](err)
+	if !ok || api.ErrorCode != insufficientStorage {
+		return fmt.Errorf("creating or updating a stream: %w", err)
+	}
+	if k.dial.Server != nil {
+		return fmt.Errorf("the streams of jobs do not fit in broker.max_store: %w", err)
+	}
+	return fmt.Errorf("the NATS server gives less storage than broker.max_store: lower it, or raise max_file_store of the server, "+
+		"or the limit of its account: %w", err)
+}
+
+// makeAgain is the pause before streams that could not be made are tried again.
+const makeAgain = time.Second
+
+// makeStreams makes the streams that are needed at once, trying again until all are there and the disk has room.
+func (k *Keeper) makeStreams(ctx context.Context, l *link.Link) {
+	for {
+		err := k.makeOnce(ctx, l)
+		if ctx.Err() != nil {
+			return
+		}
+		if k.gate.Set(err) && k.said.News(err) {
+			k.log.Error("no job can be accepted until this is mended", "error", err)
+		}
+		if err == nil {
+			return
+		}
+		link.PauseFor(ctx, makeAgain)
+	}
+}
+
+func (k *Keeper) makeOnce(ctx context.Context, l *link.Link) error {
+	for _, owner := range k.owners {
+		for _, stream := range owner.Always() {
+			if err := k.ensure(ctx, l, stream); err != nil {
+				return err
+			}
+		}
+	}
+	if k.dial.Server != nil {
+		return k.dial.Server.DiskFull()
+	}
+	return nil
+}
+
+// Ready is nil once the streams of jobs are there; else it says why they are not.
+func (k *Keeper) Ready() error {
+	if open, reason := k.gate.Opened(); !open {
+		return cmp.Or(reason, errors.New("the streams of jobs are being made"))
+	}
+	return nil
+}
+
+// insufficientStorage is the server's code for a stream that is larger than what is left.
+const insufficientStorage = 10047
+
+// sameLimits compares what a configuration can change. Servers write -1 where we write nothing.
+func sameLimits(is, should jetstream.StreamConfig) bool {
+	limit := func(n int64) int64 { return max(n, 0) }
+	return slices.Equal(is.Subjects, should.Subjects) && is.MaxAge == should.MaxAge && is.Replicas == should.Replicas && is.AllowDirect == should.AllowDirect &&
+		limit(is.MaxBytes) == limit(should.MaxBytes) && limit(is.MaxMsgs) == limit(should.MaxMsgs) &&
+		limit(is.MaxMsgsPerSubject) == limit(should.MaxMsgsPerSubject) &&
+		limit(int64(is.MaxConsumers)) == limit(int64(should.MaxConsumers)) && is.Metadata[link.SyncMark] == should.Metadata[link.SyncMark]
+}

@@ -1,0 +1,56 @@
+package link
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// ErrRefused says that the broker role will not make a stream: trying again does not help by itself.
+var ErrRefused = errors.New("the broker role cannot make it")
+
+// EnsureTime bounds how long a stream is asked for.
+const EnsureTime = 3 * time.Second
+
+// Ensure is ensureStream for many at the same time: they ask once, because the keeper answers one after the other.
+func (l *Link) Ensure(ctx context.Context, stream string) error {
+	asked := l.ensuring.DoChan(stream, func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), EnsureTime)
+		defer cancel()
+		return nil, EnsureStream(ctx, l.NC, stream)
+	})
+	select {
+	case result := <-asked:
+		return result.Err
+	case <-ctx.Done():
+		return fmt.Errorf("no broker role answers: %w", context.Cause(ctx))
+	}
+}
+
+// EnsureStream asks the keeper for a stream and waits until it is there, as long as ctx allows. It asks again after
+// a second: a question is lost with its connection.
+func EnsureStream(ctx context.Context, nc *nats.Conn, stream string) error {
+	for {
+		attempt, cancel := context.WithTimeout(ctx, PresenceWait)
+		msg, err := nc.RequestWithContext(attempt, SubjectEnsure, []byte(stream))
+		cancel()
+		switch {
+		case err == nil && len(msg.Data) == 0:
+			return nil
+		case err == nil:
+			return fmt.Errorf("%w: %s", ErrRefused, msg.Data)
+		case ctx.Err() != nil:
+			return fmt.Errorf("no broker role answers: %w", context.Cause(ctx))
+		case errors.Is(err, nats.ErrConnectionClosed):
+			return fmt.Errorf("this process stops: %w", err)
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("no broker role answers: %w", context.Cause(ctx))
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}

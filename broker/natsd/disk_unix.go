@@ -1,0 +1,16 @@
+//go:build linux || darwin
+
+package natsd
+
+import (
+	"syscall"
+)
+
+// diskRoom is how many bytes are free, and how many there are, on the disk that holds dir.
+func diskRoom(dir string) (free, all uint64, known bool) {
+	var stat syscall.Statfs_t
+	if err := syscall.Statfs(dir, &stat); err != nil || stat.Bsize <= 0 {
+		return 0, 0, false
+	}
+	return stat.Bavail * uint64(stat.Bsize), stat.Blocks * uint64(stat.Bsize), true
+}

@@ -1,0 +1,107 @@
+package records
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"headrace/internal/job"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	// inlineBody is the largest input or result that its record holds.
+	inlineBody = 64 << 10
+	// partSize is how much of a larger one goes into one message.
+	partSize = 1 << 20
+)
+
+// PutBody stores bytes for life. Small ones are left to the record.
+func (s *Store) PutBody(ctx context.Context, id job.ID, prefix, series string, data []byte, life time.Duration) (*job.Body, error) {
+	sum := sha256.Sum256(data)
+	b := &job.Body{Bytes: int64(len(data)), SHA256: hex.EncodeToString(sum[:]), Series: series}
+	if len(data) <= inlineBody {
+		b.Inline = data
+		return b, nil
+	}
+	defer s.timed(storeBody)()
+	stream, last := DataStream+ShardOf(string(id)), uint64(0)
+	for rest := data; len(rest) > 0; b.Parts++ {
+		msg := nats.NewMsg(PartSubject(prefix, series, b.Parts))
+		msg.Data = rest[:min(len(rest), partSize)]
+		rest = rest[len(msg.Data):]
+		ctx, cancel := context.WithTimeout(ctx, 2*StorePatience)
+		ack, err := s.write(ctx, stream, msg, jetstream.WithMsgTTL(max(life, time.Second)))
+		cancel()
+		if err != nil {
+			return nil, fmt.Errorf("storing %d bytes for job %s: %w", len(data), id, err)
+		}
+		last = ack.Sequence
+	}
+	if err := s.Durable(ctx, stream, last); err != nil {
+		return nil, fmt.Errorf("storing %d bytes for job %s: %w", len(data), id, err)
+	}
+	return b, nil
+}
+
+// Body reads stored bytes and checks them. ErrNoBody: some of them are gone.
+func (s *Store) Body(ctx context.Context, id job.ID, prefix string, b *job.Body) ([]byte, error) {
+	if b == nil {
+		return nil, ErrNoBody
+	}
+	data := b.Inline
+	if b.Parts > 0 {
+		defer s.timed(storeBody)()
+		stream, err := s.Stream(ctx, DataStream+ShardOf(string(id)))
+		if err != nil {
+			return nil, err
+		}
+		data = make([]byte, 0, b.Bytes)
+		for n := range b.Parts {
+			msg, err := readPart(ctx, stream, PartSubject(prefix, b.Series, n))
+			if errors.Is(err, jetstream.ErrMsgNotFound) {
+				return nil, ErrNoBody
+			}
+			if err != nil {
+				return nil, fmt.Errorf("reading %d bytes of job %s: %w", b.Bytes, id, err)
+			}
+			data = append(data, msg.Data...)
+		}
+	}
+	if sum := sha256.Sum256(data); hex.EncodeToString(sum[:]) != b.SHA256 {
+		return nil, fmt.Errorf("job %s, %d bytes: %w", id, len(data), ErrDamaged)
+	}
+	return data, nil
+}
+
+func readPart(ctx context.Context, stream jetstream.Stream, subject string) (*jetstream.RawStreamMsg, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*StorePatience)
+	defer cancel()
+	return stream.GetLastMsgForSubject(ctx, subject)
+}
+
+// Erase drops input and results.
+func (s *Store) Erase(ctx context.Context, id job.ID, prefixes ...string) error {
+	ctx, cancel := context.WithTimeout(ctx, StorePatience)
+	defer cancel()
+	stream, err := s.Stream(ctx, DataStream+ShardOf(string(id)))
+	if err != nil {
+		return err
+	}
+	for _, prefix := range prefixes {
+		if err := stream.Purge(ctx, jetstream.WithPurgeSubject(prefix+">")); err != nil {
+			return fmt.Errorf("erasing job %s: %w", id, err)
+		}
+	}
+	return nil
+}
+
+const (
+	// BodyMargin is how much longer than its record says a body is kept.
+	BodyMargin = time.Hour
+)

@@ -1,0 +1,87 @@
+package records
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"headrace/internal/job"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// listed is what a record's headers say of a job for those who list jobs without reading the records.
+type listed struct {
+	Created  int64             `json:"c"`           // unix microseconds
+	Finished int64             `json:"f,omitempty"` // of its end, unix milliseconds
+	Until    int64             `json:"u,omitempty"` // of its result's expiry, unix milliseconds
+	Error    string            `json:"e,omitempty"`
+	Tags     []string          `json:"t,omitempty"`
+	Metadata map[string]string `json:"m,omitempty"`
+}
+
+func listedOf(r *job.Record) (string, error) {
+	l := listed{Created: r.CreatedAt.UnixMicro(), Tags: r.Tags, Metadata: r.Metadata}
+	if r.State.Terminal() {
+		if r.FinishedAt != nil {
+			l.Finished = r.FinishedAt.UnixMilli()
+		}
+		if r.ExpiresAt != nil {
+			l.Until = r.ExpiresAt.UnixMilli()
+		}
+	}
+	if r.Error != nil {
+		l.Error = r.Error.Code
+	}
+	text, err := json.Marshal(l)
+	return asciiJSON(text), err
+}
+
+// asciiJSON escapes what is not ASCII: headers are no place for it.
+func asciiJSON(text []byte) string {
+	var b strings.Builder
+	for _, r := range string(text) {
+		switch {
+		case r < 0x80:
+			b.WriteByte(byte(r))
+		case r < 0x10000:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		default:
+			r -= 0x10000
+			fmt.Fprintf(&b, `\u%04x\u%04x`, 0xd800+r>>10, 0xdc00+r&0x3ff)
+		}
+	}
+	return b.String()
+}
+
+// ReadEntry reads the headers of a record. ok is false for other messages.
+func ReadEntry(msg jetstream.Msg) (e job.Entry, ok bool, err error) {
+	if !strings.HasPrefix(msg.Subject(), PrefixRecord) {
+		return e, false, nil
+	}
+	meta, err := msg.Metadata()
+	if err != nil {
+		return e, false, err
+	}
+	e.ID, e.State = IdOfEvent(msg.Subject()), job.State(msg.Headers().Get(HeaderState))
+	e.Shard, e.Revision = meta.Stream[len(RecordStream):], meta.Sequence.Stream
+	text := msg.Headers().Get(headerList)
+	lane, known := ParseLane(strings.TrimSuffix(msg.Headers().Get(HeaderLane), "."+string(e.ID)))
+	if text == "" || !known {
+		return e, false, fmt.Errorf("the record of job %s says nothing for lists", e.ID)
+	}
+	var l listed
+	if err := json.Unmarshal([]byte(text), &l); err != nil {
+		return e, false, fmt.Errorf("the record of job %s: %w", e.ID, err)
+	}
+	e.Route, e.Provider, e.Priority = lane.Route, lane.Provider, lane.Priority
+	e.CreatedAt, e.ErrorCode, e.Tags, e.Metadata = time.UnixMicro(l.Created), l.Error, l.Tags, l.Metadata
+	if l.Finished > 0 {
+		e.FinishedAt = time.UnixMilli(l.Finished)
+	}
+	if l.Until > 0 {
+		e.Until = time.UnixMilli(l.Until)
+	}
+	return e, true, nil
+}

@@ -1,0 +1,52 @@
+package records
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"headrace/internal/job"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Instant is a time in unix milliseconds; 0 = never.
+type Instant int64
+
+func InstantOf(t time.Time) Instant { return Instant(t.UnixMilli()) }
+
+// In reports how long it is until then.
+func (i Instant) In(now time.Time) time.Duration { return time.UnixMilli(int64(i)).Sub(now) }
+
+// Past reports whether there is such a time, and it has come.
+func (i Instant) Past(now time.Time) bool { return i != 0 && i.In(now) <= 0 }
+
+// Future reports whether there is such a time, and it is still to come.
+func (i Instant) Future(now time.Time) bool { return i != 0 && i.In(now) > 0 }
+
+// News is what the headers of a record that was written say.
+type News struct {
+	ID       job.ID // part of a message's text
+	State    job.State
+	Place    string // in the work queue
+	Due      Instant
+	Shard    string
+	Revision uint64
+	At       time.Time
+}
+
+func ReadNews(msg jetstream.Msg) (*News, error) {
+	meta, err := msg.Metadata()
+	if err != nil {
+		return nil, fmt.Errorf("a record without its number: %w", err)
+	}
+	header := msg.Headers()
+	n := &News{
+		ID: IdOfEvent(msg.Subject()), State: job.State(header.Get(HeaderState)), Place: header.Get(HeaderLane),
+		Shard: meta.Stream[len(RecordStream):], Revision: meta.Sequence.Stream, At: meta.Timestamp,
+	}
+	if ms, err := strconv.ParseInt(header.Get(headerDue), 10, 64); err == nil {
+		n.Due = Instant(ms)
+	}
+	return n, nil
+}

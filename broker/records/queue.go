@@ -1,0 +1,91 @@
+package records
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"headrace/broker/link"
+	"headrace/internal/job"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Enqueue puts a job that is queued into its work queue. It is there once, however often this is called.
+func (s *Store) Enqueue(ctx context.Context, r *job.Record) error {
+	defer s.timed(storeEnqueue)()
+	ctx, cancel := context.WithTimeout(ctx, StorePatience)
+	defer cancel()
+	msg := nats.NewMsg(QueueSubject(r))
+	msg.Data = []byte(r.Route)
+	err := s.Publish(ctx, QueueStream+strconv.Itoa(link.ShardOf(r.Route)), msg)
+	if api, ok := errors.AsType[*jetstream.APIError](err); ok && strings.Contains(api.Description, "per subject") {
+		return nil // it waits already
+	}
+	if err != nil {
+		return fmt.Errorf("queueing job %s: %w", r.ID, err)
+	}
+	return nil
+}
+
+// Unqueue takes a job out of its work queue, where it may have been.
+func (s *Store) Unqueue(ctx context.Context, r *job.Record) error {
+	ctx, cancel := context.WithTimeout(ctx, StorePatience)
+	defer cancel()
+	stream, err := s.Stream(ctx, QueueStream+strconv.Itoa(link.ShardOf(r.Route)))
+	if err == nil {
+		err = TakeOut(ctx, stream, QueueSubject(r))
+	}
+	if err != nil {
+		return fmt.Errorf("taking job %s out of the queue: %w", r.ID, err)
+	}
+	return nil
+}
+
+// IsQueued reports whether a job is in its work queue, waiting or leased.
+func (s *Store) IsQueued(ctx context.Context, r *job.Record) (bool, error) {
+	return s.IsPlaced(ctx, QueueSubject(r))
+}
+
+// IsPlaced reports whether a place in a work queue is taken.
+func (s *Store) IsPlaced(ctx context.Context, place string) (bool, error) {
+	lane, ok := ParseLane(place[:strings.LastIndexByte(place, '.')])
+	if !ok {
+		return false, fmt.Errorf("%q is no place in a work queue", place)
+	}
+	ctx, cancel := context.WithTimeout(ctx, StorePatience)
+	defer cancel()
+	stream, err := s.Stream(ctx, QueueStream+strconv.Itoa(link.ShardOf(lane.Route)))
+	if err == nil {
+		_, err = stream.GetLastMsgForSubject(ctx, place)
+	}
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// errNoRoom says that nothing is removed from a disk that is full: the NATS server (2.15) answers nothing any more when it
+// cannot write down that it has removed something.
+var errNoRoom = errors.New("the disk is full")
+
+// TakeOut removes the message of a subject from a work queue, if there is one, leased or not. It does not purge the subject:
+// a purge of less than what a consumer is about moves that consumer's floor over leases of other messages, and the NATS
+// server gives those to nobody again.
+func TakeOut(ctx context.Context, stream jetstream.Stream, subject string) error {
+	msg, err := stream.GetLastMsgForSubject(ctx, subject)
+	if err == nil {
+		if err = stream.DeleteMsg(ctx, msg.Sequence); err != nil { // it may have been acknowledged meanwhile
+			if _, gone := stream.GetMsg(ctx, msg.Sequence); errors.Is(gone, jetstream.ErrMsgNotFound) {
+				err = gone
+			}
+		}
+	}
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil
+	}
+	return err
+}

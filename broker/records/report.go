@@ -1,0 +1,55 @@
+package records
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"headrace/internal/job"
+)
+
+const (
+	// SubjectQueuesAsk asks the sweeper to tell at once.
+	SubjectQueuesAsk = "hr.job.queues.ask"
+)
+
+const (
+	// SubjectQueues is where the sweeper tells what waits.
+	SubjectQueues = "hr.job.queues"
+	// QueuesEvery is how often it does.
+	QueuesEvery = 500 * time.Millisecond
+	// QueuesStale is the age from which a report says nothing any more.
+	QueuesStale = 5 * time.Second
+)
+
+// Report is what the sweeper tells.
+type Report struct {
+	Lanes  []LaneReport `json:"lanes"`
+	Paused []string     `json:"paused,omitempty"` // routes
+	Full   string       `json:"full,omitempty"`   // why the disk takes no more jobs
+	Wake   []Lane       `json:"wake,omitempty"`   // lanes that workers should pull from although nothing is queued
+	// Counting says that the records of earlier lives are still being read: more may wait than Lanes say.
+	Counting bool `json:"counting,omitempty"`
+}
+
+func ReadReport(text []byte) (*Report, error) {
+	report := new(Report)
+	if err := json.Unmarshal(text, report); err != nil {
+		return nil, fmt.Errorf("a report of queues: %w", err)
+	}
+	return report, nil
+}
+
+// LaneReport is one lane of it.
+type LaneReport struct {
+	Route    string       `json:"route"`
+	Priority job.Priority `json:"priority"`
+	Waiting  int          `json:"waiting"`
+	Queued   int          `json:"queued,omitempty"` // of these, that are in the work queue
+	Running  int          `json:"running,omitempty"`
+	Measured bool         `json:"measured,omitempty"` // what follows is known
+	// Oldest is when the next job was queued, in unix milliseconds; 0 = not known.
+	Oldest    int64   `json:"oldest,omitempty"`
+	Delivered uint64  `json:"delivered,omitempty"` // number in the stream up to which workers have been given jobs
+	Rate      float64 `json:"rate,omitempty"`      // of starts a second
+}

@@ -1,0 +1,315 @@
+package records
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"sync"
+	"time"
+
+	"headrace/broker/link"
+	"headrace/internal/fault"
+	"headrace/internal/job"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	// StorePatience bounds one read or write of the store.
+	StorePatience = 5 * time.Second
+)
+
+var (
+	// ErrNoJob says that there is no such job, and that none of that id is remembered.
+	ErrNoJob = errors.New("there is no such job")
+	// ErrNoBody says that an input or a result is not stored any more.
+	ErrNoBody = errors.New("it is not stored any more")
+	// ErrUnreadable says that what is stored as a record is none that this version can read.
+	ErrUnreadable = errors.New("the record cannot be read by this version")
+	// ErrDamaged says that stored bytes are not those that were stored.
+	ErrDamaged = errors.New("the stored bytes do not have the digest they were stored with")
+	// ErrConflict says that somebody else has written the record meanwhile.
+	ErrConflict = errors.New("the record has changed")
+)
+
+const (
+	// changeTries is how often a change of a record is tried while others write it too, with pauses that grow from changePause
+	// to 32 times as much: about a second in all.
+	changeTries = 16
+	changePause = 4 * time.Millisecond
+)
+
+// Store reads and writes what is stored of jobs. It decides nothing.
+type Store struct {
+	Link   *link.Link
+	timer  StoreTimer // nil: nobody wants to know
+	recent *Recent    // nil: nothing is remembered
+	known  *Syncs
+	Full   func() bool // nil: nobody knows whether the disk is full
+
+	mu      sync.Mutex
+	life    int // of the connection that streams are known by
+	streams map[string]jetstream.Stream
+	syncs   map[string]*syncGroup // of streams whose writers have to ask for a sync
+}
+
+// Shared is what everything in a process that reads and writes jobs has in common.
+type Shared struct {
+	// Recent is what this process remembers of jobs; nil: nothing.
+	Recent *Recent
+	// Syncs is what this process knows to be on disk; nil: each store finds out by itself.
+	Syncs *Syncs
+}
+
+func NewStore(l *link.Link, timer StoreTimer, here Shared) *Store {
+	return &Store{
+		Link: l, timer: timer, recent: here.Recent, known: cmp.Or(here.Syncs, NewSyncs()),
+		streams: make(map[string]jetstream.Stream), syncs: make(map[string]*syncGroup),
+	}
+}
+
+// Stream gives a handle; the stream is made when it is used for the first time.
+func (s *Store) Stream(ctx context.Context, name string) (jetstream.Stream, error) {
+	life := s.known.life()
+	s.mu.Lock()
+	if life != s.life { // the broker may have come back with other streams
+		clear(s.streams)
+		s.life = life
+	}
+	known := s.streams[name]
+	s.mu.Unlock()
+	if known != nil {
+		return known, nil
+	}
+	if err := s.Link.Ensure(ctx, name); err != nil {
+		return nil, err
+	}
+	fresh, err := s.Link.JS.Stream(ctx, name)
+	if err != nil {
+		return nil, fmt.Errorf("stream %s: %w", name, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.streams[name] = fresh
+	if fresh.CachedInfo().Config.Metadata[link.SyncMark] != "" {
+		s.syncs[name] = s.known.of(name)
+	} else {
+		delete(s.syncs, name)
+	}
+	return fresh, nil
+}
+
+// Durable returns when what a stream has acknowledged up to number is as durable as it can be.
+func (s *Store) Durable(ctx context.Context, stream string, number uint64) error {
+	s.mu.Lock()
+	group := s.syncs[stream]
+	s.mu.Unlock()
+	if group == nil {
+		return nil
+	}
+	return group.upTo(ctx, s.Link, number)
+}
+
+// NoRoom reports whether the disk is known to be full.
+func (s *Store) NoRoom() bool { return s.Full != nil && s.Full() }
+
+// Forget makes the next use ask for the stream again.
+func (s *Store) Forget(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.streams, name)
+}
+
+// Publish stores one message durably. The stream is made when there is none. After an error the message may be stored.
+func (s *Store) Publish(ctx context.Context, stream string, msg *nats.Msg, opts ...jetstream.PublishOpt) error {
+	ack, err := s.write(ctx, stream, msg, opts...)
+	if err == nil {
+		err = s.Durable(ctx, stream, ack.Sequence)
+	}
+	return err
+}
+
+// write is publish without the durability.
+func (s *Store) write(ctx context.Context, stream string, msg *nats.Msg, opts ...jetstream.PublishOpt) (*jetstream.PubAck, error) {
+	if _, err := s.Stream(ctx, stream); err != nil {
+		return nil, err
+	}
+	ack, err := s.Link.JS.PublishMsg(ctx, msg, append(opts, jetstream.WithExpectStream(stream))...)
+	if errors.Is(err, jetstream.ErrNoStreamResponse) {
+		s.Forget(stream)
+	}
+	return ack, err
+}
+
+func (s *Store) Get(ctx context.Context, id job.ID) (*job.Record, error) {
+	defer s.timed(storeRead)()
+	ctx, cancel := context.WithTimeout(ctx, StorePatience)
+	defer cancel()
+	stream, err := s.Stream(ctx, RecordStream+ShardOf(string(id)))
+	if err != nil {
+		return nil, err
+	}
+	msg, err := stream.GetLastMsgForSubject(ctx, RecordSubject(id))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil, ErrNoJob
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading job %s: %w", id, err)
+	}
+	r, err := readRecord(msg.Data, msg.Sequence)
+	if err != nil {
+		return nil, err
+	}
+	return r, s.Shown(ctx, r)
+}
+
+// Shown returns when a record may be shown: an end that somebody has seen must not be lost.
+func (s *Store) Shown(ctx context.Context, r *job.Record) error {
+	if !r.State.Terminal() {
+		return nil
+	}
+	return s.Settle(ctx, r)
+}
+
+// writeRecord makes what is stored of a record: a line of JSON, and behind it the input and the result, as far as the
+// record holds them, as they are.
+func writeRecord(r *job.Record) ([]byte, error) {
+	text, err := encodeRecord(r)
+	if err != nil {
+		return nil, err
+	}
+	text = append(text, '\n')
+	for _, body := range []*job.Body{r.Input, r.Result} {
+		if body != nil {
+			text = append(text, body.Inline...)
+		}
+	}
+	return text, nil
+}
+
+func readRecord(data []byte, revision uint64) (*job.Record, error) {
+	text, rest, _ := bytes.Cut(data, []byte{'\n'})
+	r, err := decodeRecord(text)
+	if err != nil {
+		return nil, err
+	}
+	for _, body := range []*job.Body{r.Input, r.Result} {
+		if body == nil || body.Parts > 0 {
+			continue
+		}
+		if body.Bytes < 0 || body.Bytes > int64(len(rest)) {
+			return nil, fmt.Errorf("%w: it has %d bytes behind it, and should have %d", ErrUnreadable, len(rest), body.Bytes)
+		}
+		body.Inline, rest = rest[:body.Bytes:body.Bytes], rest[body.Bytes:]
+	}
+	if len(rest) > 0 {
+		return nil, fmt.Errorf("%w: %d bytes behind it are nobody's", ErrUnreadable, len(rest))
+	}
+	r.Revision = revision
+	return r, nil
+}
+
+// Put writes a record on the condition that it is still at the revision it was read at; 0 = that there is none.
+// It sets the new revision. errConflict: somebody else was first. What is written is durable a moment later: whoever
+// tells anybody of it asks for that, see settle and shown.
+func (s *Store) Put(ctx context.Context, r *job.Record, now time.Time) error {
+	defer s.timed(storeWrite)()
+	data, err := writeRecord(r)
+	if err != nil {
+		return fmt.Errorf("writing job %s: %w", r.ID, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, StorePatience)
+	defer cancel()
+	msg := nats.NewMsg(RecordSubject(r.ID))
+	msg.Data = data
+	msg.Header.Set(HeaderState, string(r.State))
+	msg.Header.Set(HeaderLane, QueueSubject(r))
+	msg.Header.Set(headerRun, strconv.Itoa(r.Run))
+	list, err := listedOf(r)
+	if err != nil {
+		return fmt.Errorf("writing job %s: %w", r.ID, err)
+	}
+	msg.Header.Set(headerList, list)
+	if due := r.Due(); !due.IsZero() {
+		msg.Header.Set(headerDue, strconv.FormatInt(due.UnixMilli(), 10))
+	}
+	opts := []jetstream.PublishOpt{jetstream.WithExpectLastSequencePerSubject(r.Revision)}
+	if life := r.Life(now); life > 0 {
+		opts = append(opts, jetstream.WithMsgTTL(max(life, time.Second)))
+	}
+	tag := s.recent.writing(r, len(data))
+	if tag != "" {
+		msg.Header.Set(HeaderTag, tag)
+	}
+	ack, err := s.write(ctx, RecordStream+ShardOf(string(r.ID)), msg, opts...)
+	if err != nil {
+		s.recent.written(r.ID, tag, 0)
+	}
+	if link.WrongLast(err) {
+		return ErrConflict
+	}
+	if err != nil {
+		return fmt.Errorf("writing job %s: %w", r.ID, err)
+	}
+	r.Revision = ack.Sequence
+	s.recent.written(r.ID, tag, r.Revision)
+	return nil
+}
+
+// Settle returns when a record is durable as it was written or read. It takes no longer than a machine that has lost its
+// power takes to be back, so the broker that answers has all that the one that wrote it had.
+func (s *Store) Settle(ctx context.Context, r *job.Record) error {
+	ctx, cancel := context.WithTimeout(ctx, StorePatience)
+	defer cancel()
+	return s.Durable(ctx, RecordStream+ShardOf(string(r.ID)), r.Revision)
+}
+
+// Change reads a record, makes a move on it and writes it, again and again while others write it too. A move that
+// leaves the state, or fails, ends it; same reports that nothing had to be written.
+func (s *Store) Change(ctx context.Context, id job.ID, move func(*job.Record, time.Time) (same bool, err error)) (*job.Record, error) {
+	return s.ChangeFrom(ctx, id, nil, move)
+}
+
+// ChangeFrom is change for a caller that has read the record before and does not use it afterwards. A nil record is read
+// first. It gives up after changeTries with a fault of code NoWorkers: nothing of the move is written then.
+func (s *Store) ChangeFrom(ctx context.Context, id job.ID, r *job.Record, move func(*job.Record, time.Time) (same bool, err error)) (*job.Record, error) {
+	for try := range changeTries {
+		if r == nil || try > 0 {
+			var err error
+			if r, err = s.Get(ctx, id); err != nil {
+				return nil, err
+			}
+		}
+		now := time.Now().UTC()
+		same, err := move(r, now)
+		if err != nil || same {
+			return r, err
+		}
+		err = s.Put(ctx, r, now)
+		if !errors.Is(err, ErrConflict) {
+			return r, err
+		}
+		if try > 0 { // the first time what was read before may just be old
+			link.PauseFor(ctx, rand.N(changePause<<min(try, 5)))
+		}
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+	}
+	f := fault.Wrap(fault.NoWorkers, ErrConflict, "job %s is being changed by others all the time, and this change was not made; try again", id)
+	f.RetryAfter = time.Second
+	return nil, f
+}
+
+// UnlessConflict drops the news that somebody else has written the record: his word counts.
+func UnlessConflict(err error) error {
+	if errors.Is(err, ErrConflict) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,61 @@
+package sweeper
+
+import (
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"headrace/broker/records"
+	"headrace/internal/job"
+)
+
+// What tests of the inside need.
+
+// Learn tells a sweeper that a job's record was written: its state, its number, and when it is due.
+func (s *Sweeper) Learn(r *job.Record, due, now time.Time) {
+	n := &records.News{ID: r.ID, State: r.State, Place: records.QueueSubject(r), Shard: records.ShardOf(string(r.ID)), Revision: r.Revision, At: now}
+	if !due.IsZero() {
+		n.Due = records.InstantOf(due)
+	}
+	s.learn(n, now)
+}
+
+// Placed tells a sweeper what a front end says it has queued.
+func (s *Sweeper) Placed(text []byte) { s.notePlaced(&nats.Msg{Data: text}) }
+
+// Next takes the job that is due, or gives "".
+func (s *Sweeper) Next(now time.Time) job.ID {
+	id, _ := s.next(now)
+	return id
+}
+
+// Versions are versions of records that later ones have replaced.
+type Versions struct{ v versions }
+
+// Replaced notes that a version was replaced.
+func (v *Versions) Replaced(number, by uint64) { v.v.replaced(number, by) }
+
+// Ended notes that a version has ended its job.
+func (v *Versions) Ended(number uint64) { v.v.ended(number) }
+
+// Take gives the numbers of the versions to be removed when everything up to end is on disk.
+func (v *Versions) Take() (numbers []uint64, end uint64) {
+	old, end := v.v.take()
+	for _, o := range old {
+		numbers = append(numbers, o.Number)
+	}
+	return numbers, end
+}
+
+// Shortage is how long a work queue has held less than it should.
+type Shortage struct{ s shortage }
+
+// Note takes a measurement.
+func (s *Shortage) Note(missing int, started uint64, now time.Time) bool {
+	return s.s.note(missing, started, now)
+}
+
+// Oldest is since when the next job waits.
+func (s *Shortage) Oldest(before time.Time, started uint64) time.Time {
+	return s.s.oldest(before, started)
+}
