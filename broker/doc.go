@@ -1,11 +1,19 @@
-// Package broker is everything that knows NATS.
+// Package broker is the map of the rooms below it, which are everything that knows NATS. It has no code.
 //
-// It has three sides, and each process uses what its role needs:
+// A room is a package with one job. What stands here in brackets is the role that runs it; `headrace up` runs them all.
 //
-//	Server    the embedded NATS server with JetStream (role broker, and `up`)
-//	Keeper    creates streams and consumers when somebody asks for them (role broker, also on an external server)
-//	FrontEnd  makes calls (role api)
-//	WorkerEnd leases, claims and answers them (role worker)
+//	natsd     the embedded NATS server, its disk, its syncs                          [broker]
+//	keeper    makes streams, and gives lanes their consumers                         [broker]
+//	sweeper   does what is due: queues, retries, expires, removes; measures queues   [broker]
+//	calls     makes calls (FrontEnd), leases and answers them and runs jobs          [api, worker]
+//	          (WorkerEnd)
+//	jobs      accepts jobs, follows and cancels them (Desk)                          [api]
+//	limit     rate limits, exact over all front ends                                 [api]
+//	records   the store of jobs: records, bodies, work queues, what is on disk       [all that have to do with jobs]
+//	parcel    bytes too large for a message, moved at the receiver's pace            [api, worker]
+//	link      one connection: dialling, names, codec, streams                        [all]
+//
+// Who may import whom is in ARCHITECTURE.md; the linter enforces it.
 //
 // # The sync lane
 //
@@ -23,26 +31,40 @@
 // A front end has one inbox for all its calls: acknowledgements of publishes come to hr.fe.<id>.<call>, frames of
 // workers to hr.fe.<id>.-f. A worker is told things on hr.w.<id>.c (cancel, ping). The claim is a question that the
 // front end answers with GO to one worker only; the answer carries the caller's remaining time, so no clocks are
-// compared. See frame.go for the frames.
+// compared. See calls/frame.go for the frames.
 //
 // Presence: each worker announces its routes every second on hr.presence and when asked. A front end refuses
-// calls for routes that nobody has announced for a second, and pings the workers that hold its calls.
+// calls for routes that no worker has announced for a second, and pings the workers that hold its calls.
 //
-// Large things (a request above 256 KiB, a reply above 64 KiB) stay with who has them; the receiver pulls pieces
-// at its own pace over a connection of its own (parcel.go).
+// Large things (a request above 256 KiB, a reply above 64 KiB) stay with their holder; the receiver pulls pieces
+// at its own pace over a connection of its own (parcel).
+//
+// # The job lane
+//
+// A job is a record in the stream JOBREC_<shard>. Its input and a large result stand in JOBDATA_<shard>, and while it waits
+// its id stands in the work queue JOBS_<shard>, on subject job.<provider>.<route>.<priority>.<shard>.<id>.
+//
+//	jobs          records                     calls (WorkerEnd)           records                sweeper
+//	Accept -----> input, record, queue -----> lease, claim = the ------> result, record, -----> removes them
+//	  202           entry, sync                record's next revision      acknowledgement        when they expire
+//	                   ^                           |
+//	                   |  a retry is due, a worker  | interrupted: its lease ends after 30 s
+//	                   +------- sweeper <-----------+
+//
+// The record decides: each change is a move of internal/job, written on the condition that the record is as it was read.
+// Messages in the work queue, the list of jobs and what processes remember are hints to it. The sweeper reads every record
+// and mends what is missing.
 //
 // # Consumers
 //
-// A route has one durable consumer, and one for the jobs of each priority. The keeper makes it when a worker asks for
-// it because there is work, and the server removes it after an idle time. A stream has room for so many only: where more
-// routes have work, the keeper takes the consumer of one that is idle, or has had its turn (laneturns.go), and its
-// workers learn that from the server. A worker whose route is dormant listens on the route's subject; the first message
-// wakes it. What came before it listened is asked for, once for each stream; of jobs the sweeper tells twice a second.
+// A lane, which is a route, or a route and a priority of jobs, has one durable consumer, made by the keeper when a worker
+// wants to pull. Lanes take turns where there are more of them than a stream has room for. A worker whose lane is dormant
+// listens on the lane's subject; the first message wakes it.
 //
 // # Losing the connection
 //
 // Both ends reconnect for ever. A front end that loses its connection ends all its calls with 503 at once,
-// because frames sent meanwhile are lost; streams are asked for anew, because a restarted server has none. A
+// because frames that were sent in between are lost; it asks for streams again, because a restarted server has none. A
 // worker forgets its pulls, asks about its routes and pulls again.
 //
 // # What other NATS users must allow

@@ -44,7 +44,7 @@ func walls() []wall {
 		{from: "broker/link/x.go", to: "headrace/internal/mlflowtest"},
 		{from: "broker/link/x.go", to: "testing"},
 	}
-	for _, room := range []string{"natsd", "link", "parcel", "intake", "calls", "records", "runner", "limit"} {
+	for _, room := range []string{"natsd", "link", "keeper", "parcel", "intake", "calls", "records", "runner", "limit"} {
 		all = append(all, wall{from: "broker/" + room + "/x.go", to: nats, open: true})
 	}
 	folders := []string{"api", "api/dialect", "api/schema", "broker", "broker/link", "broker/sweeper", "worker", "worker/batch"}
@@ -71,8 +71,8 @@ func walls() []wall {
 // rooms has each pair of rooms below broker.
 func rooms() []wall {
 	doors := map[string][]string{
-		"natsd": nil, "link": nil, "parcel": {"link"}, "limit": {"link"}, "intake": {"link"}, "records": {"link"},
-		"calls": {"intake", "parcel", "link"}, "jobs": {"records", "link"}, "sweeper": {"records", "link"}, "runner": {"records", "intake", "link"},
+		"natsd": {"link"}, "link": nil, "keeper": {"link"}, "parcel": {"link"}, "limit": {"link"}, "intake": {"link"}, "records": {"link"},
+		"calls": {"intake", "parcel", "link", "records"}, "jobs": {"records", "link"}, "sweeper": {"records", "link"}, "runner": {"records", "intake", "link"},
 	}
 	var all []wall
 	for from, open := range doors {
