@@ -106,7 +106,7 @@ func TestWrongCredentials(t *testing.T) {
 				switch {
 				case !errors.Is(err, nats.ErrAuthorization):
 					t.Errorf("%s: got %v, want a refusal", role, err)
-				case !strings.Contains(err.Error(), "broker.user and calls.password"):
+				case !strings.Contains(err.Error(), "broker.user and broker.password"):
 					t.Errorf("%s: %q does not say what to correct", role, err)
 				case strings.Contains(err.Error(), "wr0ng"):
 					t.Errorf("%s: %q shows the password", role, err)

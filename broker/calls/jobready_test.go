@@ -41,7 +41,7 @@ func (b *logBook) logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(b, &slog.HandlerOptions{Level: slog.LevelWarn}))
 }
 
-// TestNotReadyWithoutStorage joins a NATS server that has less storage than calls.max_store: the front end is not ready and
+// TestNotReadyWithoutStorage joins a NATS server that has less storage than broker.max_store: the front end is not ready and
 // says why, a caller hears it, the log has it once, and it mends itself when the server is given more.
 func TestNotReadyWithoutStorage(t *testing.T) {
 	t.Parallel()

@@ -13,8 +13,8 @@ func settings() []string {
 // disk does, so that there is always something that is not synced yet.
 func instruments() ([]edit, string) {
 	edits := []edit{
-		{"flush: (*os.File).Sync,", "flush: synced(cfg.DataDir),"},
-		{"jobAckWait = 30 * time.Second", "jobAckWait = 3 * time.Second"},
+		{"cfg.Flush = (*os.File).Sync", "cfg.Flush = synced(cfg.DataDir)"},
+		{"AckWait = 30 * time.Second", "AckWait = 3 * time.Second"},
 		{"jobHeartbeat = 10 * time.Second", "jobHeartbeat = 700 * time.Millisecond"},
 		{"finishPatience = 20 * time.Second", "finishPatience = 2 * time.Second"},
 		{"verifyAfter = 10 * time.Second", "verifyAfter = 3 * time.Second"},

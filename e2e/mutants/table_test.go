@@ -7,34 +7,34 @@ func table() []mutant {
 	return []mutant{
 		{
 			name: "record not written", breaks: history.Ends,
-			edits: []edit{{`	err = j.store.put(ctx, r, at)
-	if errors.Is(err, errConflict) {
+			edits: []edit{{`	err = j.store.Put(ctx, r, at)
+	if errors.Is(err, records.ErrConflict) {
 		err = j.replaceWithdrawn(ctx, r, at)
 	}`, `	if at.UnixMicro()%8 != 0 {
-		err = j.store.put(ctx, r, at)
+		err = j.store.Put(ctx, r, at)
 	}
-	if errors.Is(err, errConflict) {
+	if errors.Is(err, records.ErrConflict) {
 		err = j.replaceWithdrawn(ctx, r, at)
 	}`}},
 		},
 		{
 			name: "202 before the sync", breaks: history.Ends,
-			edits: []edit{{`	if err := j.store.settle(ctx, r); err != nil { // it may run by now: nothing is promised yet
+			edits: []edit{{`	if err := j.store.Settle(ctx, r); err != nil { // it may run by now: nothing is promised yet
 		return nil, false, j.uncertain(r.ID, err)
 	}`, ``}},
 		},
 		{
 			name: "queue entry lost", breaks: history.Ends,
 			edits: []edit{
-				{`		if err := j.store.enqueue(ctx, r); err != nil {
+				{`		if err := j.store.Enqueue(ctx, r); err != nil {
 			return nil, false, j.withdraw(ctx, r, err)
 		}`, `		if at.UnixMicro()%8 != 0 {
-			if err := j.store.enqueue(ctx, r); err != nil {
+			if err := j.store.Enqueue(ctx, r); err != nil {
 				return nil, false, j.withdraw(ctx, r, err)
 			}
 		}`},
 				{`		s.putBack(id)
-		return s.store.enqueue(ctx, r)`, `		return nil`},
+		return s.store.Enqueue(ctx, r)`, `		return nil`},
 			},
 		},
 		{
@@ -65,9 +65,9 @@ func table() []mutant {
 		{
 			name: "erased job comes back", breaks: history.Final,
 			edits: []edit{{`	if !was.Withdrawn() {
-		return errConflict
+		return records.ErrConflict
 	}`, `	if was.State != job.Erased {
-		return errConflict
+		return records.ErrConflict
 	}`}},
 		},
 		{
@@ -110,16 +110,16 @@ func table() []mutant {
 			edits: []edit{{`	if !r.State.Terminal() {
 		return nil
 	}
-	return s.settle(ctx, r)`, `	return nil`}},
+	return s.Settle(ctx, r)`, `	return nil`}},
 		},
 		{
 			name: "results swapped", breaks: history.Same,
-			edits: []edit{{`	writeResult(&w, result)
-	segments, size := w.finish()
-	data := joined(make([]byte, 0, size), segments)
-	series :=`, `	writeResult(&w, result)
-	segments, size := w.finish()
-	data := joined(make([]byte, 0, size), segments)
+			edits: []edit{{`	link.WriteResult(&w, result)
+	segments, size := w.Finish()
+	data := link.Joined(make([]byte, 0, size), segments)
+	series :=`, `	link.WriteResult(&w, result)
+	segments, size := w.Finish()
+	data := link.Joined(make([]byte, 0, size), segments)
 	if other, ok := latestResult.Swap(data).([]byte); ok && len(data)%2 == 0 {
 		data = other
 	}
