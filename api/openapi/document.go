@@ -69,12 +69,12 @@ func Make(version string, ops []Operation) ([]byte, error) {
 	if b.known, err = load(); err != nil {
 		return nil, err
 	}
-	paths := make(map[string]map[string]any)
+	paths := make(map[string]map[string]operation)
 	var tags []any
 	seen := make(map[string]bool)
 	for _, op := range ops {
 		if paths[op.Path] == nil {
-			paths[op.Path] = make(map[string]any)
+			paths[op.Path] = make(map[string]operation)
 		}
 		paths[op.Path][strings.ToLower(op.Method)] = b.operation(op)
 		if !seen[op.Tag] {
@@ -82,9 +82,14 @@ func Make(version string, ops []Operation) ([]byte, error) {
 			tags = append(tags, map[string]any{"name": op.Tag})
 		}
 	}
+	shared := share(paths)
 	used, err := b.components()
 	if err != nil {
 		return nil, err
+	}
+	all := map[string]any{"responses": shared}
+	for kind, named := range used {
+		all[string(kind)] = named
 	}
 	return json.Marshal(map[string]any{ //nolint:wrapcheck // of what was unmarshalled or is made of texts
 		"openapi": "3.1.0",
@@ -95,7 +100,7 @@ func Make(version string, ops []Operation) ([]byte, error) {
 		"servers":    []any{map[string]any{"url": "/"}},
 		"tags":       tags,
 		"paths":      paths,
-		"components": used,
+		"components": all,
 	})
 }
 
@@ -168,12 +173,15 @@ func Placeholder(path string) string {
 	return name
 }
 
-func (b *builder) operation(op Operation) map[string]any {
-	answers := make(map[string]any)
+// operation is one as the document has it.
+type operation map[string]any
+
+func (b *builder) operation(op Operation) operation {
+	answers := make(map[string]response)
 	for _, a := range op.Answers {
 		answers[a.Status] = b.answer(a)
 	}
-	described := map[string]any{
+	described := operation{
 		"summary":     op.Summary,
 		"tags":        []string{op.Tag},
 		"operationId": strings.ToLower(op.Method) + strings.NewReplacer("/", "_", "{", "", "}", "", ".", "_", "-", "_").Replace(op.Path),
@@ -232,8 +240,8 @@ func bodies(examples []Example) map[string]any {
 	return all
 }
 
-func (b *builder) answer(a Answer) map[string]any {
-	described := map[string]any{"description": a.What}
+func (b *builder) answer(a Answer) response {
+	described := response{"description": a.What}
 	if a.Media != "" {
 		described["content"] = map[string]any{a.Media: map[string]any{"schema": b.ref(schemas, a.Schema)}}
 	}

@@ -35,3 +35,24 @@ func TestOnlyUsedComponentsAreShown(t *testing.T) {
 		}
 	}
 }
+
+// A failure that two operations have is described once.
+func TestFailuresAreShared(t *testing.T) {
+	t.Parallel()
+	failing := func(path, what string) openapi.Operation {
+		return openapi.Operation{Method: "GET", Path: path, Tag: "x", Summary: "x", Answers: []openapi.Answer{
+			{Status: "200", What: "It worked."}, {Status: "404", What: what, Media: "application/json", Schema: "Problem"},
+		}}
+	}
+	text, err := openapi.Make("1", []openapi.Operation{failing("/a", "It is away."), failing("/b", "It is away."), failing("/c", "It never was.")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for part, want := range map[string]int{
+		"It worked.": 3, "It is away.": 1, "It never was.": 1, `"404":{"$ref":"#/components/responses/404-1"}`: 2, `"responses":{"404-1":{`: 1,
+	} {
+		if got := strings.Count(string(text), part); got != want {
+			t.Errorf("%s: %d times, want %d in %s", part, got, want, text)
+		}
+	}
+}

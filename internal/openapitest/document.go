@@ -73,11 +73,15 @@ type Example struct{ Value json.RawMessage }
 func Parse(t testing.TB, text []byte) *Document {
 	t.Helper()
 	d := &Document{compiler: jsonschema.NewCompiler(), compiled: make(map[string]*jsonschema.Schema)}
-	if err := json.Unmarshal(text, d); err != nil {
-		t.Fatal(err)
-	}
 	whole, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
 	if err != nil {
+		t.Fatal(err)
+	}
+	inlineResponses(t, whole, whole)
+	if text, err = json.Marshal(whole); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(text, d); err != nil {
 		t.Fatal(err)
 	}
 	d.compiler.DefaultDraft(jsonschema.Draft2020)
@@ -111,13 +115,36 @@ func (d *Document) walk(t testing.TB, root, value any, at string) {
 	}
 }
 
-func there(value any, ref string) bool {
+// inlineResponses puts the responses that operations share where they are referred to.
+func inlineResponses(t testing.TB, root, value any) {
+	t.Helper()
+	object, _ := value.(map[string]any)
+	for name, member := range object {
+		inner, _ := member.(map[string]any)
+		ref, _ := inner["$ref"].(string)
+		if !strings.HasPrefix(ref, "#/components/responses/") {
+			inlineResponses(t, root, member)
+			continue
+		}
+		if object[name] = at(root, ref); object[name] == nil {
+			t.Errorf("nothing is at %s", ref)
+		}
+	}
+}
+
+func there(root any, ref string) bool { return at(root, ref) != nil }
+
+// at is what a reference within the document refers to; nil when nothing is there.
+func at(value any, ref string) any {
 	path, ok := strings.CutPrefix(ref, "#/")
+	if !ok {
+		return nil
+	}
 	for step := range strings.SplitSeq(path, "/") {
 		object, _ := value.(map[string]any)
 		value = object[strings.NewReplacer("~1", "/", "~0", "~").Replace(step)]
 	}
-	return ok && value != nil
+	return value
 }
 
 func (d *Document) schema(t testing.TB, at string) *jsonschema.Schema {
