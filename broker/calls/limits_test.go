@@ -382,6 +382,9 @@ func TestRollingWorkers(t *testing.T) {
 			}
 			old()
 			old = next
+			if !eventually(func() bool { return r.front.State(route.Name).Workers == 1 && r.front.State(second.Name).Workers == 1 }) {
+				t.Error("the worker that has left is still seen")
+			}
 			if !eventually(func() bool { return answered.Load() >= before+50 }) {
 				t.Error("nothing is answered any more")
 			}

@@ -117,7 +117,7 @@ func (k *Keeper) follow(ctx context.Context, l *link.Link, owner Streams) {
 			if _, ours := owner.Config(name); !ours {
 				continue
 			}
-			if err := k.ensure(ctx, l, name); err != nil {
+			if err := k.ensure(context.WithoutCancel(ctx), l, name); err != nil {
 				k.log.Error("cannot change a stream", "stream", name, "error", err)
 			}
 		}
@@ -216,7 +216,11 @@ func (k *Keeper) makeStreams(ctx context.Context, l *link.Link) {
 func (k *Keeper) makeOnce(ctx context.Context, l *link.Link) error {
 	for _, owner := range k.owners {
 		for _, stream := range owner.Always() {
-			if err := k.ensure(ctx, l, stream); err != nil {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			// What the server has begun it should finish before it is stopped.
+			if err := k.ensure(context.WithoutCancel(ctx), l, stream); err != nil {
 				return err
 			}
 		}
