@@ -25,6 +25,7 @@ import (
 	"headrace/internal/budget"
 	"headrace/internal/fault"
 	"headrace/internal/inference"
+	"headrace/internal/natstest"
 )
 
 // TestMain lets more tests run at a time than there are processors, since most of them wait most of the time.
@@ -32,7 +33,7 @@ func TestMain(m *testing.M) {
 	if err := flag.Set("test.parallel", "5"); err != nil { // the command line's word counts more
 		panic(err) //nolint:forbidigo // there is no test yet that could fail
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, natstest.Leaks()...)
 }
 
 // form is a way in which front end, broker and workers are spread over processes, as far as they can tell.

@@ -15,9 +15,10 @@ import (
 
 	"headrace/internal/apptest"
 	"headrace/internal/mlflowtest"
+	"headrace/internal/natstest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, natstest.Leaks()...) }
 
 func freeAddr(t *testing.T) string {
 	t.Helper()

@@ -7,9 +7,10 @@ import (
 	"go.uber.org/goleak"
 
 	"headrace/internal/apptest"
+	"headrace/internal/natstest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, natstest.Leaks()...) }
 
 // jobOf asks for a job, waiting for its end, and gives its status.
 func jobOf(t *testing.T, addr, id string) string {
