@@ -16,8 +16,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Keeper is the broker role's other half: it alone creates streams, when a front end or a worker first asks
-// for one, and it gives lanes their consumers. It works the same on the embedded and on an external server.
+// Keeper creates streams when a front end or a worker first asks for one, and gives lanes their consumers. It runs in the
+// broker role and is the only one that does either. It works the same on the embedded and on an external server.
 type Keeper struct {
 	dial   link.Dial
 	owners []Streams
@@ -29,17 +29,17 @@ type Keeper struct {
 	mu sync.Mutex // held while streams are made
 }
 
-// Streams knows some of the streams.
+// Streams knows the configuration of some streams.
 type Streams interface {
-	// Config is the configuration that a stream should have; ok is false for the streams of others.
+	// Config is the configuration that a stream should have; ok is false for the streams of other owners.
 	Config(stream string) (config jetstream.StreamConfig, ok bool)
-	// Always are those that are made at once, not when they are used first.
+	// Always lists the streams that are made at the start, not when they are first used.
 	Always() []string
-	// Changed is sent to when configurations have changed, so that streams that exist follow; nil: they never change.
+	// Changed receives when configurations have changed, so that existing streams follow; nil when they never change.
 	Changed() <-chan struct{}
 }
 
-// New makes a keeper of the streams that owners know.
+// New returns a Keeper of the streams that owners know. It validates dial and starts nothing.
 func New(dial link.Dial, log *slog.Logger, owners ...Streams) (*Keeper, error) {
 	if err := dial.Validate(); err != nil {
 		return nil, err
@@ -50,7 +50,7 @@ func New(dial link.Dial, log *slog.Logger, owners ...Streams) (*Keeper, error) {
 	return &Keeper{dial: dial, owners: owners, log: log}, nil
 }
 
-// Run answers until ctx ends.
+// Run answers requests until ctx ends.
 func (k *Keeper) Run(ctx context.Context) error {
 	if s := k.dial.Server; s != nil {
 		select {
@@ -104,7 +104,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 	}
 }
 
-// follow changes an owner's streams that exist when their configurations change.
+// follow updates an owner's existing streams when their configurations change.
 func (k *Keeper) follow(ctx context.Context, l *link.Link, owner Streams) {
 	for {
 		select {
@@ -127,7 +127,7 @@ func (k *Keeper) follow(ctx context.Context, l *link.Link, owner Streams) {
 	}
 }
 
-// config is that of the owner who knows the stream.
+// config asks the owner that knows the stream.
 func (k *Keeper) config(stream string) (config jetstream.StreamConfig, ok bool) {
 	for _, owner := range k.owners {
 		if config, ok = owner.Config(stream); ok {
@@ -139,7 +139,7 @@ func (k *Keeper) config(stream string) (config jetstream.StreamConfig, ok bool) 
 
 func (k *Keeper) answer(ctx context.Context, l *link.Link, msg *nats.Msg) {
 	text := ""
-	// What the server has begun it should finish before it is stopped.
+	// An operation that the server has begun should finish before the server is stopped.
 	if err := k.ensure(context.WithoutCancel(ctx), l, string(msg.Data)); err != nil {
 		if k.said.News(err) {
 			k.log.Error("cannot create a stream", "stream", string(msg.Data), "error", err)
@@ -156,11 +156,11 @@ func (k *Keeper) ensure(ctx context.Context, l *link.Link, stream string) error 
 	defer k.mu.Unlock()
 	config, ok := k.config(stream)
 	if !ok {
-		return fmt.Errorf("no stream of this version is called %q", stream)
+		return fmt.Errorf("unknown stream %q", stream)
 	}
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	// A stream that is as it should be is left alone: everybody asks for it, and an update takes the server longer.
+	// A stream that is as it should be is left alone: every process asks for it, and an update takes the server longer.
 	existing, err := l.JS.Stream(ctx, stream)
 	switch {
 	case err == nil && sameLimits(existing.CachedInfo().Config, config):
@@ -179,8 +179,8 @@ func (k *Keeper) ensure(ctx context.Context, l *link.Link, stream string) error 
 	return nil
 }
 
-// explain says what to do about a stream that the server refuses. It leaves the stream's name out: the reason is the same
-// for all of them.
+// explain says what to do about a stream that the server refuses. It leaves the stream's name out, because the reason is
+// the same for all of them.
 func (k *Keeper) explain(err error) error {
 	api, ok := errors.AsType[*jetstream.APIError](err)
 	if !ok || api.ErrorCode != insufficientStorage {
@@ -196,7 +196,7 @@ func (k *Keeper) explain(err error) error {
 // makeAgain is the pause before streams that could not be made are tried again.
 const makeAgain = time.Second
 
-// makeStreams makes the streams that are needed at once, trying again until all are there and the disk has room.
+// makeStreams makes the streams that are needed at the start. It retries until all exist and the disk has room.
 func (k *Keeper) makeStreams(ctx context.Context, l *link.Link) {
 	for {
 		err := k.makeOnce(ctx, l)
@@ -204,7 +204,7 @@ func (k *Keeper) makeStreams(ctx context.Context, l *link.Link) {
 			return
 		}
 		if k.gate.Set(err) && k.said.News(err) {
-			k.log.Error("no job can be accepted until this is mended", "error", err)
+			k.log.Error("no job can be accepted until this is repaired", "error", err)
 		}
 		if err == nil {
 			return
@@ -231,7 +231,7 @@ func (k *Keeper) makeOnce(ctx context.Context, l *link.Link) error {
 	return nil
 }
 
-// Ready is nil once the streams of jobs are there; else it says why they are not.
+// Ready is nil once the streams of jobs exist; otherwise it says why they do not.
 func (k *Keeper) Ready() error {
 	if open, reason := k.gate.Opened(); !open {
 		return cmp.Or(reason, errors.New("the streams of jobs are being made"))
@@ -242,7 +242,7 @@ func (k *Keeper) Ready() error {
 // insufficientStorage is the server's code for a stream that is larger than what is left.
 const insufficientStorage = 10047
 
-// sameLimits compares what a configuration can change. Servers write -1 where we write nothing.
+// sameLimits compares the parts of a configuration that can change. Servers write -1 where ours has nothing.
 func sameLimits(is, should jetstream.StreamConfig) bool {
 	limit := func(n int64) int64 { return max(n, 0) }
 	return slices.Equal(is.Subjects, should.Subjects) && is.MaxAge == should.MaxAge && is.Replicas == should.Replicas && is.AllowDirect == should.AllowDirect &&

@@ -16,17 +16,17 @@ import (
 )
 
 const (
-	// crowdedQuiet is how long a stream has had room before another line says that it has none.
+	// crowdedQuiet is how long a stream must have had room before a lack of room is logged again.
 	crowdedQuiet = time.Minute
-	// maxWishes bounds the lanes that wait for a consumer of one stream; what is beyond asks again.
+	// maxWishes bounds the lanes that wait for a consumer of one stream. Wishes beyond it are dropped, and repeated by their workers.
 	maxWishes = 100_000
-	// codeMaxConsumers is the server's word that a stream has no room for another consumer.
+	// codeMaxConsumers is the server's error code for a stream that has no room for another consumer.
 	codeMaxConsumers jetstream.ErrorCode = 10026
 )
 
-// laneKeeper makes the consumers of lanes. Where a stream has no room for another one, a lane gives its own up: see
-// yielding. Since the keeper alone decides, all workers that share a lane agree about it; they learn from the server that
-// the consumer is gone, and ask for it again when there is work.
+// laneKeeper makes the consumers of lanes. Where a stream has no room for another one, it takes the consumer of a lane that
+// yields (see yielding). It alone decides, so all workers that share a lane agree. They learn from the server that their
+// consumer is gone, and wish for it again when there is work.
 type laneKeeper struct {
 	js     jetstream.JetStream
 	ensure func(ctx context.Context, stream string) error
@@ -36,11 +36,11 @@ type laneKeeper struct {
 	running sync.WaitGroup
 }
 
-// take notes a wish. It must not be called by several goroutines at a time.
+// take accepts a wish. It must not be called by several goroutines at a time.
 func (k *laneKeeper) take(ctx context.Context, msg *nats.Msg) {
 	w, err := link.ReadWish(msg.Data)
 	if err != nil {
-		k.log.Warn("unreadable", "error", err)
+		k.log.Warn("ignoring a malformed request for a consumer", "error", err)
 		return
 	}
 	room := k.rooms[w.Stream]
@@ -52,7 +52,7 @@ func (k *laneKeeper) take(ctx context.Context, msg *nats.Msg) {
 	room.note(w, msg, time.Now())
 }
 
-// laneRoom is the consumers of one stream.
+// laneRoom holds the consumers of one stream, and the wishes for more.
 type laneRoom struct {
 	keeper  *laneKeeper
 	stream  string
@@ -89,7 +89,7 @@ func (r *laneRoom) note(w *link.Wish, msg *nats.Msg, now time.Time) {
 	link.Ring(r.wake)
 }
 
-// first is the wish whose turn it is, and how many wait; those that were given up are dropped.
+// first returns the wish whose turn it is, and how many wait. It drops wishes that were given up.
 func (r *laneRoom) first(now time.Time) (w *link.Wish, waiting int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -104,7 +104,7 @@ func (r *laneRoom) first(now time.Time) (w *link.Wish, waiting int) {
 	return r.queue[0].Wish, len(r.queue)
 }
 
-// done takes the first out and answers.
+// done removes the first wish and answers it.
 func (r *laneRoom) done(answer string) {
 	r.mu.Lock()
 	w := r.queue[0]
@@ -129,7 +129,7 @@ func (r *laneRoom) serve(ctx context.Context) {
 			}
 			continue
 		}
-		// What the server has begun it should finish before it is stopped.
+		// An operation that the server has begun should finish before the server is stopped.
 		err := r.make(context.WithoutCancel(ctx), w)
 		if api, ok := errors.AsType[*jetstream.APIError](err); ok && api.ErrorCode == codeMaxConsumers {
 			link.PauseFor(ctx, r.makeRoom(ctx, waiting))
@@ -167,7 +167,7 @@ func (r *laneRoom) make(ctx context.Context, w *link.Wish) error {
 	return nil
 }
 
-// makeRoom takes up to n consumers from lanes that had their turn, and says how long to wait before it is tried again.
+// makeRoom takes up to n consumers from lanes that had their turn, and returns how long to wait before trying again.
 func (r *laneRoom) makeRoom(ctx context.Context, n int) time.Duration {
 	ctx, cancel := context.WithTimeout(ctx, 2*link.EnsureTime)
 	defer cancel()

@@ -9,11 +9,11 @@ import (
 )
 
 const (
-	// laneTurn is how long a lane may keep its consumer when others wait for one.
+	// laneTurn is how long a lane may keep its consumer when other lanes wait for one.
 	laneTurn = time.Second
-	// idleTurn is the same for a lane that nothing waits in, since its last message.
+	// idleTurn is the turn of a lane in which nothing waits, from its last message on.
 	idleTurn = laneTurn / 4
-	// heldTurn is the same for a lane with leases: taking them away costs their jobs a second look.
+	// heldTurn is the turn of a lane with leases: losing its consumer costs its jobs a second look.
 	heldTurn = 5 * time.Second
 )
 
@@ -27,7 +27,7 @@ const (
 	laneWorking                // messages are leased
 )
 
-// holder is a consumer that may have to make room.
+// holder is a lane whose consumer may have to make room.
 type holder struct {
 	name  string
 	use   laneUse
@@ -53,7 +53,7 @@ func holderOf(info *jetstream.ConsumerInfo) holder {
 	return h
 }
 
-// over is when the holder's turn ends.
+// over returns when the holder's turn ends.
 func (h holder) over() time.Time {
 	switch h.use {
 	case laneIdle:
@@ -65,7 +65,7 @@ func (h holder) over() time.Time {
 	return h.since.Add(laneTurn)
 }
 
-// yielding gives those of holders, up to n, that give their consumers up: idle ones first, the longest idle before
+// yielding returns up to n of holders, by name, that give up their consumers: first idle ones, the longest idle before the
 // others, then those whose turn has been the longest. When there is none, wait is how long the next one's turn lasts.
 func yielding(holders []holder, n int, now time.Time) (names []string, wait time.Duration) {
 	slices.SortStableFunc(holders, func(a, b holder) int {

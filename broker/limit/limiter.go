@@ -25,18 +25,17 @@ const (
 	prefixCount  = "hrl.c."
 
 	// maxWindows bounds how many windows are remembered, over all routes and callers. Beyond it the oldest ones are
-	// forgotten, and their callers start anew.
+	// forgotten, and their callers start new ones.
 	maxWindows = 200_000
-	// limitPatience bounds how long a call waits to be counted by a broker that is slow. One that is away is not
-	// waited for.
+	// limitPatience bounds how long a call waits for a slow broker to count it. A call does not wait for a broker that is away.
 	limitPatience = 5 * time.Second
-	// clockEvery is how often the server's clock is asked for.
+	// clockEvery is how often the server's clock is read.
 	clockEvery = 10 * time.Second
 )
 
-// Limiter counts calls in fixed windows, exactly over all front ends that share a broker. A window begins with its
-// first call, as in MLflow's gateway; its beginning is a message, so all front ends agree on it, and its length is
-// measured by the server's clock. The count is one of JetStream's counters.
+// Limiter counts calls in fixed windows, exactly over all front ends that share a broker. A window begins with its first
+// call, as in MLflow's gateway. Its beginning is a message, so that all front ends agree on it, and its length is
+// measured by the server's clock. The count is a JetStream counter.
 type Limiter struct {
 	dial  link.Dial
 	log   *slog.Logger
@@ -49,7 +48,7 @@ type Limiter struct {
 	synced  time.Time
 }
 
-// New validates dial.
+// New returns a Limiter that connects when Run is called. It validates dial.
 func New(dial link.Dial, log *slog.Logger) (*Limiter, error) {
 	if err := dial.Validate(); err != nil {
 		return nil, err
@@ -57,7 +56,7 @@ func New(dial link.Dial, log *slog.Logger) (*Limiter, error) {
 	return &Limiter{dial: dial, log: log, ready: make(chan struct{}), streams: make(map[string]jetstream.Stream)}, nil
 }
 
-// Run connects, waiting for the broker as long as it takes, and counts until ctx ends.
+// Run connects, waiting for the broker as long as it takes, and serves Take until ctx ends.
 func (l *Limiter) Run(ctx context.Context) error {
 	connection, err := l.dial.Open(ctx, "limits", l.log, link.Events{Lost: l.forget})
 	if err != nil {
@@ -70,7 +69,7 @@ func (l *Limiter) Run(ctx context.Context) error {
 	return nil
 }
 
-// forget makes the next call ask for the streams again: they are in memory and may be gone with the server.
+// forget makes the next call look the streams up again: they are in memory and may have gone with the server.
 func (l *Limiter) forget() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -78,8 +77,8 @@ func (l *Limiter) forget() {
 	l.synced = time.Time{}
 }
 
-// Take counts one call of key on route. ok false: the window's calls are used up, and the next window begins after
-// retryAfter. An error says that the call could not be counted.
+// Take counts one call of key on route. ok is false when the calls of the window are used up; the next window begins
+// after retryAfter. An error means that the call could not be counted.
 func (l *Limiter) Take(ctx context.Context, route *inference.Route, key string) (ok bool, retryAfter time.Duration, err error) {
 	if route.Limit == nil {
 		return true, 0, nil
@@ -110,7 +109,7 @@ func (l *Limiter) Take(ctx context.Context, route *inference.Route, key string) 
 }
 
 func (l *Limiter) take(ctx context.Context, route *inference.Route, key string) (bool, time.Duration, error) {
-	// A changed limit is another window: what was counted by the old rule does not fit the new one.
+	// A changed limit begins another window: what was counted by the old rule does not fit the new one.
 	name := windowName(route, key)
 	began, window, err := l.window(ctx, name, route.Limit.Window)
 	if err != nil {
@@ -136,7 +135,7 @@ func windowName(route *inference.Route, key string) string {
 	return hex.EncodeToString(sum[:16])
 }
 
-// window is the window that a call of this moment falls into: when it began, and its number.
+// window returns the window of the present moment: when it began, and its number.
 func (l *Limiter) window(ctx context.Context, name string, length time.Duration) (began time.Time, number uint64, err error) {
 	stream, err := l.stream(ctx, windowStream)
 	if err != nil {
@@ -168,7 +167,7 @@ func (l *Limiter) window(ctx context.Context, name string, length time.Duration)
 	}
 }
 
-// count adds one to a counter and gives its value.
+// count adds one to a counter and returns its value.
 func (l *Limiter) count(ctx context.Context, subject string) (uint64, error) {
 	if _, err := l.stream(ctx, countStream); err != nil {
 		return 0, err
@@ -186,7 +185,7 @@ func (l *Limiter) count(ctx context.Context, subject string) (uint64, error) {
 	return n, nil
 }
 
-// now is the server's clock: those of front ends on different machines differ.
+// now returns the time of the server's clock, since the clocks of front ends on different machines differ.
 func (l *Limiter) now(ctx context.Context) (time.Time, error) {
 	l.mu.Lock()
 	ahead, synced := l.ahead, l.synced
@@ -230,10 +229,10 @@ func (l *Limiter) stream(ctx context.Context, name string) (jetstream.Stream, er
 	return fresh, nil
 }
 
-// Streams are the streams of rate limits.
+// Streams knows the streams of rate limits, for a keeper.
 type Streams struct{}
 
-// Always is empty: they are made when they are used first.
+// Always is empty: the streams are made when they are first used.
 func (Streams) Always() []string { return nil }
 
 // Changed is nil: the configurations stay as they are.

@@ -9,7 +9,7 @@ import (
 	"headrace/internal/inference"
 )
 
-// ParcelRef names bytes that their holder keeps until somebody has pulled them.
+// ParcelRef names the bytes of a parcel, which their holder keeps until the receiver has pulled them.
 type ParcelRef struct {
 	Holder string
 	ID     uint64
@@ -17,6 +17,7 @@ type ParcelRef struct {
 	Digest uint32 // CRC-32C
 }
 
+// Ref appends a parcel's name.
 func (w *Writer) Ref(p *ParcelRef) {
 	w.String(p.Holder)
 	w.Uint(p.ID)
@@ -24,6 +25,7 @@ func (w *Writer) Ref(p *ParcelRef) {
 	w.Uint(uint64(p.Digest))
 }
 
+// Ref reads a parcel's name.
 func (r *Reader) Ref() *ParcelRef {
 	p := &ParcelRef{Holder: r.String(), ID: r.Uint()}
 	size := r.Uint()
@@ -39,6 +41,7 @@ func (r *Reader) Ref() *ParcelRef {
 	return p
 }
 
+// Calls reads a list of call numbers; nil after a mistake.
 func (r *Reader) Calls() []uint64 {
 	n := r.count()
 	calls := make([]uint64, 0, n)
@@ -54,22 +57,24 @@ func (r *Reader) Calls() []uint64 {
 // ErrTruncated reports bytes that end too early or lie about a length.
 var ErrTruncated = errors.New("truncated message")
 
-// MaxParts bounds how many items one message may announce, so that a broken length cannot make us allocate.
+// MaxParts bounds how many items one message may announce, so that a damaged length cannot make a reader allocate much.
 const MaxParts = 1 << 24
 
-// Writer builds a message out of segments. Long byte slices are kept by reference, so a body of many
-// megabytes is not copied before it has to be.
+// Writer builds a message out of segments. It keeps long byte slices by reference, so that a body of many megabytes is
+// not copied before it has to be: the caller must not change them until the message was sent.
 type Writer struct {
 	segments [][]byte
-	Tail     []byte
+	Tail     []byte // what was appended since the last segment
 	size     int64
 }
 
 // copyBelow is the length up to which copying a slice is cheaper than keeping one more segment.
 const copyBelow = 4 << 10
 
+// Uint appends a number in one to ten bytes.
 func (w *Writer) Uint(n uint64) { w.Tail = binary.AppendUvarint(w.Tail, n) }
 
+// Bytes appends a length and b.
 func (w *Writer) Bytes(b []byte) {
 	w.Uint(uint64(len(b)))
 	if len(b) <= copyBelow {
@@ -94,7 +99,7 @@ func (w *Writer) flush() {
 	}
 }
 
-// Finish ends the message and gives its segments and their length together.
+// Finish ends the message and returns its segments and the sum of their lengths in bytes.
 func (w *Writer) Finish() ([][]byte, int64) {
 	w.flush()
 	return w.segments, w.size
@@ -108,19 +113,21 @@ func Joined(dst []byte, segments [][]byte) []byte {
 	return dst
 }
 
-// Reader takes a message apart. The first mistake sticks; everything read after it is zero. The slices it
-// returns alias the message.
+// Reader reads a message that a Writer built. The first mistake stays in Err, and everything read after it is zero. The
+// slices it returns alias the message.
 type Reader struct {
-	Rest []byte
-	Err  error
+	Rest []byte // not read yet
+	Err  error  // the first mistake
 }
 
+// Fail records the first mistake; later ones are ignored.
 func (r *Reader) Fail(err error) {
 	if r.Err == nil {
 		r.Err, r.Rest = err, nil
 	}
 }
 
+// Uint reads a number.
 func (r *Reader) Uint() uint64 {
 	n, k := binary.Uvarint(r.Rest)
 	if k <= 0 {
@@ -131,6 +138,7 @@ func (r *Reader) Uint() uint64 {
 	return n
 }
 
+// Byte reads one byte.
 func (r *Reader) Byte() byte {
 	if len(r.Rest) == 0 {
 		r.Fail(ErrTruncated)
@@ -141,7 +149,7 @@ func (r *Reader) Byte() byte {
 	return b
 }
 
-// duration reads what writer.uint(uint64(d)) wrote; negative values cannot be written.
+// duration reads what Writer.Uint(uint64(d)) wrote; a negative duration cannot be written.
 func (r *Reader) duration() time.Duration {
 	n := r.Uint()
 	if n > uint64(1<<62) {
@@ -151,7 +159,7 @@ func (r *Reader) duration() time.Duration {
 	return time.Duration(n)
 }
 
-// Bytes is nil for an empty slice.
+// Bytes reads a length and as many bytes; nil when there are none.
 func (r *Reader) Bytes() []byte {
 	n := r.Uint()
 	if r.Err != nil || n == 0 {
@@ -178,6 +186,7 @@ func (r *Reader) count() int {
 	return int(n)
 }
 
+// Done returns the first mistake, or an error when bytes are left over.
 func (r *Reader) Done() error {
 	if r.Err == nil && len(r.Rest) > 0 {
 		r.Fail(fmt.Errorf("%d bytes too many", len(r.Rest)))
@@ -185,7 +194,7 @@ func (r *Reader) Done() error {
 	return r.Err
 }
 
-// WriteRequest appends what differs from call to call; id and route travel in the envelope.
+// WriteRequest appends the parts of a request that differ from call to call; the envelope carries its id and route.
 func WriteRequest(w *Writer, req *inference.Request) {
 	w.Bytes(req.Params)
 	w.Bytes(req.Body)
@@ -195,7 +204,7 @@ func WriteRequest(w *Writer, req *inference.Request) {
 	}
 }
 
-// ReadRequest fills the parts that writeRequest wrote.
+// ReadRequest reads the parts that WriteRequest wrote into req.
 func ReadRequest(data []byte, req *inference.Request) error {
 	r := Reader{Rest: data}
 	req.Params = r.Bytes()
@@ -217,6 +226,7 @@ func (r *Reader) items() [][]byte {
 	return items
 }
 
+// WriteResult appends a result.
 func WriteResult(w *Writer, res *inference.Result) {
 	w.Uint(uint64(max(res.Upstream, 0)))
 	w.Uint(uint64(len(res.Groups)))
@@ -230,6 +240,7 @@ func WriteResult(w *Writer, res *inference.Result) {
 	}
 }
 
+// ReadResult reads what WriteResult wrote.
 func ReadResult(data []byte) (*inference.Result, error) {
 	r := Reader{Rest: data}
 	res := &inference.Result{Upstream: r.duration()}

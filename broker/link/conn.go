@@ -17,25 +17,25 @@ import (
 )
 
 const (
-	// PingEvery is how often each side of a connection asks the other whether it is there, and pingsMissed how many answers may
-	// be missing: a connection that carries nothing any more is given up after 9 seconds by us, and after 12 by the server, which
-	// counts from the first interval without a word. A server that nobody can reach from outside its process
-	// asks nothing: there is no way that could be cut, and a machine that is busy for so long should not lose calls for it.
+	// PingEvery is how often each side of a connection pings the other, and pingsMissed how many answers may be missing. We
+	// give up a silent connection after 9 seconds and the server after 12, because it counts from the first silent interval.
+	// An embedded server without a port sends no pings: no network can cut its connections, and a machine that is busy
+	// for 12 seconds should not lose calls for it.
 	PingEvery   = 3 * time.Second
 	PingsMissed = 2
-	// WritePatience is how long a write to a connection may take before it is given up, on either side.
+	// WritePatience is how long a write to a connection may take before either side gives the connection up.
 	WritePatience = 5 * time.Second
 )
 
-// Dial says how to reach the NATS server.
+// Dial says how to reach a NATS server.
 type Dial struct {
-	// URL is one or more nats:// addresses, separated by commas. Ignored when Server is set.
+	// URL is one or more nats:// addresses, separated by commas. It is ignored when Server is set.
 	URL string
-	// Server is the embedded server of the same process; nil for any other.
+	// Server is the embedded server of this process; nil for a server in another process.
 	Server Embedded
-	// User and Password, or Credentials (path of a .creds file), or neither.
+	// User and Password, or Credentials (path of a .creds file), authenticate the connection; it may have neither.
 	User, Password, Credentials string
-	// TLSCA is the path of a PEM file with the authorities of the servers' certificates; "" = the system's.
+	// TLSCA is the path of a PEM file with the authorities of the servers' certificates; "" means the system's.
 	TLSCA string
 }
 
@@ -43,13 +43,13 @@ type Dial struct {
 type Embedded interface {
 	// Ready is closed when the server takes connections.
 	Ready() <-chan struct{}
-	// InProcess makes a connection that does not leave the process.
+	// InProcess returns the option that connects without leaving the process.
 	InProcess() nats.Option
-	// DiskFull is why nothing can be written; nil while there is room.
+	// DiskFull returns why nothing can be written; nil while there is room.
 	DiskFull() error
 }
 
-// Validate reports what cannot be dialled.
+// Validate returns an error when d names no server, or one that cannot be dialled.
 func (d Dial) Validate() error {
 	if d.Server == nil && d.URL == "" {
 		return errors.New("broker: neither an embedded server nor a URL")
@@ -65,18 +65,18 @@ func (d Dial) Validate() error {
 	return nil
 }
 
-// Events are called when a connection is lost, when it is back, and when it had to drop messages because they were
-// not taken; nil ones are not.
+// Events are called when a connection is lost (Lost), when it is back (Back), and when it dropped messages because they
+// were not read fast enough (Slow). Each may be nil.
 type Events struct{ Lost, Back, Slow func() }
 
-// Link is one connection to NATS. It reconnects for ever.
+// Link is one connection to NATS. It reconnects for ever. Close NC when it is no longer needed.
 type Link struct {
 	NC       *nats.Conn
 	JS       jetstream.JetStream
 	ensuring singleflight.Group // by stream
 }
 
-// Open connects, and waits for the server as long as ctx allows: roles start in any order.
+// Open connects. It waits for the server as long as ctx allows, since roles start in any order.
 func (d Dial) Open(ctx context.Context, name string, log *slog.Logger, events Events) (*Link, error) {
 	if d.Server != nil {
 		select {
@@ -108,6 +108,7 @@ func (d Dial) Open(ctx context.Context, name string, log *slog.Logger, events Ev
 	}
 }
 
+// New wraps a connection that exists. It closes nc when it fails.
 func New(nc *nats.Conn) (*Link, error) {
 	js, err := jetstream.New(nc)
 	if err != nil {
@@ -122,19 +123,19 @@ func (d Dial) options(name string, log *slog.Logger, events Events) []nats.Optio
 	failed := func(err error) {
 		if text := err.Error(); text != said {
 			said = text
-			log.Warn("cannot reconnect to the broker; trying on", "connection", name, "error", err)
+			log.Warn("cannot reconnect to the broker; still trying", "connection", name, "error", err)
 		}
 	}
 	opts := []nats.Option{
 		nats.Name("headrace " + name),
 		nats.MaxReconnects(-1),
-		// While somebody changes passwords the server may refuse ours; that is no reason to stay away for ever.
+		// While passwords are being changed the server may refuse ours; that is no reason to stay away for ever.
 		nats.IgnoreAuthErrorAbort(),
 		nats.ReconnectWait(100 * time.Millisecond),
 		nats.ReconnectJitter(100*time.Millisecond, 500*time.Millisecond),
 		nats.Timeout(5 * time.Second),
 		nats.SyncQueueLen(256),
-		// Nothing is kept for a dead link: a frame that arrives a minute late answers nobody.
+		// Nothing is kept for a dead link: a frame that arrives a minute late answers no call.
 		nats.ReconnectBufSize(-1),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
@@ -184,7 +185,7 @@ func (d Dial) options(name string, log *slog.Logger, events Events) []nats.Optio
 	return opts
 }
 
-// Redact drops user, password and query from URLs for logs.
+// Redact removes user, password and query from URLs, for logs.
 func Redact(urls string) string {
 	parts := strings.Split(urls, ",")
 	for i, p := range parts {
@@ -197,7 +198,7 @@ func Redact(urls string) string {
 	return strings.Join(parts, ",")
 }
 
-// Stopped turns the end of ctx into a clean return.
+// Stopped returns nil when ctx has ended, which makes the stop a clean one, and err otherwise.
 func Stopped(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return nil //nolint:nilerr // a stop before the first connection is a clean stop
@@ -205,8 +206,8 @@ func Stopped(ctx context.Context, err error) error {
 	return err
 }
 
-// EndOf is the error of a call whose context has ended: late when its time is over, else whatever its
-// canceller said.
+// EndOf is the error of a call whose context has ended: the code late when its time is over, otherwise the cause that
+// its canceller gave.
 func EndOf(ctx context.Context, late fault.Code) error {
 	cause := context.Cause(ctx)
 	if f, ok := errors.AsType[*fault.Error](cause); ok {
@@ -222,6 +223,6 @@ func EndOf(ctx context.Context, late fault.Code) error {
 }
 
 const (
-	// PresenceWait is how long a front end waits for a worker of a route that it knows none for.
+	// PresenceWait is how long a front end waits for a worker of a route when it knows none.
 	PresenceWait = time.Second
 )

@@ -9,13 +9,13 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// ErrRefused says that the broker role will not make a stream: trying again does not help by itself.
+// ErrRefused reports that the broker role will not make a stream: trying again does not help by itself.
 var ErrRefused = errors.New("the broker role cannot make it")
 
-// EnsureTime bounds how long a stream is asked for.
+// EnsureTime bounds how long Ensure asks for a stream.
 const EnsureTime = 3 * time.Second
 
-// Ensure is ensureStream for many at the same time: they ask once, because the keeper answers one after the other.
+// Ensure is EnsureStream for many callers at a time: they share one request, because the keeper answers one after the other.
 func (l *Link) Ensure(ctx context.Context, stream string) error {
 	asked := l.ensuring.DoChan(stream, func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), EnsureTime)
@@ -30,8 +30,8 @@ func (l *Link) Ensure(ctx context.Context, stream string) error {
 	}
 }
 
-// EnsureStream asks the keeper for a stream and waits until it is there, as long as ctx allows. It asks again after
-// a second: a question is lost with its connection.
+// EnsureStream asks the keeper for a stream and waits until it exists, as long as ctx allows. It repeats the request
+// every second, because a request is lost with its connection.
 func EnsureStream(ctx context.Context, nc *nats.Conn, stream string) error {
 	for {
 		attempt, cancel := context.WithTimeout(ctx, PresenceWait)

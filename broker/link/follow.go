@@ -9,24 +9,24 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// errReconnected ends what was followed over an earlier connection.
-var errReconnected = errors.New("the connection was lost meanwhile")
+// errReconnected ends a Follow whose connection was lost.
+var errReconnected = errors.New("the connection was lost")
 
-// Reconnects counts. It has grown before a message that came over a new connection is told.
+// Reconnects counts the reconnects. It grows before a message of the new connection is delivered.
 func (l *Link) Reconnects() uint64 { return l.NC.Stats().Reconnects }
 
-// News reports whether the end of what was followed is worth a line: that the connection was lost has its own.
+// News reports whether the error that ended a Follow is worth a log line. A lost connection is not: it has its own line.
 func (l *Link) News(err error) bool { return !errors.Is(err, errReconnected) && l.NC.IsConnected() }
 
-// Follow hands over what stream brings by an ordered consumer of config until ctx ends, take fails, or there were other
-// reconnects than so many. By itself the library goes on at the next number when the connection is back; but a broker that has
-// lost its power meanwhile gives the last numbers a second time. begun, if not nil, is told how many messages there are to
-// begin with.
+// Follow passes the messages of stream to take, read by an ordered consumer of config, until ctx ends, take fails, or the
+// connection's count of reconnects is no longer reconnects. It does not resume at the next number after a
+// reconnect, as the library would: a broker that lost its power may assign the last numbers a second time. begun, if
+// not nil, gets the number of messages that there are at the start.
 func (l *Link) Follow(
 	ctx context.Context, stream jetstream.Stream, config jetstream.OrderedConsumerConfig, reconnects uint64, begun func(pending uint64),
 	take func(jetstream.Msg) error,
 ) error {
-	config.MaxResetAttempts = 1 // else the library tries on for as long as the broker is away, whatever ctx says
+	config.MaxResetAttempts = 1 // otherwise the library retries while the broker is away, even after ctx has ended
 	consumer, err := stream.OrderedConsumer(ctx, config)
 	if err != nil {
 		return fmt.Errorf("following: %w", err)
@@ -38,7 +38,7 @@ func (l *Link) Follow(
 	if err != nil {
 		return fmt.Errorf("following: %w", err)
 	}
-	defer messages.Stop() // not while Next runs: the library may have begun anew just then, and Next would wait for ever
+	defer messages.Stop() // not while Next runs: the library may be resetting its consumer, and Next would wait for ever
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	back := l.NC.StatusChanged(nats.CONNECTED)

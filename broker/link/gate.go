@@ -4,7 +4,7 @@ import (
 	"sync"
 )
 
-// Gate is why a front end cannot accept jobs yet.
+// Gate holds the reason why a front end cannot accept jobs. It is safe for concurrent use.
 type Gate struct {
 	mu     sync.Mutex
 	open   bool
@@ -12,7 +12,7 @@ type Gate struct {
 	said   Said
 }
 
-// Set notes why jobs cannot be accepted, nil that they can, and reports whether that is worth a line.
+// Set stores the reason, nil when jobs can be accepted, and reports whether the change is worth a log line.
 func (g *Gate) Set(reason error) (news bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -20,14 +20,14 @@ func (g *Gate) Set(reason error) (news bool) {
 	return g.said.News(reason)
 }
 
-// Shut gives the reason; nil: jobs are accepted, or nothing is known yet.
+// Shut returns the reason; nil when jobs are accepted, or when nothing is known yet.
 func (g *Gate) Shut() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.reason
 }
 
-// Opened reports whether jobs could be accepted, and why not.
+// Opened reports whether jobs could be accepted at some time, and the present reason why not.
 func (g *Gate) Opened() (bool, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

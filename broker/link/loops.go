@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Every does something at intervals until ctx ends.
+// Every calls do at intervals until ctx ends.
 func Every(ctx context.Context, interval time.Duration, do func()) {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
@@ -19,6 +19,7 @@ func Every(ctx context.Context, interval time.Duration, do func()) {
 	}
 }
 
+// PauseFor waits for d, or until ctx ends.
 func PauseFor(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -28,6 +29,7 @@ func PauseFor(ctx context.Context, d time.Duration) {
 	}
 }
 
+// Ring wakes the receiver of bell, which has capacity 1; a bell that was rung already stays as it is.
 func Ring(bell chan struct{}) {
 	select {
 	case bell <- struct{}{}:

@@ -8,11 +8,11 @@ import (
 	"headrace/internal/inference"
 )
 
-// Shards is the number of streams of the sync lane. A route's shard is a hash of its name, fixed for ever:
+// Shards is the number of streams of the sync lane. A route's shard is a hash of its name. Neither ever changes, because
 // front ends and workers of different versions must agree on it.
 const Shards = 16
 
-// Subjects of core NATS. Everything Headrace says outside its streams is below "hr.".
+// Subjects of core NATS. Every subject of Headrace outside its streams begins with "hr.".
 const (
 	SubjectEnsure      = "hr.keeper.ensure" // request: a stream's name; answer: "" or an error's text
 	SubjectPresence    = "hr.presence"      // workers announce themselves
@@ -47,7 +47,7 @@ func Token(name string) string {
 	return b.String()
 }
 
-// Untoken is the inverse of token; what no name was encoded to stays as it is.
+// Untoken is the inverse of Token. It returns a token that Token cannot have made as it is.
 func Untoken(tok string) string {
 	var b []byte
 	for i := 0; i < len(tok); i++ {
@@ -63,22 +63,22 @@ func Untoken(tok string) string {
 	return string(b)
 }
 
-// ShardOf is the shard of a route.
+// ShardOf returns the shard of a route.
 func ShardOf(route string) int {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(route)) // a hash never fails to write
 	return int(h.Sum32() % Shards)
 }
 
-// Lane names everything in NATS that belongs to one route.
+// Lane holds the names of everything in NATS that belongs to one route.
 type Lane struct {
 	Stream   string // INFER_<shard>
 	Subject  string // infer.<provider>.<route>.<shard>
 	Consumer string // the route's durable
 }
 
-// LaneOf makes the lane of a route. The shard stands last in the subject because the subjects of two streams
-// must not overlap, and a hash cannot be told by a wildcard.
+// LaneOf returns the lane of a route. The shard is the subject's last token because the subjects of two streams must not
+// overlap, and no wildcard matches a hash.
 func LaneOf(route *inference.Route) Lane {
 	shard := strconv.Itoa(ShardOf(route.Name))
 	tok := Token(route.Name)
@@ -89,10 +89,10 @@ func LaneOf(route *inference.Route) Lane {
 	}
 }
 
-// StreamSubject is the wildcard subject that a shard's stream stores.
+// StreamSubject is the wildcard subject of the messages in a shard's stream.
 func StreamSubject(shard int) string { return "infer.*.*." + strconv.Itoa(shard) }
 
-// ShardOfStream is the inverse of a stream's name; ok is false for names that are no stream of the sync lane.
+// ShardOfStream returns the shard that a stream's name stands for; ok is false for streams that are not of the sync lane.
 func ShardOfStream(stream string) (shard int, ok bool) {
 	digits, found := strings.CutPrefix(stream, StreamPrefix)
 	if !found {
@@ -105,11 +105,11 @@ func ShardOfStream(stream string) (shard int, ok bool) {
 	return shard, true
 }
 
-// The protocol of syncs, between an embedded server that syncs on request and those who write to its streams.
+// The protocol of syncs, between an embedded server that syncs on request and the processes that write to its streams.
 const (
-	// SubjectSync + stream asks for everything that the stream has acknowledged to be synced. The answer is empty, or says
-	// why it was not.
+	// SubjectSync + stream requests a sync of everything that the stream has acknowledged. The answer is empty, or the
+	// reason why the sync failed.
 	SubjectSync = "hr.sync."
-	// SyncMark in a stream's metadata says that its writers have to ask.
+	// SyncMark in a stream's metadata says that its writers have to request syncs.
 	SyncMark = "headrace-sync"
 )

@@ -6,13 +6,13 @@ import (
 	"unicode"
 )
 
-// Said remembers what was logged last, so that what is tried again and again is told once.
+// Said remembers the text that was logged last, so that a failure that is repeated has one line.
 type Said struct {
 	mu   sync.Mutex
 	text string
 }
 
-// News reports whether err was not said last; that its numbers differ is no news. nil forgets.
+// News reports whether err differs from the last one, digits aside. A nil err forgets the last one.
 func (s *Said) News(err error) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

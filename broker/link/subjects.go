@@ -7,8 +7,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// SubjectsIn gives the subjects that a stream holds messages of; none when there is no such stream. It is for streams whose
-// subjects are few.
+// SubjectsIn returns the subjects of the messages in a stream and the count of each; none when the stream does not exist.
+// Use it only for streams that have few subjects.
 func (l *Link) SubjectsIn(ctx context.Context, stream string) (map[string]uint64, error) {
 	st, err := l.JS.Stream(ctx, stream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {

@@ -6,13 +6,13 @@ import (
 )
 
 const (
-	// troubleEvery is how often a trouble that lasts has a line.
+	// troubleEvery is how often a trouble that lasts is logged.
 	troubleEvery = time.Minute
-	// maxTroubles bounds those that are told apart.
+	// maxTroubles bounds how many different troubles are remembered.
 	maxTroubles = 100
 )
 
-// Troubles are what many may meet at the same time: each has one line a minute, not one for each that meets it.
+// Troubles limits the log lines about failures that many calls meet at the same time to one a minute for each.
 type Troubles struct {
 	mu    sync.Mutex
 	known map[string]*trouble
@@ -23,7 +23,7 @@ type trouble struct {
 	times int       // met since
 }
 
-// Met notes a trouble. It is to be logged when times is positive: so often it was met since the last line.
+// Met counts a trouble. When times is positive, log it: it was met so many times since its last line.
 func (t *Troubles) Met(what string, now time.Time) (times int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

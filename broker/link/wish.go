@@ -11,13 +11,13 @@ const (
 	SubjectWish = "hr.keeper.lane"
 	// WishAgain is how often a worker asks while it has no answer.
 	WishAgain = 2 * time.Second
-	// WishLife is the age at which the keeper drops a wish that was not repeated: its worker wants the consumer no
-	// longer, or is gone.
+	// WishLife is the age at which the keeper drops a wish that was not repeated: its worker no longer wants the consumer,
+	// or has died.
 	WishLife = 4 * WishAgain
 )
 
-// Wish asks for a lane's consumer. The answer is "+" when it exists, else an error's text; it may take as long as
-// other lanes have their turns, and none comes when the wish was dropped.
+// Wish requests a lane's consumer. The answer is WishGranted when the consumer exists, otherwise the text of an error. It
+// may take as long as other lanes have their turns; a dropped wish gets no answer.
 type Wish struct {
 	Stream     string        `json:"stream"`
 	Consumer   string        `json:"consumer"`
@@ -28,8 +28,10 @@ type Wish struct {
 	Life       time.Duration `json:"life"`                  // without a pull, after which it goes by itself
 }
 
+// WishGranted is the answer to a wish whose consumer exists.
 const WishGranted = "+"
 
+// ReadWish reads a wish. It returns an error when the wish is incomplete.
 func ReadWish(text []byte) (*Wish, error) {
 	w := new(Wish)
 	if err := json.Unmarshal(text, w); err != nil {

@@ -15,18 +15,18 @@ import (
 const (
 	// healthEvery is how often the streams are asked whether they can be written.
 	healthEvery = time.Second
-	// renewAgain is how long the server lives at least when it has found no room for what may be lost: its next life cuts calls off.
+	// renewAgain is the shortest life of a server that found no room to rewrite what may be lost: its next life cuts calls off.
 	renewAgain = 3 * time.Second
-	// spareDisk is the room that is left on the disk when no job is accepted any more, so that what was accepted can be
-	// finished; on a small disk one part in smallDisk of it.
+	// spareDisk is the free room below which no job is accepted, so that accepted jobs can be finished. On a small disk it is
+	// one part in smallDisk of it.
 	spareDisk = 256 << 20
 	smallDisk = 20
-	// diskProbe is how much must be written in one piece before the streams of a disk that was full are read anew. Most
-	// of a small disk would not do.
+	// diskProbe is how much must be written in one piece before the streams of a disk that was full are read again. Most of
+	// a small disk would be too much.
 	diskProbe = 1 << 20
 )
 
-// DiskFull says why the disk of data_dir takes no more jobs; nil as long as it does.
+// DiskFull returns why the disk of data_dir takes no more jobs; nil as long as it does.
 func (s *Server) DiskFull() error {
 	s.mu.Lock()
 	trouble := !s.trouble.IsZero()
@@ -46,11 +46,11 @@ func (s *Server) disk() (free, spare uint64, known bool) {
 	return free, min(spareDisk, all/smallDisk), known
 }
 
-// mended reports whether a stream could not be written, or what may be lost could not be written once more, and the disk can
-// be written again. The server has lived since.
+// mended reports whether the server should start again: a stream could not be written, or what may be lost could not be
+// rewritten (lost), and the disk can be written now. since is when the server was started.
 func (s *Server) mended(ns *server.Server, lost error, since time.Time) bool {
 	health := s.health(ns)
-	// Any other error would be met again, and a new life cuts calls off.
+	// Any other error would occur again, and a new life cuts calls off.
 	noRoom := errors.Is(lost, syscall.ENOSPC)
 	if !noRoom && !strings.Contains(health, "write error") { // it has no other name for it, nor for a sync that has failed
 		return false
@@ -75,7 +75,7 @@ func (s *Server) mended(ns *server.Server, lost error, since time.Time) bool {
 	return true
 }
 
-// probeDisk writes as much in one piece as would be used up only after a while.
+// probeDisk writes and removes one file of diskProbe bytes, so that a disk with only a little room does not pass.
 func probeDisk(dir string) (err error) {
 	file, err := os.Create(filepath.Join(dir, "headrace.probe")) //nolint:gosec // the configuration names the directory
 	if err != nil {

@@ -6,7 +6,7 @@ import (
 	"syscall"
 )
 
-// diskRoom is how many bytes are free, and how many there are, on the disk that holds dir.
+// diskRoom returns how many bytes of the disk that holds dir are free, and how many it has.
 func diskRoom(dir string) (free, all uint64, known bool) {
 	var stat syscall.Statfs_t
 	if err := syscall.Statfs(dir, &stat); err != nil || stat.Bsize <= 0 {

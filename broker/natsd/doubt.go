@@ -11,22 +11,22 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-// A sync that fails says that something is not on disk, and says it once: the system may then hold the lost pages for
-// written. The next sync of the file succeeds, whoever reads it gets them from memory, also when it was opened anew or by another
-// process, and a loss of power takes them away. So what may be lost is written once more, into new files that are synced before they
-// take the places of the old ones, before the server reads them.
+// A failed sync means that something is not on disk, and the system reports it only once: it may then take the lost pages
+// for written. The next sync of the file succeeds and readers get the pages from memory, even when another process
+// opens the file, but a loss of power takes them away. So what may be lost is copied into new files. They are synced, and
+// replace the old ones before the server reads them.
 
 const (
-	// unsyncedMark in data_dir says that a sync has failed, at the file's time, to the next process that uses data_dir. It need
-	// not be on disk itself: after a loss of power what is read is what is there.
+	// unsyncedMark in data_dir tells the next process that uses data_dir that a sync has failed, at the file's time. The mark
+	// itself need not be on disk: after a loss of power, what can be read is what is on disk.
 	unsyncedMark = "headrace.unsynced"
-	// renewedFile in data_dir is one that is being written once more.
+	// renewedFile in data_dir is the copy that is being made.
 	renewedFile = "headrace.renewed"
-	// unsyncedFor is how long before a sync failed the file may have been changed. The server syncs changes once a second.
+	// unsyncedFor is how long before a failed sync the file may have been changed. The server syncs changes once a second.
 	unsyncedFor = time.Hour
 )
 
-// doubt notes that what was written may not be on disk although it can be read.
+// doubt records that what was written may not be on disk although it can be read.
 func (s *Server) doubt(why error) {
 	if !s.Syncs() {
 		return
@@ -51,7 +51,7 @@ func (s *Server) doubt(why error) {
 
 func (s *Server) mark() string { return filepath.Join(s.cfg.DataDir, unsyncedMark) }
 
-// recall finds out what an earlier process was in doubt about.
+// recall finds out whether an earlier process left a mark.
 func (s *Server) recall() error {
 	info, err := os.Stat(s.mark())
 	if errors.Is(err, fs.ErrNotExist) {
@@ -66,7 +66,7 @@ func (s *Server) recall() error {
 	return nil
 }
 
-// renew writes what is in doubt once more. The server must not run. After an error it is still in doubt.
+// renew copies the files in doubt. The server must not run. After an error they are still in doubt.
 func (s *Server) renew() error {
 	s.mu.Lock()
 	since := s.unsynced
@@ -74,7 +74,7 @@ func (s *Server) renew() error {
 	if since.IsZero() || !s.Syncs() {
 		return nil
 	}
-	s.log.Warn("a sync has failed; writing what was stored since once more")
+	s.log.Warn("a sync has failed; copying what was stored since into new files")
 	root := filepath.Clean(s.cfg.DataDir)
 	for _, name := range s.cfg.Synced {
 		files := &streamFiles{dir: filepath.Join(streamsDir(root), name), root: root, flush: s.flush}
@@ -91,12 +91,12 @@ func (s *Server) renew() error {
 	return nil
 }
 
-// streamsDir is where a single server keeps the streams of its only account.
+// streamsDir is where a server that is no cluster keeps the streams of its only account.
 func streamsDir(dataDir string) string {
 	return filepath.Join(dataDir, server.JetStreamStoreDir, server.DEFAULT_GLOBAL_ACCOUNT, "streams")
 }
 
-// renew writes files that were changed after since once more, and syncs them and all directories.
+// renew copies the files that were changed after since, and syncs them and all directories.
 func (f *streamFiles) renew(since time.Time) error {
 	if _, err := os.Stat(f.dir); errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -126,7 +126,7 @@ func (f *streamFiles) renew(since time.Time) error {
 	return errors.Join(err, f.syncStream())
 }
 
-// renewFile puts a copy of a file in its place. The server would take one beside it for a block.
+// renewFile replaces a file with a copy. It makes the copy elsewhere: the server would take one beside the file for a block.
 func (f *streamFiles) renewFile(path string, mode fs.FileMode) (err error) {
 	from, err := os.Open(path) //nolint:gosec // the server's own
 	if err != nil {
@@ -138,7 +138,7 @@ func (f *streamFiles) renewFile(path string, mode fs.FileMode) (err error) {
 	if err != nil {
 		return err
 	}
-	// Nothing but bytes: a system that copies by itself may share what is on disk.
+	// Plain reads and writes: a system call that copies files may share the blocks on disk.
 	_, err = io.Copy(struct{ io.Writer }{to}, struct{ io.Reader }{from})
 	if err == nil {
 		err = f.flush(to)

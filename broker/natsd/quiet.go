@@ -13,7 +13,7 @@ const (
 	likeTime  = time.Minute
 )
 
-// throttle leaves out log lines of one kind when there are too many.
+// throttle drops log lines of one kind when there are too many.
 type throttle struct {
 	mu    sync.Mutex
 	kinds map[string]*likes // by format
@@ -24,7 +24,7 @@ type likes struct {
 	lines, hidden int
 }
 
-// pass reports whether a line may be logged, and how many like it were left out before.
+// pass reports whether a line may be logged, and how many like it were dropped before.
 func (t *throttle) pass(kind string, now time.Time) (ok bool, hidden int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -46,7 +46,7 @@ func (t *throttle) pass(kind string, now time.Time) (ok bool, hidden int) {
 	return true, 0
 }
 
-// serverLog hands the server's log to slog. The stock logger would end the process on a fatal error.
+// serverLog passes the server's log to slog. The stock logger would end the process on a fatal error.
 type serverLog struct {
 	log      *slog.Logger
 	fatal    chan string // the first fatal message
@@ -64,7 +64,7 @@ func (l *serverLog) say(level func(string, ...any), format string, v []any) {
 	}
 }
 
-// Noticef is part of the server's interface, as the others are.
+// Noticef, like the methods below, implements the server's logger.
 func (l *serverLog) Noticef(format string, v ...any) {
 	l.log.Debug("nats-server", "text", fmt.Sprintf(format, v...))
 }
@@ -81,7 +81,7 @@ func (l *serverLog) Errorf(format string, v ...any) {
 	l.say(l.log.Error, format, v)
 }
 
-// Fatalf records the first fatal message for Run.
+// Fatalf keeps the first fatal message for Run.
 func (l *serverLog) Fatalf(format string, v ...any) {
 	text := fmt.Sprintf(format, v...)
 	l.log.Error("nats-server", "text", text)

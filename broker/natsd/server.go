@@ -30,8 +30,8 @@ const (
 	Replicated Durability = "replicated" // three copies, on an external cluster
 )
 
-// maxPayload is the largest NATS message the embedded server takes. Ours stay below 1 MiB: larger things
-// move in pieces.
+// maxPayload is the largest NATS message the embedded server takes, in bytes. Our own stay below 1 MiB: larger things move
+// in pieces.
 const maxPayload = 8 << 20
 
 const (
@@ -45,17 +45,17 @@ const syncerName = "headrace syncer"
 type Config struct {
 	// Listen is the address other processes connect to; "" opens no port.
 	Listen string
-	// DataDir holds the streams. It is locked: one server at a time.
+	// DataDir holds the streams. It is locked: one server at a time may use it.
 	DataDir    string
 	Durability Durability
 	MaxMemory  int64 // bytes of all memory streams; beyond it publishing is refused
 	MaxStore   int64 // bytes of all file streams
-	// User and Password are asked of every connection but those of this process; "" asks nothing.
+	// User and Password are required of every connection from outside this process; "" requires nothing.
 	User, Password string
-	// Synced are the streams whose writes have to survive a loss of power; the writers ask for it.
+	// Synced are the streams whose writes must survive a loss of power; their writers request the syncs.
 	Synced []string
-	// Flush syncs a file, and Health is what the server says of its streams, "" when all is well. nil: as they are. They are
-	// where tests let a disk fail.
+	// Flush syncs a file, and Health returns what the server says of its streams, "" when all is well. nil means the real
+	// ones. Tests replace them to let a disk fail.
 	Flush  func(*os.File) error
 	Health func(*server.Server) string
 	// Grace is how long a stopping server waits for its last client to leave.
@@ -64,8 +64,7 @@ type Config struct {
 
 func (c Config) power() bool { return c.Durability == Power || c.Durability == "" }
 
-// SyncOnRequest: elsewhere the server syncs each write by itself, because a file that somebody holds open cannot be
-// replaced on Windows.
+// SyncOnRequest is false on Windows, where an open file cannot be replaced: there the server syncs each write by itself.
 const SyncOnRequest = runtime.GOOS != "windows"
 
 // Server is the embedded NATS server.
@@ -77,14 +76,14 @@ type Server struct {
 	// health is what the server says of its streams; "" when all is well.
 	health func(*server.Server) string
 	ready  chan struct{}
-	// hurried is closed when a stopping server is to wait for no client any more.
+	// hurried is closed when a stopping server should no longer wait for clients.
 	hurried chan struct{}
 	hurry   func()
 
 	mu       sync.Mutex
-	ns       *server.Server // set before ready is closed; another one after a disk was full
-	trouble  time.Time      // since when a stream cannot be written; zero = all can
-	unsynced time.Time      // when a sync has failed first; zero = what was written is trusted
+	ns       *server.Server // set before ready is closed; replaced after a disk was full
+	trouble  time.Time      // when a stream could first not be written; zero = all can
+	unsynced time.Time      // when a sync first failed; zero = none has
 }
 
 // New validates cfg. Nothing is opened before Run.
@@ -136,8 +135,8 @@ func New(cfg Config, log *slog.Logger) (*Server, error) {
 	}, nil
 }
 
-// Run serves until ctx ends, then stays until the last foreign client has left or the grace is over. It
-// returns an error when the data directory is in use, or the server cannot start.
+// Run serves until ctx ends, then stays until the last client of another process has left or the grace is over. It returns
+// an error when the data directory is in use or the server cannot start.
 func (s *Server) Run(ctx context.Context) error {
 	unlock, err := lockDir(ctx, s.cfg.DataDir)
 	if err != nil {
@@ -155,12 +154,12 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 }
 
-// serve is one life of the embedded server. It reports whether there is to be another one: a stream whose disk was
-// full takes nothing any more, even when there is room again, until it is read anew.
+// serve runs the embedded server once. again reports that it should run again: a stream whose disk was full refuses
+// writes, even when there is room again, until it is read again.
 func (s *Server) serve(ctx context.Context) (again bool, err error) {
 	lost := s.renew()
 	if lost != nil {
-		s.log.Error("what may be lost could not be written once more; make room on the disk, or mend it and restart the broker", "error", lost)
+		s.log.Error("what may be lost could not be copied; make room on the disk, or repair it and restart the broker", "error", lost)
 	}
 	ns, err := server.NewServer(s.opts)
 	if err != nil {
@@ -195,14 +194,14 @@ func (s *Server) serve(ctx context.Context) (again bool, err error) {
 			return false, fmt.Errorf("the embedded NATS server failed: %s", text)
 		case <-tick.C:
 			if s.mended(ns, lost, since) {
-				s.log.Warn("the disk has room again; reading the streams anew")
+				s.log.Warn("the disk has room again; reading the streams again")
 				return true, nil
 			}
 		}
 	}
 }
 
-// begin makes ns the server that is asked.
+// begin makes ns the server that runs.
 func (s *Server) begin(ns *server.Server) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -210,12 +209,12 @@ func (s *Server) begin(ns *server.Server) {
 	s.ns, s.trouble = ns, time.Time{}
 	if first {
 		if addr, ok := ns.Addr().(*net.TCPAddr); ok {
-			s.opts.Port = addr.Port // also the next time, when any one was asked for
+			s.opts.Port = addr.Port // the same port next time, when the configuration asked for any
 		}
 	}
 }
 
-// began tells, once, that the server can be used.
+// began closes ready, once: the server can be used.
 func (s *Server) began() {
 	select {
 	case <-s.ready:
@@ -224,18 +223,18 @@ func (s *Server) began() {
 	}
 }
 
-// server is the one that runs; valid once Ready is closed.
+// server returns the one that runs; valid once Ready is closed.
 func (s *Server) server() *server.Server {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.ns
 }
 
-// Syncs reports whether writers have to ask for their writes to be synced.
+// Syncs reports whether writers must request syncs for their writes.
 func (s *Server) Syncs() bool { return s.cfg.power() && SyncOnRequest }
 
-// syncing serves writers who ask for a sync, until stop is called: as long as there are clients there may be some. lost
-// is why none can be made.
+// syncing serves requests for syncs until stop is called, since any client may send one. lost is the reason why no sync
+// can be made; nil when they can.
 func (s *Server) syncing(lost error) (stop func(), err error) {
 	if !s.Syncs() {
 		return func() {}, nil
@@ -264,10 +263,10 @@ func (s *Server) syncing(lost error) (stop func(), err error) {
 	}, nil
 }
 
-// Hurry makes a server that stops, or will, wait for no client any more.
+// Hurry makes a server that is stopping, or will stop, wait for no client.
 func (s *Server) Hurry() { s.hurry() }
 
-// Clients is how many connections others have; 0 before the server runs.
+// Clients counts the connections of other processes; 0 before the server runs.
 func (s *Server) Clients() int {
 	select {
 	case <-s.ready:
@@ -277,7 +276,7 @@ func (s *Server) Clients() int {
 	}
 }
 
-// clients are the connections of others.
+// clients counts the connections of other processes.
 func (s *Server) clients() int {
 	if s.Syncs() {
 		return s.server().NumClients() - 1
@@ -303,8 +302,8 @@ func awaitReady(ctx context.Context, ns *server.Server, logger *serverLog) error
 	return nil
 }
 
-// awaitClients lets a Procfile runner signal all roles at once: front ends and workers drain through a
-// broker that is still there.
+// awaitClients waits until front ends and workers have drained, so that a Procfile runner may signal all roles at the
+// same time.
 func (s *Server) awaitClients() {
 	if s.opts.DontListen {
 		return
@@ -342,10 +341,10 @@ func (s *Server) InProcess() nats.Option { return nats.InProcessServer(s) }
 // InProcessConn connects to the server that runs.
 func (s *Server) InProcessConn() (net.Conn, error) { return s.server().InProcessConn() }
 
-// lockDir makes dir and takes its lock. The server has none of its own, and two servers on one directory
-// lose acknowledged messages without a word.
+// lockDir makes dir and takes its lock. The server takes none itself, and two servers on one directory silently lose
+// acknowledged messages.
 //
-// It tries again for lockPatience: a broker that was killed may not be quite gone when its supervisor starts the next one.
+// It retries for lockPatience: a killed broker may not be quite gone when its supervisor starts the next one.
 func lockDir(ctx context.Context, dir string) (unlock func(), err error) {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return nil, fmt.Errorf("broker: making data_dir: %w", err)

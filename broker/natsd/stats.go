@@ -7,7 +7,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-// ServerStats is what the embedded server holds.
+// ServerStats is what the embedded server holds and has sent.
 type ServerStats struct {
 	Connections      int
 	Memory, Store    int64 // bytes in use
@@ -24,7 +24,7 @@ type StreamStats struct {
 	Messages, Bytes int64
 }
 
-// Stats reads what the server holds now; an error before it is ready.
+// Stats reads what the server holds now. It returns an error before the server is ready.
 func (s *Server) Stats() (*ServerStats, error) {
 	select {
 	case <-s.ready:
@@ -34,7 +34,7 @@ func (s *Server) Stats() (*ServerStats, error) {
 	ns := s.server()
 	js, err := ns.Jsz(&server.JSzOptions{Streams: true, Accounts: true})
 	if err != nil {
-		return nil, fmt.Errorf("broker: asking JetStream how it fares: %w", err)
+		return nil, fmt.Errorf("broker: reading the figures of JetStream: %w", err)
 	}
 	stats := &ServerStats{
 		Connections: s.clients(), SlowConsumerCuts: ns.NumSlowConsumers(), APIErrors: js.API.Errors,

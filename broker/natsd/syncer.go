@@ -19,23 +19,23 @@ import (
 )
 
 const (
-	// mtimeDoubt is how long after a directory has changed another change may leave its time as it is: file systems
-	// take the time from a clock that ticks 100 to 1,000 times a second.
+	// mtimeDoubt is how long after a change of a directory another change may leave its time as it is: file systems read the
+	// time from a clock that ticks 100 to 1,000 times a second.
 	mtimeDoubt = 50 * time.Millisecond
 )
 
-// syncer makes writes durable where durability is "power". The server itself could sync each write before it
-// acknowledges it, one after the other; here writers ask when they have the acknowledgement, and one sync serves all who
-// have asked meanwhile.
+// syncer makes writes durable where durability is "power". The server could sync each write before it acknowledges it,
+// one after the other. Here writers request a sync when they have the acknowledgement, and one sync serves all requests
+// that arrived before it began.
 type syncer struct {
 	log   *slog.Logger
 	dir   string // of the server's streams
 	root  string // data_dir
 	clock func() time.Time
 	flush func(*os.File) error
-	// lost is why nothing can be made durable; nil: nothing is known to be lost.
+	// lost is why nothing can be made durable; nil when nothing is known to be lost.
 	lost    error
-	failed  func(error) // is told of syncs that fail
+	failed  func(error) // called for each sync that fails
 	streams []string    // whose writers ask
 }
 
@@ -77,7 +77,7 @@ func (s *syncer) serve(ctx context.Context, name string, asked <-chan *nats.Msg)
 		}
 		text := ""
 		if err := files.sync(s.clock()); err != nil {
-			s.log.Error("jobs cannot be made durable; mend the disk and restart the broker", "stream", name, "error", err)
+			s.log.Error("jobs cannot be made durable; repair the disk and restart the broker", "stream", name, "error", err)
 			s.failed(err)
 			text = err.Error()
 		}
@@ -89,20 +89,20 @@ func (s *syncer) serve(ctx context.Context, name string, asked <-chan *nats.Msg)
 	}
 }
 
-// streamFiles are the files of one stream's messages. The server appends to the newest block; it makes, rewrites and
-// removes others, which changes their directory.
+// streamFiles are the files of one stream's messages. The server appends to the newest block. It makes, rewrites and
+// removes the others, which changes their directory.
 type streamFiles struct {
 	dir    string
-	root   string // data_dir: how it is reached is its owner's business
+	root   string // data_dir; the directories above it are its owner's business
 	flush  func(*os.File) error
 	looked time.Time // the directory's time when its blocks were looked at
-	sure   bool      // and it had been long enough ago for a later change to show
+	sure   bool      // whether a change after that look would show in the time
 	known  map[string]blockState
 	newest *os.File
 	failed error
 }
 
-// blockState tells a block that was written from one that was not.
+// blockState tells a block that has changed since it was synced from one that has not.
 type blockState struct {
 	info fs.FileInfo
 }
@@ -112,7 +112,7 @@ func (b blockState) same(info fs.FileInfo) bool {
 }
 
 // sync makes durable what was written before it is called. After an error nothing is durable any more: a system that
-// could not write a page may well claim the next time that it did.
+// could not write a page may claim the next time that it did.
 func (f *streamFiles) sync(now time.Time) error {
 	if f.failed == nil {
 		f.failed = f.trySync(now)
@@ -141,7 +141,7 @@ func (f *streamFiles) trySync(now time.Time) error {
 	return f.syncBlocks(blocks)
 }
 
-// syncBlocks looks at all blocks and syncs those that have changed, and their directory.
+// syncBlocks syncs the blocks that have changed, and their directory.
 func (f *streamFiles) syncBlocks(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -182,8 +182,8 @@ func (f *streamFiles) syncBlocks(dir string) error {
 	return f.syncFile(dir)
 }
 
-// syncBlock syncs a block that has changed. One that is held open tells of every failure since it was opened, also of those
-// that the server's own syncs were told of.
+// syncBlock syncs a block that has changed. An open file reports every failure since it was opened, also those that the
+// server's own syncs have seen.
 func (f *streamFiles) syncBlock(path string, state blockState) error {
 	if f.holds(state) {
 		return f.flush(f.newest)
@@ -191,7 +191,7 @@ func (f *streamFiles) syncBlock(path string, state blockState) error {
 	return f.syncFile(path)
 }
 
-// holds reports whether it is the block that is held open.
+// holds reports whether state is the block that is held open.
 func (f *streamFiles) holds(state blockState) bool {
 	if f.newest == nil || state.info == nil {
 		return false
@@ -200,7 +200,7 @@ func (f *streamFiles) holds(state blockState) bool {
 	return err == nil && os.SameFile(held, state.info)
 }
 
-// keep holds the newest block open: most syncs are of nothing else.
+// keep holds the newest block open, because most syncs need no other file.
 func (f *streamFiles) keep(dir, newest string, state blockState) error {
 	if f.holds(state) {
 		return f.flush(f.newest)
@@ -220,7 +220,7 @@ func (f *streamFiles) keep(dir, newest string, state blockState) error {
 	return f.flush(file)
 }
 
-// syncStream syncs what describes the stream, and the directories on the way to it.
+// syncStream syncs the stream's description, and the directories on the way to it.
 func (f *streamFiles) syncStream() error {
 	entries, err := os.ReadDir(f.dir)
 	if err != nil {
@@ -247,7 +247,7 @@ func (f *streamFiles) close() {
 	}
 }
 
-// syncFile syncs a file or a directory. One that is gone needs none.
+// syncFile syncs a file or a directory. A missing file needs no sync.
 func (f *streamFiles) syncFile(path string) error {
 	file, err := os.Open(path) //nolint:gosec // the server's own
 	if errors.Is(err, fs.ErrNotExist) {

@@ -21,14 +21,14 @@ import (
 const (
 	// PieceSize is what one message of a parcel carries.
 	PieceSize = 256 << 10
-	// window is how many pieces of one parcel are on their way at a time; 1 MiB is far below what makes the
-	// server cut off a connection, and keeps the pipe of a fast network full.
+	// window is how many pieces of one parcel are on their way at a time. Its 1 MiB is far below the size at which the server
+	// cuts off a connection, and keeps the pipe of a fast network full.
 	window = 4
 	// piecesInFlight bounds the pieces on their way to one process, over all its parcels.
 	piecesInFlight = 8
-	// pieceTimeout is how long a piece may take before it is asked for once more.
+	// pieceTimeout is how long a piece may take before it is requested again.
 	pieceTimeout = 5 * time.Second
-	// parcelIdle is how long a holder keeps a parcel that nobody pulls.
+	// parcelIdle is how long a holder keeps a parcel that is not pulled.
 	parcelIdle = 30 * time.Second
 )
 
@@ -39,18 +39,17 @@ var (
 	errDigest       = errors.New("its digest is wrong")
 )
 
-// parcel is bytes that this process keeps for another to pull.
+// parcel is bytes that this process keeps for another one to pull.
 type parcel struct {
 	segments [][]byte
 	size     int64
-	lent     bool      // dropped when nobody pulls it
+	lent     bool      // whether it is dropped when it is not pulled
 	touched  time.Time // last pull; guarded by parcels.mu
 	release  func()    // called once, when the parcel is dropped
 }
 
-// digestOf is the CRC-32C of all segments: it is there to notice a piece in the wrong place or damaged on its
-// way, and processors compute it about as fast as they read memory. After each piece other goroutines get
-// their turn, so that hashing many megabytes does not delay small calls.
+// digestOf is the CRC-32C of all segments. It detects a piece in the wrong place or damaged on its way, and costs about as
+// much as reading memory. It yields after each piece, so that hashing many megabytes does not delay small calls.
 func digestOf(segments [][]byte) uint32 {
 	table, digest := crc32.MakeTable(crc32.Castagnoli), uint32(0)
 	for _, s := range segments {
@@ -65,7 +64,7 @@ func digestOf(segments [][]byte) uint32 {
 	return digest
 }
 
-// slice copies size bytes from offset on; nil when they are not all there.
+// slice copies size bytes from offset on; nil when some of them do not exist.
 func (p *parcel) slice(offset, size int64) []byte {
 	if offset < 0 || size <= 0 || offset+size > p.size {
 		return nil
@@ -85,9 +84,9 @@ func (p *parcel) slice(offset, size int64) []byte {
 	return out
 }
 
-// Depot is both ends of the transfer of large things: what this process holds for others, and what it is
-// pulling. It lives on a connection of its own, so that large messages do not delay small ones. The receiver
-// sets the pace; nobody pushes.
+// Depot is both ends of the transfer of large bodies: it holds this process's parcels for others, and pulls those of
+// others. It uses a connection of its own, so that large messages do not delay small ones. The receiver sets the pace:
+// it requests every piece.
 type Depot struct {
 	id     string // of this process's end
 	nc     *nats.Conn
@@ -100,14 +99,14 @@ type Depot struct {
 	transfers map[uint64]*transfer
 }
 
-// transfer is one pull. Pieces are copied into buf by the one goroutine that serves the inbox.
+// transfer is one pull. The goroutine that serves the inbox copies the pieces into buf.
 type transfer struct {
 	arrived chan int // piece numbers
 	buf     []byte
 	failed  chan error // the first failure; capacity 1
 }
 
-// New makes an end that holds parcels under id. It answers from open on.
+// New returns a Depot that holds parcels under id, and reserves what it pulls in b. It answers after Open.
 func New(id string, nc *nats.Conn, b *budget.Bytes) *Depot {
 	return &Depot{
 		id: id, nc: nc, budget: b, flight: make(chan struct{}, piecesInFlight),
@@ -115,7 +114,7 @@ func New(id string, nc *nats.Conn, b *budget.Bytes) *Depot {
 	}
 }
 
-// Open begins to answer pulls and to take pieces; that ends with the connection.
+// Open starts to answer pulls and to take pieces, until the connection closes.
 func (p *Depot) Open() error {
 	asks, err := p.nc.Subscribe(link.PrefixParcels+p.id, p.answer)
 	if err != nil {
@@ -125,7 +124,7 @@ func (p *Depot) Open() error {
 	if err != nil {
 		return fmt.Errorf("broker: parcels: %w", err)
 	}
-	// Pieces are bounded by what we asked for; a limit of the library would drop them silently.
+	// The window bounds the pieces on their way; a limit of the library would silently drop some.
 	for _, sub := range []*nats.Subscription{asks, pieces} {
 		if err := sub.SetPendingLimits(-1, -1); err != nil {
 			return fmt.Errorf("broker: parcels: %w", err)
@@ -148,7 +147,7 @@ func (p *Depot) SweepUntil(ctx context.Context) {
 	}
 }
 
-// sweep drops parcels that nobody pulls: their receiver has died.
+// sweep drops parcels that have not been pulled for parcelIdle: their receiver has died.
 func (p *Depot) sweep(now time.Time) {
 	p.mu.Lock()
 	var idle []uint64
@@ -163,12 +162,12 @@ func (p *Depot) sweep(now time.Time) {
 	}
 }
 
-// Hold keeps segments for another process until it has them or drop is called. release is called once, then.
+// Hold keeps segments for another process until it has them or Drop is called. Then release is called, once.
 func (p *Depot) Hold(segments [][]byte, size int64, release func()) *link.ParcelRef {
 	return p.keep(&parcel{segments: segments, size: size, release: release})
 }
 
-// Lend is hold for things that nobody here will drop: they also go when nobody pulled them for parcelIdle.
+// Lend is Hold for a parcel that this process will not Drop: it also ends when it was not pulled for parcelIdle.
 func (p *Depot) Lend(segments [][]byte, size int64, release func()) *link.ParcelRef {
 	return p.keep(&parcel{segments: segments, size: size, release: release, lent: true})
 }
@@ -182,7 +181,7 @@ func (p *Depot) keep(kept *parcel) *link.ParcelRef {
 	return ref
 }
 
-// KeepAlive counts as a pull: the receiver has not come to it yet. It reports whether the parcel is held.
+// KeepAlive counts as a pull, for a receiver that has not yet begun to pull. It reports whether the parcel is held.
 func (p *Depot) KeepAlive(id uint64) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -193,7 +192,7 @@ func (p *Depot) KeepAlive(id uint64) bool {
 	return parcel != nil
 }
 
-// Drop forgets a parcel; it is safe to drop one twice.
+// Drop forgets a parcel. Dropping it twice is safe.
 func (p *Depot) Drop(id uint64) {
 	p.mu.Lock()
 	parcel := p.held[id]
@@ -204,15 +203,15 @@ func (p *Depot) Drop(id uint64) {
 	}
 }
 
-// Count is the number of parcels held.
+// Count returns the number of parcels held.
 func (p *Depot) Count() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return len(p.held)
 }
 
-// answer serves one ask: parcel, offset, size; size 0 says that the receiver has everything. The first byte
-// of the answer is 1 when the piece follows.
+// answer serves a request for parcel, offset and size; size 0 says that the receiver has everything. The first byte of the
+// answer is 1 when the piece follows.
 func (p *Depot) answer(msg *nats.Msg) {
 	r := link.Reader{Rest: msg.Data}
 	id, offset, size := r.Uint(), r.Uint(), r.Uint()
@@ -234,7 +233,7 @@ func (p *Depot) answer(msg *nats.Msg) {
 	if parcel != nil {
 		w.Tail = append(w.Tail, parcel.slice(int64(offset&(1<<62-1)), int64(size))...)
 	}
-	_ = msg.Respond(w.Tail) // the receiver asks once more when nothing comes
+	_ = msg.Respond(w.Tail) // the receiver asks again when nothing comes
 }
 
 // take receives one piece.
@@ -268,7 +267,7 @@ func (p *Depot) take(msg *nats.Msg) {
 	copy(want, r.Rest)
 	select {
 	case t.arrived <- int(piece):
-	default: // a piece that came twice
+	default: // a duplicate
 	}
 }
 
@@ -279,8 +278,8 @@ func (t *transfer) fail(err error) {
 	}
 }
 
-// Pull fetches a parcel and gives its bytes, which are reserved in the budget until release is called. The
-// reservation comes first and waits as long as ctx allows.
+// Pull fetches a parcel and returns its bytes, which stay reserved in the budget until release is called. It first waits
+// for the reservation, as long as ctx allows.
 func (p *Depot) Pull(ctx context.Context, ref *link.ParcelRef) (data []byte, release func(), err error) {
 	if err := p.budget.Reserve(ctx, ref.Size); err != nil {
 		return nil, nil, fmt.Errorf("no room for %d bytes in max_inflight_bytes: %w", ref.Size, context.Cause(ctx))
@@ -323,7 +322,7 @@ func askFor(ref *link.ParcelRef, offset, size int64) []byte {
 	return w.Tail
 }
 
-// pulling is the state of one transfer as its puller sees it.
+// pulling is the state of one transfer, for the goroutine that pulls.
 type pulling struct {
 	*Depot
 
@@ -332,7 +331,7 @@ type pulling struct {
 	inbox    string
 	waiting  map[int]struct{} // pieces asked for and not here
 	here     int              // pieces that came
-	retried  bool             // what is missing was asked for twice
+	retried  bool             // whether what is missing was requested twice
 }
 
 func (p *pulling) run(ctx context.Context, count int) error {
@@ -384,7 +383,7 @@ func (p *pulling) arrive(piece int) {
 	}
 }
 
-// askAgain repeats what nothing came of: a piece may be lost with a connection. The second time it gives up.
+// askAgain requests missing pieces again, since a piece may be lost with a connection. The second time it gives up.
 func (p *pulling) askAgain() error {
 	if len(p.waiting) == 0 { // other transfers have all the tokens
 		return nil
