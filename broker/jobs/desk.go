@@ -24,12 +24,12 @@ import (
 )
 
 const (
-	// withdrawWithin is how long after a job's record was written its front end may still withdraw it; far more than it takes.
+	// withdrawWithin is how long after writing a job's record its front end may still withdraw it; far more than it takes.
 	withdrawWithin = time.Minute
 )
 
-// Desk is the side of the async lane that accepts jobs and tells how they fare. One of them serves a whole api
-// process; its methods may be called concurrently.
+// Desk accepts jobs, follows them, cancels them and erases them. One Desk serves a whole api process; its methods may be
+// called concurrently.
 type Desk struct {
 	dial   link.Dial
 	shared records.Shared
@@ -49,7 +49,8 @@ type Desk struct {
 	waiters map[job.ID]map[*waiter]struct{}
 }
 
-// New validates dial. maxWaiting bounds the waiting jobs of one route; 0 does not.
+// New returns a Desk that connects when Run is called. It validates dial. maxWaiting bounds the waiting jobs of one
+// route; 0 means no bound.
 func New(dial link.Dial, shared records.Shared, maxWaiting int, log *slog.Logger) (*Desk, error) {
 	if err := dial.Validate(); err != nil {
 		return nil, err
@@ -58,9 +59,9 @@ func New(dial link.Dial, shared records.Shared, maxWaiting int, log *slog.Logger
 	return &Desk{dial: dial, shared: shared, maxWaiting: maxWaiting, log: log, ready: make(chan struct{}), waiters: make(map[job.ID]map[*waiter]struct{})}, nil
 }
 
-// Run connects, waiting for the broker as long as it takes, and serves until ctx ends.
+// Run connects, waiting for the broker as long as it takes, and serves the other methods until ctx ends.
 func (j *Desk) Run(ctx context.Context) error {
-	l, err := j.dial.Open(ctx, "jobs", j.log, link.Events{Back: j.anew})
+	l, err := j.dial.Open(ctx, "jobs", j.log, link.Events{Back: j.reconnected})
 	if err != nil {
 		return link.Stopped(ctx, err)
 	}
@@ -104,9 +105,9 @@ func (j *Desk) await(ctx context.Context) error {
 	}
 }
 
-// Accept stores a job: its input, its record, its place in the work queue, in this order. When it returns, the job
-// is as durable as its record says. A job of the same id and fingerprint is returned as it is now, with fresh
-// false; one of another fingerprint is a fault of code KeyReused. Every error is a *fault.Error.
+// Accept stores a job: its input, its record and its entry in the work queue, in this order. When it returns, the job is
+// as durable as its record says. When a job of the same id and fingerprint exists, Accept returns that one as it is now,
+// with fresh false; one of another fingerprint is a fault of code KeyReused. Every error is a *fault.Error.
 func (j *Desk) Accept(ctx context.Context, r *job.Record, body []byte, req *inference.Request) (now *job.Record, fresh bool, err error) {
 	if err := j.await(ctx); err != nil {
 		return nil, false, err
@@ -124,7 +125,7 @@ func (j *Desk) Accept(ctx context.Context, r *job.Record, body []byte, req *infe
 	if r.RunAt != nil {
 		life += max(r.RunAt.Sub(at), 0)
 	}
-	// The series keeps the input of one of several equal requests apart from the others' until one has won.
+	// The series keeps the inputs of several equal requests apart until one request has won.
 	r.Input, err = j.store.PutBody(ctx, r.ID, records.InputPrefix(r.ID), rand.Text()[:8], link.Joined(make([]byte, 0, size), segments), life)
 	if err != nil {
 		return nil, false, j.unstored(err)
@@ -153,7 +154,7 @@ func (j *Desk) Accept(ctx context.Context, r *job.Record, body []byte, req *infe
 	return r, true, nil
 }
 
-// admit says whether there is room for one more job.
+// admit returns an error when there is no room for one more job.
 func (j *Desk) admit(ctx context.Context, r *job.Record) error {
 	if f := j.refusal(); f != nil {
 		return f
@@ -164,10 +165,10 @@ func (j *Desk) admit(ctx context.Context, r *job.Record) error {
 	return j.queues.enter(r.Route, j.maxWaiting)
 }
 
-// placed is the job for which there was no room: whoever comes again for one that is there already needs none.
+// placed returns the existing job when a new one would be refused: a repeated request needs no room.
 func (j *Desk) placed(ctx context.Context, r *job.Record, refused error) (*job.Record, error) {
 	if job.Ours(r.ID) && r.IdempotencyKey == "" {
-		return nil, refused // nobody can have asked for it before
+		return nil, refused // the id is new: no earlier request can have used it
 	}
 	was, _, err := j.existing(ctx, r)
 	if fault.CodeOf(err) == fault.KeyReused {
@@ -179,9 +180,9 @@ func (j *Desk) placed(ctx context.Context, r *job.Record, refused error) (*job.R
 	return was, nil
 }
 
-// existing is the job that was there first.
+// existing returns the job that was stored before r, and drops what was stored for r.
 func (j *Desk) existing(ctx context.Context, r *job.Record) (*job.Record, bool, error) {
-	if r.Input != nil && r.Input.Parts > 0 { // ours is nobody's
+	if r.Input != nil && r.Input.Parts > 0 { // no record refers to the parts of r
 		j.dropUnused(ctx, r.ID, r.Input)
 	}
 	was, err := j.Get(ctx, r.ID)
@@ -192,14 +193,14 @@ func (j *Desk) existing(ctx context.Context, r *job.Record) (*job.Record, bool, 
 		return nil, false, fault.New(fault.KeyReused, "job %s exists and was asked for with another body or other options; choose another id", r.ID)
 	}
 	if was.State == job.Queued && was.Starts == 0 && time.Since(*was.QueuedAt) < withdrawWithin {
-		// Whoever wrote it may be about to withdraw it, because its queue is full. He does not once it was written again.
+		// The writer may be about to withdraw it because the queue is full. Writing it again makes that withdrawal fail.
 		if err := j.store.Put(ctx, was, time.Now().UTC()); errors.Is(err, records.ErrConflict) {
 			return j.existing(ctx, r)
 		} else if err != nil {
 			return nil, false, j.uncertain(was.ID, err)
 		}
 	}
-	// The one who placed it may still wait, or may have been told that it could not be stored.
+	// The caller that placed it may still wait, or may have been told that it could not be stored.
 	if err := j.store.Settle(ctx, was); err != nil {
 		return nil, false, j.uncertain(was.ID, err)
 	}
@@ -221,18 +222,18 @@ func (j *Desk) unstored(err error) error {
 	return f
 }
 
-// uncertain is unstored for a write that may have happened all the same.
+// uncertain is the caller's error for a write that failed or may have happened all the same.
 func (j *Desk) uncertain(id job.ID, err error) error {
 	if link.Full(err) {
 		return j.unstored(err)
 	}
-	f := fault.Wrap(fault.NoWorkers, err, "whether job %s was stored is not certain; GET /v1/jobs/%s tells, or try again: with an Idempotency-Key, or an id of your own, it will not run twice", id, id)
+	f := fault.Wrap(fault.NoWorkers, err, "job %s may or may not have been stored; check GET /v1/jobs/%s or try again: with an Idempotency-Key, or an id of your own, it will not run twice", id, id)
 	f.RetryAfter = time.Second
 	return f
 }
 
-// Key claims an idempotency key for id and gives the id that it belongs to, with the fingerprint of what was asked
-// for first. Keys are kept for life.
+// Key claims an idempotency key for id. It returns the id that the key belongs to, and the fingerprint of the first request
+// with the key. Keys are kept for life.
 func (j *Desk) Key(ctx context.Context, scope, key string, id job.ID, fingerprint string, life time.Duration) (job.ID, string, error) {
 	if err := j.await(ctx); err != nil {
 		return "", "", err
@@ -305,7 +306,7 @@ func (j *Desk) unread(id job.ID, err error) error {
 	return f
 }
 
-// Input reads what a job was asked with, as its caller sent it.
+// Input reads the input of a job, as its caller sent it.
 func (j *Desk) Input(ctx context.Context, r *job.Record) ([]byte, error) {
 	data, err := j.store.Body(ctx, r.ID, records.InputPrefix(r.ID), r.Input)
 	if err != nil {
@@ -333,15 +334,15 @@ func (j *Desk) Result(ctx context.Context, r *job.Record) (*inference.Result, er
 func (j *Desk) lost(id job.ID, err error) error {
 	switch {
 	case errors.Is(err, records.ErrNoBody):
-		return fault.Wrap(fault.Gone, err, "it was stored once and is not any more")
+		return fault.Wrap(fault.Gone, err, "the stored input or result is no longer available")
 	case errors.Is(err, records.ErrDamaged):
-		j.log.Error("what is stored of a job is damaged", "job", id, "error", err)
-		return fault.Wrap(fault.Gone, err, "it was stored once and is damaged")
+		j.log.Error("the stored input or result of a job is damaged", "job", id, "error", err)
+		return fault.Wrap(fault.Gone, err, "the stored input or result is damaged")
 	}
 	return j.unread(id, err)
 }
 
-// change makes a move on a job, durably.
+// change applies a move to a job, durably.
 func (j *Desk) change(ctx context.Context, id job.ID, move func(*job.Record, time.Time) (same bool, err error)) (*job.Record, error) {
 	r, err := j.store.Change(ctx, id, move)
 	if err != nil {
@@ -350,7 +351,7 @@ func (j *Desk) change(ctx context.Context, id job.ID, move func(*job.Record, tim
 	return r, j.store.Settle(ctx, r)
 }
 
-// Cancel ends a waiting job, and asks for the end of a running one. It may be called again.
+// Cancel ends a waiting job, or requests the end of a running one. It may be repeated.
 func (j *Desk) Cancel(ctx context.Context, id job.ID) (*job.Record, error) {
 	if err := j.await(ctx); err != nil {
 		return nil, err
@@ -377,15 +378,15 @@ func (j *Desk) Cancel(ctx context.Context, id job.ID) (*job.Record, error) {
 	return r, nil
 }
 
-// dropUnused drops parts of an input that nobody needs.
+// dropUnused removes parts of an input that no job uses.
 func (j *Desk) dropUnused(ctx context.Context, id job.ID, input *job.Body) {
 	if err := j.store.Erase(ctx, id, records.InputPrefix(id)+input.Series+"."); err != nil {
 		j.log.Warn("an unused input stays until it expires", "job", id, "error", err)
 	}
 }
 
-// Erase drops input and result of a job that has ended and leaves a tombstone. A job that runs is cancelled
-// first; it is erased when it has ended or ctx is over.
+// Erase removes input and result of a job that has ended and leaves a tombstone. It cancels a running job first, and
+// erases it when it has ended, if that is before ctx ends.
 func (j *Desk) Erase(ctx context.Context, id job.ID) error {
 	r, err := j.Cancel(ctx, id)
 	if err != nil {
@@ -411,8 +412,8 @@ func (j *Desk) Erase(ctx context.Context, id job.ID) error {
 	return nil
 }
 
-// TimeStore sets who is told how long the store takes. It must be called before Run.
+// TimeStore sets the timer that gets how long the store takes. It must be called before Run.
 func (j *Desk) TimeStore(timer records.StoreTimer) { j.timer = timer }
 
-// Accepted is how many jobs were accepted here, by route and priority.
+// Accepted counts the jobs that this Desk accepted, by route and priority.
 func (j *Desk) Accepted() map[records.Count]uint64 { return j.accepted.All() }

@@ -14,22 +14,22 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// followAgain is the pause before a stream is followed again after a failure.
+// followAgain is the pause after a failure before a stream is followed again.
 const followAgain = time.Second
 
-// Listing takes what is written of jobs.
+// Listing gets the entry of every record that is written.
 type Listing interface {
-	// From is the number after the last one that was seen of a shard; 0 = the beginning. stream names the stream
-	// that the numbers are of, and still reports whether what was seen last is still the past of that stream: what was noted
-	// of another stream of the same shard, or of another past, is to be forgotten.
+	// From returns the number after the last one that was seen of a shard; 0 means the beginning. stream names the stream that
+	// the numbers are of, and still reports whether the last message seen is still in that stream. Entries of another
+	// stream of the same shard, or of a stream that has lost that message, must be forgotten.
 	From(ctx context.Context, shard, stream string, still func(revision uint64, at time.Time) (bool, error)) (uint64, error)
-	// Note takes an entry. After an error From is asked again.
+	// Note takes an entry. After an error From is called again.
 	Note(ctx context.Context, e job.Entry) error
-	// Seen says that a shard was followed up to a number, which was written at a time.
+	// Seen says that a shard was followed up to a number, which was written at the given time.
 	Seen(shard string, revision uint64, at time.Time)
 }
 
-// Follow tells list of every job, and of every change, until ctx ends. What was written before is told first.
+// Follow passes every job, and every change of one, to list until ctx ends. It begins with what was written before.
 func (j *Desk) Follow(ctx context.Context, list Listing) error {
 	select {
 	case <-j.ready:
@@ -102,7 +102,7 @@ func (j *Desk) tell(ctx context.Context, shard string, msg jetstream.Msg, list L
 	return nil
 }
 
-// writtenAfter is the number of the first message that was written after a time; 0 = there is none.
+// writtenAfter returns the number of the first message that was written after a time; 0 when there is none.
 func writtenAfter(ctx context.Context, stream jetstream.Stream, at time.Time) (number uint64, err error) {
 	at = at.Add(time.Nanosecond)
 	consumer, err := stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
@@ -127,7 +127,7 @@ func writtenAfter(ctx context.Context, stream jetstream.Stream, at time.Time) (n
 	return meta.Sequence.Stream, nil
 }
 
-// Written is the number of the last record that was written, by shard.
+// Written returns the number of the last record that was written, by shard.
 func (j *Desk) Written(ctx context.Context) (map[string]uint64, error) {
 	if err := j.await(ctx); err != nil {
 		return nil, err

@@ -15,11 +15,11 @@ func pauseSubject(route string) string {
 	return records.PrefixPause + records.PauseShard + "." + link.Token(route)
 }
 
-// pausePatience is how long Pause waits for the sweeper to have told everybody.
+// pausePatience is how long Pause waits for the sweeper's report to reach the workers.
 const pausePatience = 2 * time.Second
 
-// Pause keeps the jobs of a route from being started, or lets them start again. Calls and jobs that run are not
-// touched; jobs are accepted as before. It is kept until it is changed, and may be repeated. When it returns the
+// Pause stops the jobs of a route from being started, or lets them start again. Calls and running jobs are not affected, and
+// jobs are still accepted. The setting stays until it is changed; setting it again is harmless. When Pause returns, the
 // workers have been told, unless the sweeper is away.
 func (j *Desk) Pause(ctx context.Context, route string, paused bool) error {
 	if err := j.await(ctx); err != nil {
@@ -35,20 +35,20 @@ func (j *Desk) Pause(ctx context.Context, route string, paused bool) error {
 		return j.unread("", err)
 	}
 	if err := j.store.KeepLast(ctx, records.RecordStream+records.PauseShard, msg.Subject); err != nil {
-		j.log.Debug("an earlier word about a queue stays behind the last one", "route", route, "error", err)
+		j.log.Debug("an older pause marker was not removed", "route", route, "error", err)
 	}
 	ctx, over := context.WithTimeout(ctx, pausePatience)
 	defer over()
 	for !j.queues.told(ctx, route, paused) {
 		if ctx.Err() != nil {
-			break // it is stored: whoever comes back learns of it
+			break // it is stored: a sweeper that returns reads it
 		}
 	}
 	j.queues.learn(map[string]bool{route: paused})
 	return nil
 }
 
-// told waits for the sweeper's next word and reports whether it says of a route that it is paused, or that it is not.
+// told waits for the sweeper's next report and returns whether it agrees with paused about the route.
 func (q *queues) told(ctx context.Context, route string, paused bool) bool {
 	q.mu.Lock()
 	if q.news == nil {
@@ -66,7 +66,7 @@ func (q *queues) told(ctx context.Context, route string, paused bool) bool {
 	return q.paused[route] == paused
 }
 
-// Paused reports whether the jobs of a route are kept from being started.
+// Paused reports whether the jobs of a route are stopped from being started.
 func (j *Desk) Paused(route string) bool {
 	j.queues.mu.Lock()
 	defer j.queues.mu.Unlock()

@@ -16,7 +16,7 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// Place tells where a queued job stands. It costs one read. ok is false when nothing is known.
+// Place returns where a queued job stands. It costs one read. ok is false when that is not known.
 func (j *Desk) Place(ctx context.Context, r *job.Record) (p job.Place, ok bool) {
 	if r.State != job.Queued || j.Ready() != nil {
 		return p, false
@@ -35,7 +35,7 @@ func (j *Desk) Place(ctx context.Context, r *job.Record) (p job.Place, ok bool) 
 	if err != nil || msg.Sequence <= lane.Delivered {
 		return p, false // a worker is about to have it
 	}
-	// The stream's numbers are shared with other routes and priorities, so their difference is too many at times.
+	// Other routes and priorities share the stream's numbers, so their difference may be too large.
 	p.Ahead = int(min(msg.Sequence-lane.Delivered, uint64(cmp.Or(lane.Waiting, 1))))
 	if lane.Rate > 0 {
 		p.Wait = time.Duration(float64(p.Ahead) / lane.Rate * float64(time.Second))
@@ -43,16 +43,16 @@ func (j *Desk) Place(ctx context.Context, r *job.Record) (p job.Place, ok bool) 
 	return p, true
 }
 
-// queues is what one front end knows of waiting jobs: the sweeper's latest word, and what was accepted here since.
+// queues is what one front end knows of waiting jobs: the sweeper's latest report, and what was accepted here since.
 type queues struct {
 	mu       sync.Mutex
-	at       time.Time // of the sweeper's latest word
+	at       time.Time // of the sweeper's latest report
 	waiting  map[string]map[job.Priority]records.LaneReport
 	paused   map[string]bool
 	accepted map[string]int
 	full     string        // why the disk takes no more jobs
-	counting bool          // not all that waits was counted yet
-	news     chan struct{} // closed at the next word; nil while nobody waits for it
+	counting bool          // the sweeper has not counted all jobs yet
+	news     chan struct{} // closed at the next report; nil while no goroutine waits for it
 }
 
 func (q *queues) note(msg *nats.Msg) error {
@@ -80,7 +80,7 @@ func (q *queues) note(msg *nats.Msg) error {
 	return nil
 }
 
-// learn notes what was just written, so that whoever wrote it sees it.
+// learn stores what the store says of paused queues, so that the caller of Pause sees its own change.
 func (q *queues) learn(paused map[string]bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -90,15 +90,15 @@ func (q *queues) learn(paused map[string]bool) {
 	maps.Copy(q.paused, paused)
 }
 
-// diskFull reports whether the broker said a moment ago that its disk is full.
+// diskFull reports whether the latest report says that the disk is full.
 func (q *queues) diskFull() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.full != "" && time.Since(q.at) < records.QueuesStale
 }
 
-// enter counts one more job of a route, or says that as many wait as may. What other front ends accepted since the
-// sweeper's last word is not known, so the limit can be passed by as much as they accept in half a second.
+// enter counts one more job of a route, or refuses it because the route's limit is reached. What other front ends accepted
+// since the sweeper's last report is not known, so the limit can be passed by as much as they accept in half a second.
 func (q *queues) enter(route string, most int) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -125,7 +125,7 @@ func (q *queues) enter(route string, most int) error {
 	return nil
 }
 
-// lane is what the sweeper last said of a lane; ok is false when that is too long ago.
+// lane returns the latest report of a lane; ok is false when it is too old.
 func (q *queues) lane(route string, priority job.Priority) (lane records.LaneReport, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -136,8 +136,8 @@ func (q *queues) lane(route string, priority job.Priority) (lane records.LaneRep
 // countPatience is how long a caller waits for the first count after a start.
 const countPatience = 2 * time.Second
 
-// Counted returns when what Queue says is known. It is not in the first moments after a start, while the records are read:
-// after a while that is a fault of code NoWorkers.
+// Counted returns when the counts of Queue are complete. In the first moments after a start they are not, because the
+// records are still being read; after countPatience that is a fault of code NoWorkers.
 func (j *Desk) Counted(ctx context.Context) error {
 	if err := j.await(ctx); err != nil {
 		return err
@@ -164,7 +164,7 @@ func (j *Desk) Counted(ctx context.Context) error {
 	}
 }
 
-// counted reports whether all that waits was counted; if not, news is closed at the sweeper's next word.
+// counted reports whether all waiting jobs were counted; if not, news is closed at the sweeper's next report.
 func (q *queues) counted() (news <-chan struct{}, known bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -177,7 +177,7 @@ func (q *queues) counted() (news <-chan struct{}, known bool) {
 	return q.news, false
 }
 
-// Queue is what waits of a route's jobs, by priority, a moment ago.
+// Queue returns what waits of a route's jobs, by priority, as of the latest report.
 func (j *Desk) Queue(route string) map[job.Priority]job.Lane {
 	q := &j.queues
 	q.mu.Lock()

@@ -8,7 +8,7 @@ import (
 	"headrace/internal/fault"
 )
 
-// TestQueuesAreNotKnownBeforeTheyAreCounted asks for queues after a start.
+// TestQueuesAreNotKnownBeforeTheyAreCounted reads queues right after a start.
 func TestQueuesAreNotKnownBeforeTheyAreCounted(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -12,8 +12,8 @@ import (
 	"headrace/internal/fault"
 )
 
-// reach asks for the streams of jobs until all of them are there and the disk has room, or ctx ends. What happens later is
-// told by the sweeper and does not concern calls.
+// reach looks the streams of jobs up until all of them exist and the disk has room, or ctx ends. After that the sweeper
+// reports what happens, which does not concern calls.
 func (j *Desk) reach(ctx context.Context) {
 	for {
 		err := j.reachOnce(ctx)
@@ -49,7 +49,7 @@ func (j *Desk) reachOnce(ctx context.Context) error {
 	return nil
 }
 
-// refusal is the caller's error while no job can be accepted for a reason that is known; nil: there is none.
+// refusal is the caller's error while no job can be accepted for a known reason; nil when there is none.
 func (j *Desk) refusal() *fault.Error {
 	reason := j.gate.Shut()
 	if reason == nil {
@@ -64,7 +64,7 @@ func (j *Desk) refusal() *fault.Error {
 	return f
 }
 
-// Ready is nil while the jobs' store is connected and, once it could be, jobs are accepted.
+// Ready returns nil while the jobs' store is connected and jobs are accepted, or were accepted before; otherwise the reason.
 func (j *Desk) Ready() error {
 	select {
 	case <-j.ready:

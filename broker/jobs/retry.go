@@ -56,8 +56,8 @@ func errInputGone() error {
 	return fault.Wrap(fault.Gone, records.ErrNoBody, "the job's input is not stored any more")
 }
 
-// inputAgain stores the input of a job that is to run again once more, when it is stored apart from the record: it was
-// to be kept for the life of the earlier run. nil: the record holds it, or no new run is possible.
+// inputAgain stores the input of a job that is to run again a second time, when it is stored apart from the record: it was
+// kept for the life of the earlier run only. It returns nil when the record holds the input, or no new run is possible.
 func (j *Desk) inputAgain(ctx context.Context, id job.ID) (*job.Body, error) {
 	r, err := j.store.Get(ctx, id)
 	if err != nil {

@@ -10,11 +10,10 @@ import (
 	"headrace/internal/job"
 )
 
-// fullFrom is the share of a stream's limits from which no job is accepted, so that what was accepted can always
-// be finished.
+// fullFrom is the share of a stream's limits from which on no job is accepted, so that accepted jobs can always be finished.
 const fullFrom = 0.8
 
-// room tells whether the streams have room for new jobs. It asks once a second and stream.
+// room reports whether the streams have room for new jobs. It reads each stream's state at most once a second.
 type room struct {
 	store *records.Store
 

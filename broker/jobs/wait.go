@@ -16,10 +16,10 @@ import (
 type waiter struct {
 	wake chan struct{} // capacity 1
 	end  bool          // only the end is of interest
-	news *job.Record   // what the last news was about, where it is remembered; guarded by Jobs.mu
+	news *job.Record   // the record of the last event, where it is remembered; guarded by Desk.mu
 }
 
-// note wakes those who wait for a job.
+// note wakes the waiters of a job.
 func (j *Desk) note(msg *nats.Msg) {
 	id := records.IdOfEvent(msg.Subject)
 	revision, err := strconv.ParseUint(msg.Header.Get(jetstream.SequenceHeader), 10, 64)
@@ -42,8 +42,8 @@ func (j *Desk) note(msg *nats.Msg) {
 	}
 }
 
-// anew is called when the connection is back: what happened meanwhile is not known.
-func (j *Desk) anew() {
+// reconnected wakes all waiters, because events may have been lost while the connection was.
+func (j *Desk) reconnected() {
 	j.shared.Recent.Clear()
 	j.shared.Syncs.Forget()
 	j.placements.Forget()
@@ -61,8 +61,8 @@ func (j *Desk) wakeAll() {
 	}
 }
 
-// Wait reads a job's record when done is content with it, or the latest when ctx ends first. Waiting costs no
-// reads: it is woken when the record is written.
+// Wait returns the record of a job as soon as done(record) is true, or the latest one when ctx ends first. Waiting costs no
+// reads: Wait is woken when the record is written.
 func (j *Desk) Wait(ctx context.Context, id job.ID, done func(*job.Record) bool) (*job.Record, error) {
 	if err := j.await(ctx); err != nil {
 		return nil, err
@@ -82,8 +82,8 @@ func (j *Desk) wait(ctx context.Context, id job.ID, done func(*job.Record) bool,
 	w.wake = make(chan struct{}, 1)
 	j.watch(id, w)
 	defer j.unwatch(id, w)
-	// Who waits for the end is content with a record of this process to begin with: whatever was written after it is
-	// still to be told, as long as the connection lives.
+	// A record of this process will do to begin with when only the end matters: the event of every later write is still to come,
+	// as long as the connection lives.
 	var r *job.Record
 	if w.end && j.store.Link.NC.IsConnected() {
 		r = j.shared.Recent.Latest(id)
@@ -108,7 +108,7 @@ func (j *Desk) wait(ctx context.Context, id job.ID, done func(*job.Record) bool,
 			r = j.newsOf(w)
 			remembered = r != nil
 		case <-ctx.Done():
-			if remembered || w.end { // it may have moved on meanwhile
+			if remembered || w.end { // it may have changed since
 				return j.Get(context.WithoutCancel(ctx), id)
 			}
 			return r, nil
@@ -116,7 +116,7 @@ func (j *Desk) wait(ctx context.Context, id job.ID, done func(*job.Record) bool,
 	}
 }
 
-// newsOf takes what a waiter was told.
+// newsOf takes what a waiter was sent.
 func (j *Desk) newsOf(w *waiter) *job.Record {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -125,7 +125,7 @@ func (j *Desk) newsOf(w *waiter) *job.Record {
 	if news == nil {
 		return nil
 	}
-	return news.Clone() // others are told the same
+	return news.Clone() // other waiters get the same record
 }
 
 // Watch rings wake, of capacity 1, whenever the job's record is written, until stop is called.

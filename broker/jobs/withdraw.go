@@ -9,13 +9,13 @@ import (
 	"headrace/internal/job"
 )
 
-// withdraw gives up a job whose place in the queue was refused: its record must not stay behind as queued. When
-// even that fails the sweeper queues it, so the caller may see it run; repeating the call does no harm.
+// withdraw gives up a job whose place in the queue was refused: its record must not stay queued. When even that fails the
+// sweeper queues it, so the caller may see it run; repeating the request does no harm.
 func (j *Desk) withdraw(ctx context.Context, r *job.Record, cause error) error {
 	if link.Full(cause) {
 		now := time.Now().UTC()
 		err := r.Withdraw(now)
-		if err == nil { // a record that was written since has been promised to somebody else
+		if err == nil { // a record that was written since has been promised to another caller
 			err = records.UnlessConflict(j.store.Put(context.WithoutCancel(ctx), r, now))
 		}
 		if err != nil {
@@ -25,8 +25,8 @@ func (j *Desk) withdraw(ctx context.Context, r *job.Record, cause error) error {
 	return j.uncertain(r.ID, cause)
 }
 
-// replaceWithdrawn writes a job in the place of one of the same id that was withdrawn: its caller was refused and told to
-// come again. errConflict: there is another one.
+// replaceWithdrawn replaces a withdrawn job of the same id, whose caller was refused and told to try again. It returns
+// ErrConflict when there is another job.
 func (j *Desk) replaceWithdrawn(ctx context.Context, r *job.Record, at time.Time) error {
 	was, err := j.store.Get(ctx, r.ID)
 	if err != nil {

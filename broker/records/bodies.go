@@ -15,13 +15,13 @@ import (
 )
 
 const (
-	// inlineBody is the largest input or result that its record holds.
+	// inlineBody is the size in bytes of the largest input or result that is stored in the record itself.
 	inlineBody = 64 << 10
-	// partSize is how much of a larger one goes into one message.
+	// partSize is how many bytes of a larger one go into one message.
 	partSize = 1 << 20
 )
 
-// PutBody stores bytes for life. Small ones are left to the record.
+// PutBody stores data for life. It leaves small bodies to the record.
 func (s *Store) PutBody(ctx context.Context, id job.ID, prefix, series string, data []byte, life time.Duration) (*job.Body, error) {
 	sum := sha256.Sum256(data)
 	b := &job.Body{Bytes: int64(len(data)), SHA256: hex.EncodeToString(sum[:]), Series: series}
@@ -49,7 +49,7 @@ func (s *Store) PutBody(ctx context.Context, id job.ID, prefix, series string, d
 	return b, nil
 }
 
-// Body reads stored bytes and checks them. ErrNoBody: some of them are gone.
+// Body reads stored bytes and checks their digest. It returns ErrNoBody when some of them are gone.
 func (s *Store) Body(ctx context.Context, id job.ID, prefix string, b *job.Body) ([]byte, error) {
 	if b == nil {
 		return nil, ErrNoBody
@@ -85,7 +85,7 @@ func readPart(ctx context.Context, stream jetstream.Stream, subject string) (*je
 	return stream.GetLastMsgForSubject(ctx, subject)
 }
 
-// Erase drops input and results.
+// Erase removes a job's input and results.
 func (s *Store) Erase(ctx context.Context, id job.ID, prefixes ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, StorePatience)
 	defer cancel()
@@ -102,6 +102,6 @@ func (s *Store) Erase(ctx context.Context, id job.ID, prefixes ...string) error 
 }
 
 const (
-	// BodyMargin is how much longer than its record says a body is kept.
+	// BodyMargin is how much longer than its record a body is kept.
 	BodyMargin = time.Hour
 )

@@ -13,23 +13,23 @@ import (
 )
 
 var (
-	// ErrBrokerLost says that nobody knows what is on disk: the broker was away meanwhile.
+	// ErrBrokerLost reports that the broker was away while writes waited for a sync: they may be on disk or not.
 	ErrBrokerLost = errors.New("the broker was lost while writes waited to be synced")
-	// ErrUnsynced says that the broker is there and cannot sync.
-	ErrUnsynced = errors.New("the broker says")
+	// ErrUnsynced reports that the broker answers but cannot sync.
+	ErrUnsynced = errors.New("the broker could not sync")
 )
 
-// Syncs is what one process knows of writes that are on disk, and asks for. It is shared by all who write and read jobs.
+// Syncs is what one process knows of writes that are on disk; it requests the syncs. All stores of the process share it.
 type Syncs struct {
 	mu     sync.Mutex
 	groups map[string]*syncGroup // by stream
 	lives  int                   // how often a connection was lost
 }
 
-// NewSyncs knows nothing yet.
+// NewSyncs returns a Syncs that knows nothing yet.
 func NewSyncs() *Syncs { return &Syncs{groups: make(map[string]*syncGroup)} }
 
-// of gives the group of a stream.
+// of returns the group of a stream.
 func (s *Syncs) of(stream string) *syncGroup {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -39,7 +39,7 @@ func (s *Syncs) of(stream string) *syncGroup {
 	return s.groups[stream]
 }
 
-// Forget is called when the connection was lost: a broker that has lost its power since may give numbers a second time.
+// Forget is called when the connection was lost: a broker that lost its power may assign numbers a second time.
 func (s *Syncs) Forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -56,20 +56,20 @@ func (s *Syncs) life() int {
 	return s.lives
 }
 
-// syncGroup gathers those of one process who wait until their writes to one stream are on disk. One request is under way
-// at a time; who comes meanwhile goes with the next.
+// syncGroup gathers the goroutines that wait until their writes to one stream are on disk. One request is under way at a
+// time; the goroutines that arrive during it share the next one.
 type syncGroup struct {
 	stream string
 
 	mu      sync.Mutex
 	done    uint64      // everything up to this number is on disk
 	life    int         // of the connection; what was asked for in an earlier one says nothing
-	waiting *syncFlight // not asked for yet
-	asking  *syncFlight // asked for, not answered
-	flying  bool        // somebody asks
+	waiting *syncFlight // not requested yet
+	asking  *syncFlight // requested, not answered
+	flying  bool        // fly runs
 }
 
-// syncFlight is one request for all who go with it.
+// syncFlight is one request for all goroutines that share it.
 type syncFlight struct {
 	link *link.Link // of one of those who go with it
 	upTo uint64     // the largest of their numbers
@@ -77,7 +77,7 @@ type syncFlight struct {
 	err  error
 }
 
-// upTo returns when everything up to number, which the stream has acknowledged, is on disk. After an error it may be.
+// upTo returns when everything up to number, which the stream has acknowledged, is on disk. After an error it may be, too.
 func (g *syncGroup) upTo(ctx context.Context, l *link.Link, number uint64) error {
 	g.mu.Lock()
 	if number <= g.done {
@@ -91,7 +91,7 @@ func (g *syncGroup) upTo(ctx context.Context, l *link.Link, number uint64) error
 	f.link, f.upTo = l, max(f.upTo, number)
 	if !g.flying {
 		g.flying = true
-		go g.fly() //nolint:contextcheck // it asks for others, too
+		go g.fly() //nolint:contextcheck // it works for others, too
 	}
 	g.mu.Unlock()
 	select {
@@ -102,7 +102,7 @@ func (g *syncGroup) upTo(ctx context.Context, l *link.Link, number uint64) error
 	}
 }
 
-// fly asks until nobody waits. Each request is bounded in time.
+// fly sends requests until no goroutine waits. Each request is bounded in time.
 func (g *syncGroup) fly() {
 	for {
 		g.mu.Lock()
@@ -148,7 +148,7 @@ func (g *syncGroup) ask(l *link.Link) error {
 			return nil
 		case err == nil:
 			return fmt.Errorf("syncing %s: %w: %s", g.stream, ErrUnsynced, reply.Data)
-		case !errors.Is(err, nats.ErrNoResponders): // which is a broker that has just started
+		case !errors.Is(err, nats.ErrNoResponders): // no responders: a broker that has just started
 			return fmt.Errorf("syncing %s: %w", g.stream, err)
 		}
 		select {

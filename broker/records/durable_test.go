@@ -13,7 +13,7 @@ import (
 	"headrace/internal/natstest"
 )
 
-// While one sync is under way those who come wait for the next, all together. What is known to be on disk costs nothing.
+// While one sync is under way, later callers share the next one. What is known to be on disk costs nothing.
 func TestSyncsAreShared(t *testing.T) {
 	t.Parallel()
 	nc, err := nats.Connect(natstest.Start(t, natstest.Options{}).URL())
@@ -61,7 +61,7 @@ func TestSyncsAreShared(t *testing.T) {
 	if err := syncs.UpTo(t.Context(), nc, "S", 21); err != nil || len(asked) > 0 {
 		t.Errorf("%v; asked %d times more", err, len(asked))
 	}
-	// A broker that was away may have lost its power, and gives numbers anew.
+	// A broker that was away may have lost its power, and then assigns numbers a second time.
 	syncs.Forget()
 	want(21)
 	if err := await(t, asked).Respond(nil); err != nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// listed is what a record's headers say of a job for those who list jobs without reading the records.
+// listed is the part of a job that its record's headers carry, so that jobs can be listed without reading the records.
 type listed struct {
 	Created  int64             `json:"c"`           // unix microseconds
 	Finished int64             `json:"f,omitempty"` // of its end, unix milliseconds
@@ -38,7 +38,7 @@ func listedOf(r *job.Record) (string, error) {
 	return asciiJSON(text), err
 }
 
-// asciiJSON escapes what is not ASCII: headers are no place for it.
+// asciiJSON escapes what is not ASCII, which headers cannot hold.
 func asciiJSON(text []byte) string {
 	var b strings.Builder
 	for _, r := range string(text) {
@@ -55,7 +55,7 @@ func asciiJSON(text []byte) string {
 	return b.String()
 }
 
-// ReadEntry reads the headers of a record. ok is false for other messages.
+// ReadEntry reads the headers of a record. ok is false for messages that are not records.
 func ReadEntry(msg jetstream.Msg) (e job.Entry, ok bool, err error) {
 	if !strings.HasPrefix(msg.Subject(), PrefixRecord) {
 		return e, false, nil

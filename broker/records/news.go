@@ -10,31 +10,33 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Instant is a time in unix milliseconds; 0 = never.
+// Instant is a time in unix milliseconds; 0 means never.
 type Instant int64
 
+// InstantOf converts a time.
 func InstantOf(t time.Time) Instant { return Instant(t.UnixMilli()) }
 
-// In reports how long it is until then.
+// In returns how long it is from now until i; negative when i is past.
 func (i Instant) In(now time.Time) time.Duration { return time.UnixMilli(int64(i)).Sub(now) }
 
-// Past reports whether there is such a time, and it has come.
+// Past reports whether i is set and has come.
 func (i Instant) Past(now time.Time) bool { return i != 0 && i.In(now) <= 0 }
 
-// Future reports whether there is such a time, and it is still to come.
+// Future reports whether i is set and has not come.
 func (i Instant) Future(now time.Time) bool { return i != 0 && i.In(now) > 0 }
 
-// News is what the headers of a record that was written say.
+// News is what the headers of a stored record say.
 type News struct {
-	ID       job.ID // part of a message's text
+	ID       job.ID // shares memory with the message's text
 	State    job.State
-	Place    string // in the work queue
+	Place    string // subject in the work queue; "" when it should not be there
 	Due      Instant
 	Shard    string
 	Revision uint64
 	At       time.Time
 }
 
+// ReadNews reads the headers of a record.
 func ReadNews(msg jetstream.Msg) (*News, error) {
 	meta, err := msg.Metadata()
 	if err != nil {

@@ -9,32 +9,33 @@ import (
 	"headrace/internal/job"
 )
 
-// Whoever accepts a job may die between writing its record and queueing it, so the sweeper checks that a job that waits
-// has its place in the queue. In a backlog this would be one read for every job; therefore front ends tell the sweeper
-// what they have queued. A word that is lost costs a read and nothing else.
+// A front end that accepts a job may die between writing its record and queueing it, so the sweeper checks that each waiting
+// job has its place in the queue. In a backlog that would be one read for every job; therefore front ends tell the
+// sweeper what they have queued. A lost message costs a read and nothing else.
 
 const (
-	// SubjectPlaced is where front ends say what they have queued.
+	// SubjectPlaced is where front ends announce what they have queued.
 	SubjectPlaced = "hr.job.placed"
-	// maxPlaced bounds what a front end remembers in that time; what is beyond is checked by reading.
+	// maxPlaced bounds what a front end remembers between two announcements. The sweeper checks the rest by reading.
 	maxPlaced = 100_000
-	// placedBytes is about how long one message gets.
+	// placedBytes is the size in bytes beyond which an announcement is split.
 	placedBytes = 256 << 10
 )
 
-// placement says that a job was in its queue when its record had this number.
+// placement says that a job was in its queue when its record had this revision.
 type placement struct {
 	ID       job.ID
 	Revision uint64
 }
 
-// Placements are what a front end has queued and not told yet.
+// Placements are the jobs that a front end has queued and not announced yet.
 type Placements struct {
 	mu    sync.Mutex
 	fresh []placement
-	ripe  []placement // noted before the last call of take
+	ripe  []placement // added before the last call of Take
 }
 
+// Add remembers that a job was queued at a revision of its record.
 func (p *Placements) Add(id job.ID, revision uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -43,7 +44,7 @@ func (p *Placements) Add(id job.ID, revision uint64) {
 	}
 }
 
-// Take gives what was noted before the last call.
+// Take returns what was added before the previous call of Take.
 func (p *Placements) Take() []placement {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -59,7 +60,7 @@ func (p *Placements) Forget() {
 	p.fresh, p.ripe = nil, nil
 }
 
-// PlacedTexts writes placements as lines of an id and a number, in messages of a moderate size.
+// PlacedTexts writes placements as lines of an id and a revision, split into messages of moderate size.
 func PlacedTexts(all []placement) [][]byte {
 	var texts [][]byte
 	var text []byte
@@ -78,14 +79,14 @@ func PlacedTexts(all []placement) [][]byte {
 	return texts
 }
 
-// ReadPlaced reads such a message.
+// ReadPlaced reads a message that PlacedTexts wrote.
 func ReadPlaced(text []byte) ([]placement, error) {
 	all := make([]placement, 0, bytes.Count(text, []byte("\n")))
 	for line := range bytes.Lines(text) {
 		id, number, ok := bytes.Cut(bytes.TrimSuffix(line, []byte("\n")), []byte(" "))
 		revision, err := strconv.ParseUint(string(number), 10, 64)
 		if !ok || err != nil || len(id) == 0 {
-			return nil, fmt.Errorf("%.80q is no job and number", line)
+			return nil, fmt.Errorf("malformed placement %.80q", line)
 		}
 		all = append(all, placement{job.ID(id), revision})
 	}

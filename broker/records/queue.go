@@ -14,7 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Enqueue puts a job that is queued into its work queue. It is there once, however often this is called.
+// Enqueue puts a queued job into its work queue. However often it is called, the job is there once.
 func (s *Store) Enqueue(ctx context.Context, r *job.Record) error {
 	defer s.timed(storeEnqueue)()
 	ctx, cancel := context.WithTimeout(ctx, StorePatience)
@@ -31,7 +31,7 @@ func (s *Store) Enqueue(ctx context.Context, r *job.Record) error {
 	return nil
 }
 
-// Unqueue takes a job out of its work queue, where it may have been.
+// Unqueue takes a job out of its work queue, if it is there.
 func (s *Store) Unqueue(ctx context.Context, r *job.Record) error {
 	ctx, cancel := context.WithTimeout(ctx, StorePatience)
 	defer cancel()
@@ -50,11 +50,11 @@ func (s *Store) IsQueued(ctx context.Context, r *job.Record) (bool, error) {
 	return s.IsPlaced(ctx, QueueSubject(r))
 }
 
-// IsPlaced reports whether a place in a work queue is taken.
+// IsPlaced reports whether a subject of a work queue holds a message.
 func (s *Store) IsPlaced(ctx context.Context, place string) (bool, error) {
 	lane, ok := ParseLane(place[:strings.LastIndexByte(place, '.')])
 	if !ok {
-		return false, fmt.Errorf("%q is no place in a work queue", place)
+		return false, fmt.Errorf("%q is not a subject of a work queue", place)
 	}
 	ctx, cancel := context.WithTimeout(ctx, StorePatience)
 	defer cancel()
@@ -68,17 +68,17 @@ func (s *Store) IsPlaced(ctx context.Context, place string) (bool, error) {
 	return err == nil, err
 }
 
-// errNoRoom says that nothing is removed from a disk that is full: the NATS server (2.15) answers nothing any more when it
-// cannot write down that it has removed something.
+// errNoRoom says that nothing was removed because the disk is full: the NATS server (2.15) stops answering when it cannot
+// write down that it has removed a message.
 var errNoRoom = errors.New("the disk is full")
 
 // TakeOut removes the message of a subject from a work queue, if there is one, leased or not. It does not purge the subject:
-// a purge of less than what a consumer is about moves that consumer's floor over leases of other messages, and the NATS
-// server gives those to nobody again.
+// a purge of less than a consumer's whole filter moves that consumer's floor over leases of other messages, and the NATS
+// server never delivers those again.
 func TakeOut(ctx context.Context, stream jetstream.Stream, subject string) error {
 	msg, err := stream.GetLastMsgForSubject(ctx, subject)
 	if err == nil {
-		if err = stream.DeleteMsg(ctx, msg.Sequence); err != nil { // it may have been acknowledged meanwhile
+		if err = stream.DeleteMsg(ctx, msg.Sequence); err != nil { // it may have been acknowledged since
 			if _, gone := stream.GetMsg(ctx, msg.Sequence); errors.Is(gone, jetstream.ErrMsgNotFound) {
 				err = gone
 			}

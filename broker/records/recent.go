@@ -10,10 +10,10 @@ import (
 	"headrace/internal/job"
 )
 
-// Recent remembers the records that this process wrote a moment ago, so that who runs or follows a job of the same
-// process need not read it from the store. Whatever is decided on a remembered record is written on the condition
-// that it is still the last one, and whoever waits is told of every write by its event: a record that was overtaken
-// costs a read and nothing else. The least recently written go first. nil remembers nothing.
+// Recent remembers the records that this process wrote a moment ago, so that a worker or a waiting caller of the same process
+// need not read them from the store. A decision on a remembered record is written on the condition that it is still the
+// last one, and the event of every write reaches whatever waits for the job: a record that was overtaken costs a read and
+// nothing else. The least recently written records are dropped first. A nil Recent remembers nothing.
 type Recent struct {
 	limit int64 // bytes of records
 	tags  atomic.Uint64
@@ -25,20 +25,20 @@ type Recent struct {
 	held  int64
 }
 
-// recentOverhead is about what a record takes up beside its text, in bytes.
+// recentOverhead is about how many bytes a record takes up in addition to its text.
 const recentOverhead = 1 << 10
 
-// recentJob is one record. It is never changed; who wants to makes a copy.
+// recentJob is one record. It is never changed; callers get copies.
 type recentJob struct {
 	id       job.ID
 	record   *job.Record
 	size     int64
-	tag      string // of the write, told by its event
+	tag      string // of the write; its event carries it
 	base     uint64 // revision that the write replaces
 	revision uint64 // 0 = not known to be stored
 }
 
-// NewRecent remembers up to limit bytes of records; 0 remembers nothing.
+// NewRecent returns a Recent of up to limit bytes of records; 0 remembers nothing.
 func NewRecent(limit int64) *Recent {
 	if limit <= 0 {
 		return nil
@@ -46,7 +46,7 @@ func NewRecent(limit int64) *Recent {
 	return &Recent{limit: limit, name: rand.Text()[:10] + "-", known: make(map[job.ID]*list.Element), order: list.New()}
 }
 
-// writing notes a record that is about to be written and gives the tag for the write; "" when nothing is remembered.
+// writing remembers a record that is about to be written and returns the write's tag; "" when nothing is remembered.
 func (m *Recent) writing(r *job.Record, size int) string {
 	if m == nil {
 		return ""
@@ -63,7 +63,7 @@ func (m *Recent) writing(r *job.Record, size int) string {
 	return tag
 }
 
-// written notes what became of a write; revision 0: it was not made, or nobody knows.
+// written records the result of a write. Revision 0 means that it failed, or that its result is not known.
 func (m *Recent) written(id job.ID, tag string, revision uint64) {
 	if m == nil {
 		return
@@ -80,7 +80,7 @@ func (m *Recent) written(id job.ID, tag string, revision uint64) {
 	}
 }
 
-// Event notes that a record was written by somebody, with what tag, and gives that record when it is remembered.
+// Event takes the event of a write, by any process, and returns the record that was written when it is remembered.
 func (m *Recent) Event(id job.ID, tag string, revision uint64) *job.Record {
 	if m == nil {
 		return nil
@@ -101,7 +101,7 @@ func (m *Recent) Event(id job.ID, tag string, revision uint64) *job.Record {
 	return nil
 }
 
-// Latest gives a copy of a job's record as it was stored last, as far as this process knows; nil: it does not.
+// Latest returns a copy of a job's last record as far as this process knows; nil when it knows none.
 func (m *Recent) Latest(id job.ID) *job.Record {
 	if m == nil {
 		return nil
@@ -115,7 +115,7 @@ func (m *Recent) Latest(id job.ID) *job.Record {
 	return e.copy()
 }
 
-// Clear forgets everything: events may have been lost.
+// Clear forgets everything, because events may have been lost.
 func (m *Recent) Clear() {
 	if m == nil {
 		return
@@ -127,7 +127,7 @@ func (m *Recent) Clear() {
 	m.held = 0
 }
 
-// find must be called with mu held.
+// find returns the entry of a job; nil when there is none. It must be called with mu held.
 func (m *Recent) find(id job.ID) *recentJob {
 	if at := m.known[id]; at != nil {
 		e, _ := at.Value.(*recentJob) // the list holds nothing else
@@ -136,13 +136,13 @@ func (m *Recent) find(id job.ID) *recentJob {
 	return nil
 }
 
-// last is the job that was written least recently. It must be called with mu held, and with something known.
+// last returns the job that was written least recently. It must be called with mu held, and with at least one record known.
 func (m *Recent) last() job.ID {
 	e, _ := m.order.Back().Value.(*recentJob) // the list holds nothing else
 	return e.id
 }
 
-// drop must be called with mu held.
+// drop forgets a job. It must be called with mu held.
 func (m *Recent) drop(id job.ID) {
 	if e := m.find(id); e != nil {
 		m.held -= e.size
@@ -151,7 +151,7 @@ func (m *Recent) drop(id job.ID) {
 	}
 }
 
-// copy must be called with mu held.
+// copy returns a copy of the record. It must be called with mu held.
 func (e *recentJob) copy() *job.Record {
 	r := e.record.Clone()
 	r.Revision = e.revision

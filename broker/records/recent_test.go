@@ -11,7 +11,7 @@ func recentRecord(id string, state job.State, revision uint64) *job.Record {
 	return &job.Record{ID: job.ID(id), State: state, Revision: revision, Attempts: []job.Attempt{{N: 1, Outcome: "running"}}}
 }
 
-// What is remembered is what was stored last, as far as events tell.
+// Recent returns the record that was stored last, as far as events tell.
 func TestRecentJobs(t *testing.T) {
 	t.Parallel()
 	type step func(m *records.Recent, tags []string) []string
@@ -26,7 +26,7 @@ func TestRecentJobs(t *testing.T) {
 			return tags
 		}
 	}
-	event := func(n int, revision uint64) step { // -1: a write of somebody else
+	event := func(n int, revision uint64) step { // -1: a write of another process
 		return func(m *records.Recent, tags []string) []string {
 			tag := "theirs"
 			if n >= 0 {
@@ -72,7 +72,7 @@ func TestRecentJobs(t *testing.T) {
 	}
 }
 
-// Who is given a record may change it; others do not see that.
+// A caller may change the record that it gets; others do not see that.
 func TestRecentJobsGivesCopies(t *testing.T) {
 	t.Parallel()
 	m := records.NewRecent(10_000)
@@ -84,7 +84,7 @@ func TestRecentJobsGivesCopies(t *testing.T) {
 	}
 }
 
-// The memory is bounded: the records written least recently go first, and one that is larger than all of it is not kept.
+// The memory is bounded: the records written least recently are dropped first, and one that is larger than the limit is not kept.
 func TestRecentJobsAreBounded(t *testing.T) {
 	t.Parallel()
 	m := records.NewRecent(2300)

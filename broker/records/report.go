@@ -9,29 +9,30 @@ import (
 )
 
 const (
-	// SubjectQueuesAsk asks the sweeper to tell at once.
+	// SubjectQueuesAsk requests a report at once.
 	SubjectQueuesAsk = "hr.job.queues.ask"
 )
 
 const (
-	// SubjectQueues is where the sweeper tells what waits.
+	// SubjectQueues is where the sweeper reports what waits.
 	SubjectQueues = "hr.job.queues"
-	// QueuesEvery is how often it does.
+	// QueuesEvery is the interval of reports.
 	QueuesEvery = 500 * time.Millisecond
-	// QueuesStale is the age from which a report says nothing any more.
+	// QueuesStale is the age from which a report counts as unknown.
 	QueuesStale = 5 * time.Second
 )
 
-// Report is what the sweeper tells.
+// Report is what the sweeper reports of all queues.
 type Report struct {
 	Lanes  []LaneReport `json:"lanes"`
 	Paused []string     `json:"paused,omitempty"` // routes
 	Full   string       `json:"full,omitempty"`   // why the disk takes no more jobs
 	Wake   []Lane       `json:"wake,omitempty"`   // lanes that workers should pull from although nothing is queued
-	// Counting says that the records of earlier lives are still being read: more may wait than Lanes say.
+	// Counting says that the sweeper is still reading the records: more jobs may wait than Lanes say.
 	Counting bool `json:"counting,omitempty"`
 }
 
+// ReadReport reads a report.
 func ReadReport(text []byte) (*Report, error) {
 	report := new(Report)
 	if err := json.Unmarshal(text, report); err != nil {
@@ -40,7 +41,7 @@ func ReadReport(text []byte) (*Report, error) {
 	return report, nil
 }
 
-// LaneReport is one lane of it.
+// LaneReport is what waits in one lane.
 type LaneReport struct {
 	Route    string       `json:"route"`
 	Priority job.Priority `json:"priority"`

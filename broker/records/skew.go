@@ -10,8 +10,8 @@ import (
 	"headrace/internal/job"
 )
 
-// During an upgrade processes of two versions read and write the same records. What a newer version has added the older
-// one keeps as it is, and what it could only misunderstand - a record of a higher schema - it leaves to the newer one.
+// During an upgrade, processes of two versions read and write the same records. The older version keeps the fields that
+// a newer one has added, and leaves a record of a higher schema, which it could misunderstand, to the newer one.
 
 // decodeRecord reads a record's JSON.
 func decodeRecord(text []byte) (*job.Record, error) {
@@ -23,7 +23,7 @@ func decodeRecord(text []byte) (*job.Record, error) {
 		return nil, fmt.Errorf("%w: it has schema %d, and this version knows %d", ErrUnreadable, r.Schema, job.Schema)
 	}
 	if r.Edition <= job.Edition {
-		return r, nil // it has nothing that this version does not know
+		return r, nil // this version knows all its members
 	}
 	if err := json.Unmarshal(text, &r.Unknown); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnreadable, err)
@@ -34,7 +34,7 @@ func decodeRecord(text []byte) (*job.Record, error) {
 	return r, nil
 }
 
-// encodeRecord writes a record's JSON, with what this version does not know of it.
+// encodeRecord writes a record's JSON, with the fields that this version does not know.
 func encodeRecord(r *job.Record) ([]byte, error) {
 	r.Edition = max(r.Edition, job.Edition)
 	text, err := json.Marshal(r)
@@ -48,7 +48,7 @@ func encodeRecord(r *job.Record) ([]byte, error) {
 	return append(append(text[:len(text)-1], ','), rest[1:]...), nil
 }
 
-// RecordFields are the names of a record's members.
+// RecordFields returns the names of a record's JSON members.
 var RecordFields = sync.OnceValue(func() []string { //nolint:gochecknoglobals // a constant that has to be computed
 	var names []string
 	for field := range reflect.TypeFor[job.Record]().Fields() {

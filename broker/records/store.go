@@ -25,32 +25,32 @@ const (
 )
 
 var (
-	// ErrNoJob says that there is no such job, and that none of that id is remembered.
+	// ErrNoJob reports that there is no job of an id, and that none is remembered.
 	ErrNoJob = errors.New("there is no such job")
-	// ErrNoBody says that an input or a result is not stored any more.
+	// ErrNoBody reports that an input or a result is no longer stored.
 	ErrNoBody = errors.New("it is not stored any more")
-	// ErrUnreadable says that what is stored as a record is none that this version can read.
+	// ErrUnreadable reports a stored record that this version cannot read.
 	ErrUnreadable = errors.New("the record cannot be read by this version")
-	// ErrDamaged says that stored bytes are not those that were stored.
+	// ErrDamaged reports stored bytes that differ from those that were written.
 	ErrDamaged = errors.New("the stored bytes do not have the digest they were stored with")
-	// ErrConflict says that somebody else has written the record meanwhile.
+	// ErrConflict reports that another writer has changed the record since it was read.
 	ErrConflict = errors.New("the record has changed")
 )
 
 const (
-	// changeTries is how often a change of a record is tried while others write it too, with pauses that grow from changePause
-	// to 32 times as much: about a second in all.
+	// changeTries is how often a change of a record is tried while other writers change it, with pauses that grow from
+	// changePause to 32 times as much: about a second in all.
 	changeTries = 16
 	changePause = 4 * time.Millisecond
 )
 
-// Store reads and writes what is stored of jobs. It decides nothing.
+// Store reads and writes what is stored of jobs. It makes no decisions.
 type Store struct {
 	Link   *link.Link
-	timer  StoreTimer // nil: nobody wants to know
+	timer  StoreTimer // nil: no times are taken
 	recent *Recent    // nil: nothing is remembered
 	known  *Syncs
-	Full   func() bool // nil: nobody knows whether the disk is full
+	Full   func() bool // whether the disk is full; nil: not known
 
 	mu      sync.Mutex
 	life    int // of the connection that streams are known by
@@ -58,14 +58,15 @@ type Store struct {
 	syncs   map[string]*syncGroup // of streams whose writers have to ask for a sync
 }
 
-// Shared is what everything in a process that reads and writes jobs has in common.
+// Shared is what all stores of one process share.
 type Shared struct {
-	// Recent is what this process remembers of jobs; nil: nothing.
+	// Recent is what this process remembers of jobs; nil remembers nothing.
 	Recent *Recent
-	// Syncs is what this process knows to be on disk; nil: each store finds out by itself.
+	// Syncs is what this process knows to be on disk; nil gives each store its own.
 	Syncs *Syncs
 }
 
+// NewStore returns a store over one connection. timer may be nil.
 func NewStore(l *link.Link, timer StoreTimer, here Shared) *Store {
 	return &Store{
 		Link: l, timer: timer, recent: here.Recent, known: cmp.Or(here.Syncs, NewSyncs()),
@@ -73,7 +74,7 @@ func NewStore(l *link.Link, timer StoreTimer, here Shared) *Store {
 	}
 }
 
-// Stream gives a handle; the stream is made when it is used for the first time.
+// Stream returns a handle of a stream, which is made when it is first used.
 func (s *Store) Stream(ctx context.Context, name string) (jetstream.Stream, error) {
 	life := s.known.life()
 	s.mu.Lock()
@@ -104,7 +105,7 @@ func (s *Store) Stream(ctx context.Context, name string) (jetstream.Stream, erro
 	return fresh, nil
 }
 
-// Durable returns when what a stream has acknowledged up to number is as durable as it can be.
+// Durable returns when everything that a stream has acknowledged up to number is as durable as the stream promises.
 func (s *Store) Durable(ctx context.Context, stream string, number uint64) error {
 	s.mu.Lock()
 	group := s.syncs[stream]
@@ -118,14 +119,14 @@ func (s *Store) Durable(ctx context.Context, stream string, number uint64) error
 // NoRoom reports whether the disk is known to be full.
 func (s *Store) NoRoom() bool { return s.Full != nil && s.Full() }
 
-// Forget makes the next use ask for the stream again.
+// Forget makes the next use of a stream look it up again.
 func (s *Store) Forget(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.streams, name)
 }
 
-// Publish stores one message durably. The stream is made when there is none. After an error the message may be stored.
+// Publish stores one message durably. The stream is made when it is missing. After an error the message may be stored.
 func (s *Store) Publish(ctx context.Context, stream string, msg *nats.Msg, opts ...jetstream.PublishOpt) error {
 	ack, err := s.write(ctx, stream, msg, opts...)
 	if err == nil {
@@ -134,7 +135,7 @@ func (s *Store) Publish(ctx context.Context, stream string, msg *nats.Msg, opts 
 	return err
 }
 
-// write is publish without the durability.
+// write is Publish without the durability.
 func (s *Store) write(ctx context.Context, stream string, msg *nats.Msg, opts ...jetstream.PublishOpt) (*jetstream.PubAck, error) {
 	if _, err := s.Stream(ctx, stream); err != nil {
 		return nil, err
@@ -146,6 +147,7 @@ func (s *Store) write(ctx context.Context, stream string, msg *nats.Msg, opts ..
 	return ack, err
 }
 
+// Get reads a job's record. It returns ErrNoJob when there is none.
 func (s *Store) Get(ctx context.Context, id job.ID) (*job.Record, error) {
 	defer s.timed(storeRead)()
 	ctx, cancel := context.WithTimeout(ctx, StorePatience)
@@ -168,7 +170,7 @@ func (s *Store) Get(ctx context.Context, id job.ID) (*job.Record, error) {
 	return r, s.Shown(ctx, r)
 }
 
-// Shown returns when a record may be shown: an end that somebody has seen must not be lost.
+// Shown returns when a record may be shown to a caller: an end that a caller has seen must not be lost.
 func (s *Store) Shown(ctx context.Context, r *job.Record) error {
 	if !r.State.Terminal() {
 		return nil
@@ -176,8 +178,8 @@ func (s *Store) Shown(ctx context.Context, r *job.Record) error {
 	return s.Settle(ctx, r)
 }
 
-// writeRecord makes what is stored of a record: a line of JSON, and behind it the input and the result, as far as the
-// record holds them, as they are.
+// writeRecord encodes a record for storage: a line of JSON, followed by the bytes of the input and the result that the
+// record holds.
 func writeRecord(r *job.Record) ([]byte, error) {
 	text, err := encodeRecord(r)
 	if err != nil {
@@ -203,20 +205,20 @@ func readRecord(data []byte, revision uint64) (*job.Record, error) {
 			continue
 		}
 		if body.Bytes < 0 || body.Bytes > int64(len(rest)) {
-			return nil, fmt.Errorf("%w: it has %d bytes behind it, and should have %d", ErrUnreadable, len(rest), body.Bytes)
+			return nil, fmt.Errorf("%w: its body has %d bytes, want %d", ErrUnreadable, len(rest), body.Bytes)
 		}
 		body.Inline, rest = rest[:body.Bytes:body.Bytes], rest[body.Bytes:]
 	}
 	if len(rest) > 0 {
-		return nil, fmt.Errorf("%w: %d bytes behind it are nobody's", ErrUnreadable, len(rest))
+		return nil, fmt.Errorf("%w: %d unexpected trailing bytes", ErrUnreadable, len(rest))
 	}
 	r.Revision = revision
 	return r, nil
 }
 
-// Put writes a record on the condition that it is still at the revision it was read at; 0 = that there is none.
-// It sets the new revision. errConflict: somebody else was first. What is written is durable a moment later: whoever
-// tells anybody of it asks for that, see settle and shown.
+// Put writes a record on the condition that the stored one still has the revision that r was read at; 0 means that there is
+// none. It sets the new revision. It returns ErrConflict when another writer was first. The write becomes durable a moment
+// later: call Settle or Shown before you tell anyone of it.
 func (s *Store) Put(ctx context.Context, r *job.Record, now time.Time) error {
 	defer s.timed(storeWrite)()
 	data, err := writeRecord(r)
@@ -261,22 +263,22 @@ func (s *Store) Put(ctx context.Context, r *job.Record, now time.Time) error {
 	return nil
 }
 
-// Settle returns when a record is durable as it was written or read. It takes no longer than a machine that has lost its
-// power takes to be back, so the broker that answers has all that the one that wrote it had.
+// Settle returns when a record, as it was written or read, is durable. A broker that lost its power takes longer to return
+// than Settle waits, so the broker that answers has everything that was written to it.
 func (s *Store) Settle(ctx context.Context, r *job.Record) error {
 	ctx, cancel := context.WithTimeout(ctx, StorePatience)
 	defer cancel()
 	return s.Durable(ctx, RecordStream+ShardOf(string(r.ID)), r.Revision)
 }
 
-// Change reads a record, makes a move on it and writes it, again and again while others write it too. A move that
-// leaves the state, or fails, ends it; same reports that nothing had to be written.
+// Change reads a record, applies move and writes the result, repeating while other writers change it too. It stops when
+// move fails, or reports with same that there is nothing to write.
 func (s *Store) Change(ctx context.Context, id job.ID, move func(*job.Record, time.Time) (same bool, err error)) (*job.Record, error) {
 	return s.ChangeFrom(ctx, id, nil, move)
 }
 
-// ChangeFrom is change for a caller that has read the record before and does not use it afterwards. A nil record is read
-// first. It gives up after changeTries with a fault of code NoWorkers: nothing of the move is written then.
+// ChangeFrom is Change for a caller that already has the record, which it must not use afterwards. A nil record is read
+// first. After changeTries it gives up with a fault of code NoWorkers, and nothing of the move is written.
 func (s *Store) ChangeFrom(ctx context.Context, id job.ID, r *job.Record, move func(*job.Record, time.Time) (same bool, err error)) (*job.Record, error) {
 	for try := range changeTries {
 		if r == nil || try > 0 {
@@ -294,19 +296,19 @@ func (s *Store) ChangeFrom(ctx context.Context, id job.ID, r *job.Record, move f
 		if !errors.Is(err, ErrConflict) {
 			return r, err
 		}
-		if try > 0 { // the first time what was read before may just be old
+		if try > 0 { // the first conflict may only mean that r was old
 			link.PauseFor(ctx, rand.N(changePause<<min(try, 5)))
 		}
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
 	}
-	f := fault.Wrap(fault.NoWorkers, ErrConflict, "job %s is being changed by others all the time, and this change was not made; try again", id)
+	f := fault.Wrap(fault.NoWorkers, ErrConflict, "job %s was not changed, because other changes kept coming first; try again", id)
 	f.RetryAfter = time.Second
 	return nil, f
 }
 
-// UnlessConflict drops the news that somebody else has written the record: his word counts.
+// UnlessConflict ignores ErrConflict: another writer was first, and its version stands.
 func UnlessConflict(err error) error {
 	if errors.Is(err, ErrConflict) {
 		return nil

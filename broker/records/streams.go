@@ -11,7 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Shares of the bytes on disk. Bodies need most; a queue entry is short.
+// Shares of the bytes on disk. Bodies need the largest; a queue entry is short.
 const (
 	recordShare = 0.30
 	dataShare   = 0.60
@@ -20,17 +20,17 @@ const (
 	maxQueued = 12_000_000
 )
 
-// Limits bounds what is stored of jobs.
+// Limits bounds what is stored of jobs, and describes the streams of jobs to a keeper.
 type Limits struct {
 	MaxStore    int64 // bytes on disk, over all streams
 	MaxRetained int   // records, over all streams
 	Replicas    int   // copies of each stream; 0 counts as 1
 	Lanes       int   // most consumers of one work queue; 0 = 256
-	// Sync says that the server syncs what is asked for, and nothing else before it acknowledges.
+	// Sync says that the server syncs on request, and never before it acknowledges.
 	Sync bool
 }
 
-// Always are all of them: whether they can be made decides whether jobs can be accepted.
+// Always lists all streams of jobs: whether they can be made decides whether jobs can be accepted.
 func (l Limits) Always() []string {
 	names := SyncedStreams()
 	for shard := range link.Shards {
@@ -93,8 +93,8 @@ func (l Limits) Config(name string) (config jetstream.StreamConfig, ok bool) {
 	return config, true
 }
 
-// SyncedStreams are those whose writes have to survive a loss of power. The work queues are not among them: what is lost
-// of one is queued again from the records.
+// SyncedStreams lists the streams whose writes must survive a loss of power. The work queues are not among them: a lost
+// entry is queued again from its record.
 func SyncedStreams() []string {
 	var names []string
 	for shard := range Shards {

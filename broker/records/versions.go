@@ -12,10 +12,10 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Superseded is a version of a record that a later one has replaced.
+// Superseded is a version of a record, by its number, that a later one (By) has replaced.
 type Superseded struct{ Number, By uint64 }
 
-// RemoveAll removes messages from a stream. Some may be gone already.
+// RemoveAll removes messages from a stream. Some of them may be gone already.
 func (s *Store) RemoveAll(ctx context.Context, stream string, old []Superseded) error {
 	if s.NoRoom() {
 		return errNoRoom
@@ -45,7 +45,7 @@ func (s *Store) RemoveAll(ctx context.Context, stream string, old []Superseded) 
 	return nil
 }
 
-// removed reads the server's answer about a message that was to be removed. That it is gone already is what was wanted.
+// removed reads the server's answer to a removal. A message that is gone already counts as removed.
 func removed(answer []byte) error {
 	var a struct {
 		Error *jetstream.APIError `json:"error"`
@@ -59,13 +59,13 @@ func removed(answer []byte) error {
 	return a.Error
 }
 
-// ForgetVersions removes what is behind the last version of a job's record, which must be durable: an end that was left
-// behind by a new run, or by erasing the job.
+// ForgetVersions removes the versions before the last one of a job's record, which must be durable: ends that a new run or
+// an erasure has replaced.
 func (s *Store) ForgetVersions(ctx context.Context, id job.ID) error {
 	return s.KeepLast(ctx, RecordStream+ShardOf(string(id)), RecordSubject(id))
 }
 
-// KeepLast removes what is behind the last message of a subject.
+// KeepLast removes all messages of a subject but the last.
 func (s *Store) KeepLast(ctx context.Context, name, subject string) error {
 	stream, err := s.Stream(ctx, name)
 	if err != nil || !s.KeepsVersions(name) {
