@@ -48,9 +48,12 @@ func (p *pauses) holds(route string, now time.Time) bool {
 
 // noteQueues wakes the intakes when a queue was paused or resumed.
 func (w *WorkerEnd) noteQueues(msg *nats.Msg) {
-	report, err := records.ReadReport(msg.Data)
+	report, err := w.reports.Take(msg.Data)
 	if err != nil {
 		w.log.Warn("unreadable report of queues", "error", err)
+		return
+	}
+	if report == nil {
 		return
 	}
 	w.sleepers.noteJobs(report)

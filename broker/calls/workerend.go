@@ -56,6 +56,7 @@ type WorkerEnd struct {
 	link    *link.Link
 	parcels *parcel.Depot
 	jobs    *records.Store
+	reports records.Reports // owned by noteQueues
 	paused  pauses
 	timer   records.StoreTimer
 	lease   leaseTimes

@@ -45,6 +45,8 @@ func (j *Desk) Place(ctx context.Context, r *job.Record) (p job.Place, ok bool) 
 
 // queues is what one front end knows of waiting jobs: the sweeper's latest report, and what was accepted here since.
 type queues struct {
+	reports records.Reports // owned by note
+
 	mu       sync.Mutex
 	at       time.Time // of the sweeper's latest report
 	waiting  map[string]map[job.Priority]records.LaneReport
@@ -56,8 +58,8 @@ type queues struct {
 }
 
 func (q *queues) note(msg *nats.Msg) error {
-	report, err := records.ReadReport(msg.Data)
-	if err != nil {
+	report, err := q.reports.Take(msg.Data)
+	if err != nil || report == nil {
 		return err
 	}
 	q.mu.Lock()

@@ -1,8 +1,6 @@
 package records
 
 import (
-	"encoding/json"
-	"fmt"
 	"time"
 
 	"headrace/internal/job"
@@ -22,23 +20,18 @@ const (
 	QueuesStale = 5 * time.Second
 )
 
-// Report is what the sweeper reports of all queues.
+// Report is what a sweeper reports of all queues. A long one is sent in parts: see Messages and Reports.
 type Report struct {
+	From   string       `json:"from,omitempty"`   // the sweeper
+	Number uint64       `json:"number,omitempty"` // of the report, growing
+	Part   int          `json:"part,omitempty"`   // 0 is the first
+	Parts  int          `json:"parts,omitempty"`  // 0 is 1
 	Lanes  []LaneReport `json:"lanes"`
 	Paused []string     `json:"paused,omitempty"` // routes
 	Full   string       `json:"full,omitempty"`   // why the disk takes no more jobs
 	Wake   []Lane       `json:"wake,omitempty"`   // lanes that workers should pull from although nothing is queued
 	// Counting says that the sweeper is still reading the records: more jobs may wait than Lanes say.
 	Counting bool `json:"counting,omitempty"`
-}
-
-// ReadReport reads a report.
-func ReadReport(text []byte) (*Report, error) {
-	report := new(Report)
-	if err := json.Unmarshal(text, report); err != nil {
-		return nil, fmt.Errorf("a report of queues: %w", err)
-	}
-	return report, nil
 }
 
 // LaneReport is what waits in one lane.

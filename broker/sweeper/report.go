@@ -1,7 +1,6 @@
 package sweeper
 
 import (
-	"encoding/json"
 	"maps"
 	"slices"
 
@@ -22,13 +21,35 @@ func (s *Sweeper) allRead(shard string) {
 
 // tellQueues publishes what waits.
 func (s *Sweeper) tellQueues() {
-	var report records.Report
+	s.telling.Lock() // the parts of one report follow each other
+	defer s.telling.Unlock()
+	report, complete := s.report()
+	if !complete {
+		return // what is paused is not known yet
+	}
+	s.reported++
+	report.From, report.Number = s.id, s.reported
+	messages, err := report.Messages()
+	for _, text := range messages {
+		if err == nil {
+			err = s.store.Link.NC.Publish(records.SubjectQueues, text)
+		}
+	}
+	if s.saidUntold.News(err) && s.store.Link.NC.IsConnected() { // a connection that is lost has its own line
+		s.log.Warn("cannot tell workers and front ends what waits: jobs may not start; trying on", "lanes", len(report.Lanes), "error", err)
+	}
+}
+
+// report is what waits; complete is false until it is known what is paused.
+func (s *Sweeper) report() (report *records.Report, complete bool) {
+	report = new(records.Report)
 	if s.disk != nil {
 		if err := s.disk.DiskFull(); err != nil {
 			report.Full = err.Error()
 		}
 	}
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	for subject, n := range s.counts {
 		lane, ok := records.ParseLane(subject)
 		if !ok {
@@ -43,19 +64,10 @@ func (s *Sweeper) tellQueues() {
 		}
 		report.Lanes = append(report.Lanes, told)
 	}
-	told := s.told
-	report.Wake = s.toWake()
 	report.Counting = len(s.countedAll) < records.Shards
 	report.Paused = slices.Sorted(maps.Keys(s.paused))
-	s.mu.Unlock()
-	if !told {
-		return // what is paused is not known yet
+	if s.told {
+		report.Wake = s.toWake()
 	}
-	text, err := json.Marshal(report)
-	if err != nil {
-		return // strings and numbers always have a JSON form
-	}
-	if err := s.store.Link.NC.Publish(records.SubjectQueues, text); err != nil {
-		s.log.Debug("telling what waits", "error", err)
-	}
+	return report, s.told
 }

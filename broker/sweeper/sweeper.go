@@ -3,6 +3,7 @@ package sweeper
 import (
 	"container/heap"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -47,6 +48,11 @@ type Sweeper struct {
 	wake  chan struct{}
 	work  chan job.ID
 
+	telling    sync.Mutex
+	id         string    // of this sweeper in its reports
+	reported   uint64    // reports told; guarded by telling
+	saidUntold link.Said // why the last report could not be told
+
 	mu       sync.Mutex
 	pending  map[job.ID]*pendingJob
 	heap     dueHeap
@@ -82,7 +88,7 @@ func New(dial link.Dial, syncs *records.Syncs, disk Disk, log *slog.Logger) (*Sw
 		return nil, err
 	}
 	return &Sweeper{
-		dial: dial, syncs: syncs, disk: disk, log: log, wake: make(chan struct{}, 1), work: make(chan job.ID),
+		id: rand.Text()[:16], dial: dial, syncs: syncs, disk: disk, log: log, wake: make(chan struct{}, 1), work: make(chan job.ID),
 		pending: make(map[job.ID]*pendingJob), counts: make(laneCounts), wakes: make(map[records.Lane]int), lanes: make(map[string]*string), versions: make(map[string]*versions), depths: make(map[string]*laneDepth), finished: make(map[job.State]uint64),
 		paused: make(map[string]bool), counted: make(map[string]time.Time), countedAll: make(map[string]bool),
 		began: time.Now(),

@@ -27,6 +27,7 @@ type Options struct {
 	Dir            string      // of the streams; "" = a temporary one
 	Port           int         // 0 = any
 	MaxStore       int64       // bytes of file streams; 0 = 1 GiB
+	MaxPayload     int32       // bytes of a message; 0 = 1 MiB
 	TLS            *tls.Config // asked of every connection; nil = none
 	Refuse         func()      // called for each connection, which is then refused; nil = those with User and Password pass
 }
@@ -97,7 +98,7 @@ func (s *Server) run(o Options) {
 	options := &server.Options{
 		Host: "127.0.0.1", Port: o.Port, NoSigs: true, NoLog: true, JetStream: true, StoreDir: o.Dir,
 		JetStreamMaxMemory: 256 << 20, JetStreamMaxStore: cmp.Or(o.MaxStore, 1<<30), Username: o.User, Password: o.Password,
-		TLS: o.TLS != nil, TLSConfig: o.TLS, TLSTimeout: 5,
+		TLS: o.TLS != nil, TLSConfig: o.TLS, TLSTimeout: 5, MaxPayload: o.MaxPayload,
 	}
 	if o.Refuse != nil {
 		options.CustomClientAuthentication = refuser(o.Refuse)
