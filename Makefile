@@ -94,6 +94,10 @@ soak: ## everything bad at once for SOAK (10m), with figures
 chaos: ## kills, stops, cuts and a full disk under durable jobs, for CHAOS (5m) with SEED (random), KILLS, JOBS
 	CHAOS=$${CHAOS:-5m} go test -count=1 -timeout 3h -v -run '^TestChaos$$' ./e2e
 
+.PHONY: routes
+routes: ## 10,000 routes, a call and a job on 2,000 of them within a minute
+	ROUTES=1 go test -count=1 -v -run '^TestTenThousandRoutes$$' ./broker/calls
+
 .PHONY: mutants
 mutants: ## break one promise after the other, and see that a short chaos run catches each; MUTANT=name takes one
 	MUTANTS=1 go test -count=1 -timeout 40m -v -run '^TestMutants$$'$(if $(MUTANT),'/^$(MUTANT)$$') ./e2e/mutants

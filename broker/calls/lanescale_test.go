@@ -1,0 +1,93 @@
+package calls_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"headrace/broker/calls"
+	"headrace/internal/inference"
+	"headrace/internal/job"
+)
+
+// Ten thousand routes on a hundred model servers, a call and a job on two thousand of them within a minute: all run.
+func TestTenThousandRoutes(t *testing.T) {
+	if os.Getenv("ROUTES") == "" || raceDetector {
+		t.Skip("it takes half a minute of two processors that do nothing else: make routes")
+	}
+	r := &jobRig{rig: newSizedRig(t, inProcess, 512<<20)}
+	r.route = testRoute("route-0")
+	r.sweep()
+	r.jobs = r.newJobs()
+	const servers, each, active = 100, 100, 2000
+	var routes []*inference.Route
+	for i := range servers * each {
+		routes = append(routes, testRoute(fmt.Sprint("route-", i)))
+	}
+	began := time.Now()
+	end, _ := r.newWorkerEnd(4, routes...)
+	r.account("calls and parcels of the worker", func() int64 { return int64(end.Left()) })
+	var ran atomic.Int64
+	for i := range servers {
+		background(t, func(ctx context.Context) error {
+			r.lease(ctx, end.Intake(routes[i*each:(i+1)*each]), 4, func(ctx context.Context, c *calls.Claim) {
+				ran.Add(1)
+				r.echo(ctx, c)
+			})
+			return nil
+		})
+	}
+	if err := r.call(t.Context(), routes[0]); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("the first call was answered after %s", time.Since(began))
+	began = time.Now()
+	ids := make([]job.ID, active)
+	work := make(chan int)
+	var clients sync.WaitGroup
+	var accepting, calling atomic.Int64
+	for range 32 {
+		clients.Go(func() {
+			for i := range work {
+				route := routes[i*len(routes)/active]
+				rec := r.record()
+				rec.Route, rec.Provider, rec.Priority = route.Name, route.Provider, job.Priorities()[i%3]
+				at := time.Now()
+				if _, _, err := r.jobs.Accept(t.Context(), rec, []byte(`"x"`), request(route, `"x"`)); err != nil {
+					t.Errorf("accepting a job of %s: %v", route.Name, err)
+				}
+				accepting.Add(int64(time.Since(at)))
+				at = time.Now()
+				ids[i] = rec.ID
+				if err := r.call(t.Context(), route); err != nil {
+					t.Errorf("calling %s: %v", route.Name, err)
+				}
+				calling.Add(int64(time.Since(at)))
+			}
+		})
+	}
+	for i := range active {
+		work <- i
+	}
+	close(work)
+	clients.Wait()
+	t.Logf("all calls were answered after %s; a job was accepted in %s, a call answered in %s", time.Since(began), time.Duration(accepting.Load()/active), time.Duration(calling.Load()/active))
+	if t.Failed() {
+		return
+	}
+	for _, id := range ids {
+		r.until(id, job.Succeeded)
+	}
+	took := time.Since(began)
+	t.Logf("all jobs ran after %s", took)
+	if took > time.Minute {
+		t.Errorf("it took %s", took)
+	}
+	if want := int64(2*active + 1); ran.Load() != want {
+		t.Errorf("%d calls and jobs ran, want %d", ran.Load(), want)
+	}
+}
