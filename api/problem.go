@@ -194,7 +194,7 @@ func writeBytes(w http.ResponseWriter, status int, contentType string, body []by
 	header.Set("Content-Type", contentType)
 	header.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
-	_, _ = w.Write(body) //nolint:gosec // never HTML; and when the caller has gone, there is nobody to tell
+	_, _ = w.Write(body) // when the caller has gone, there is no one to tell
 }
 
 // issueBody is one entry of MLflow's list, in its order of members.

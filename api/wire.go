@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -60,7 +61,7 @@ func (l *lengthSeen) look(p []byte) {
 	if l.found.Load() || len(p) == 0 {
 		return
 	}
-	seam := append(l.tail, p[:min(len(p), len(lengthHeader)-1)]...)
+	seam := slices.Concat(l.tail, p[:min(len(p), len(lengthHeader)-1)])
 	if hasLength(seam) || hasLength(p) {
 		l.found.Store(true)
 		l.tail = nil

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"headrace/broker/calls"
-
 	"headrace/internal/budget"
 	"headrace/internal/fault"
 	"headrace/internal/inference"

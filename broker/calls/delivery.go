@@ -9,12 +9,12 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"headrace/broker/link"
 	"headrace/internal/fault"
 	"headrace/internal/inference"
 	"headrace/internal/job"
-
-	"github.com/nats-io/nats.go"
 )
 
 const (

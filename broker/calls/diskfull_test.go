@@ -11,7 +11,6 @@ import (
 
 	"headrace/broker/natsd"
 	"headrace/broker/records"
-
 	"headrace/internal/fault"
 	"headrace/internal/job"
 )

@@ -5,11 +5,10 @@ import (
 	"math"
 	"time"
 
-	"headrace/broker/link"
-	"headrace/broker/records"
-
 	"github.com/nats-io/nats.go"
 
+	"headrace/broker/link"
+	"headrace/broker/records"
 	"headrace/internal/budget"
 	"headrace/internal/fault"
 	"headrace/internal/inference"

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"headrace/broker/calls"
 	"headrace/broker/keeper"
 	"headrace/broker/limit"
@@ -19,9 +21,6 @@ import (
 	"headrace/broker/natsd"
 	"headrace/broker/parcel"
 	"headrace/broker/records"
-
-	"github.com/nats-io/nats.go"
-
 	"headrace/internal/budget"
 	"headrace/internal/fault"
 	"headrace/internal/inference"

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"headrace/broker/calls"
-
 	"headrace/internal/fault"
 	"headrace/internal/inference"
 )

@@ -9,10 +9,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"headrace/broker/link"
 	"headrace/internal/fault"
-
-	"github.com/nats-io/nats.go"
 )
 
 const (

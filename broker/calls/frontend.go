@@ -11,14 +11,14 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"golang.org/x/sync/singleflight"
+
 	"headrace/broker/link"
 	"headrace/broker/parcel"
 	"headrace/internal/budget"
 	"headrace/internal/fault"
 	"headrace/internal/inference"
-
-	"github.com/nats-io/nats.go"
-	"golang.org/x/sync/singleflight"
 )
 
 const (

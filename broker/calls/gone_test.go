@@ -12,7 +12,6 @@ import (
 	"headrace/broker/calls"
 	"headrace/broker/link"
 	"headrace/broker/parcel"
-
 	"headrace/internal/budget"
 	"headrace/internal/fault"
 	"headrace/internal/inference"

@@ -6,12 +6,12 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"headrace/broker/link"
 	"headrace/broker/records"
 	"headrace/internal/fault"
 	"headrace/internal/job"
-
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // A broker that is away is nobody's fault, so it costs a job no attempt: whoever runs the job tries again for less time

@@ -10,13 +10,12 @@ import (
 	"testing"
 	"time"
 
-	"headrace/broker/calls"
-	"headrace/broker/link"
-	"headrace/broker/records"
-
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"headrace/broker/calls"
+	"headrace/broker/link"
+	"headrace/broker/records"
 	"headrace/internal/fault"
 	"headrace/internal/inference"
 	"headrace/internal/job"

@@ -11,7 +11,6 @@ import (
 	"headrace/broker/calls"
 	"headrace/broker/link"
 	"headrace/broker/records"
-
 	"headrace/internal/fault"
 	"headrace/internal/inference"
 	"headrace/internal/job"

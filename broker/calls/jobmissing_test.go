@@ -6,7 +6,6 @@ import (
 
 	"headrace/broker/records"
 	"headrace/broker/sweeper"
-
 	"headrace/internal/job"
 )
 

@@ -11,7 +11,6 @@ import (
 	"headrace/broker/link"
 	"headrace/broker/records"
 	"headrace/broker/sweeper"
-
 	"headrace/internal/job"
 	"headrace/internal/joblist"
 	"headrace/internal/natstest"

@@ -8,7 +8,6 @@ import (
 	"headrace/broker/calls"
 	"headrace/broker/records"
 	"headrace/broker/sweeper"
-
 	"headrace/internal/job"
 )
 

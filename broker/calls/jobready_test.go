@@ -11,7 +11,6 @@ import (
 
 	"headrace/broker/link"
 	"headrace/broker/records"
-
 	"headrace/internal/fault"
 	"headrace/internal/job"
 	"headrace/internal/natstest"

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"headrace/broker/natsd"
-
 	"headrace/internal/job"
 )
 

@@ -15,7 +15,6 @@ import (
 	"headrace/broker/jobs"
 	"headrace/broker/records"
 	"headrace/broker/sweeper"
-
 	"headrace/internal/fault"
 	"headrace/internal/inference"
 	"headrace/internal/job"

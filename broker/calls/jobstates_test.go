@@ -14,7 +14,6 @@ import (
 	"headrace/broker/calls"
 	"headrace/broker/natsd"
 	"headrace/broker/records"
-
 	"headrace/internal/fault"
 	"headrace/internal/job"
 )

@@ -6,7 +6,6 @@ import (
 
 	"headrace/broker/natsd"
 	"headrace/broker/records"
-
 	"headrace/internal/fault"
 	"headrace/internal/job"
 )

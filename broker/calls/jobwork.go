@@ -7,13 +7,13 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"headrace/broker/link"
 	"headrace/broker/records"
 	"headrace/internal/fault"
 	"headrace/internal/inference"
 	"headrace/internal/job"
-
-	"github.com/nats-io/nats.go"
 )
 
 const (

@@ -12,13 +12,12 @@ import (
 	"testing"
 	"time"
 
-	"headrace/broker/calls"
-	"headrace/broker/link"
-	"headrace/broker/natsd"
-
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"headrace/broker/calls"
+	"headrace/broker/link"
+	"headrace/broker/natsd"
 	"headrace/internal/inference"
 	"headrace/internal/job"
 )

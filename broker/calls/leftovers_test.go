@@ -7,13 +7,12 @@ import (
 	"testing"
 	"time"
 
-	"headrace/broker/natsd"
-	"headrace/broker/records"
-	"headrace/broker/sweeper"
-
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"headrace/broker/natsd"
+	"headrace/broker/records"
+	"headrace/broker/sweeper"
 	"headrace/internal/job"
 )
 

@@ -9,7 +9,6 @@ import (
 
 	"headrace/broker/limit"
 	"headrace/broker/link"
-
 	"headrace/internal/inference"
 )
 

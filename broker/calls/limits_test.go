@@ -10,9 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"headrace/broker/link"
-
 	"headrace/broker/calls"
+	"headrace/broker/link"
 	"headrace/internal/fault"
 	"headrace/internal/inference"
 )

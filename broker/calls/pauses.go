@@ -4,9 +4,9 @@ import (
 	"sync"
 	"time"
 
-	"headrace/broker/records"
-
 	"github.com/nats-io/nats.go"
+
+	"headrace/broker/records"
 )
 
 // pauses is what a worker knows of paused queues. Before the sweeper's first word nothing is started, unless that

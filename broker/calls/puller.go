@@ -8,10 +8,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"headrace/broker/link"
 	"headrace/internal/job"
-
-	"github.com/nats-io/nats.go"
 )
 
 // pullAgain is the pause after something failed.

@@ -6,10 +6,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"headrace/broker/link"
 	"headrace/internal/inference"
-
-	"github.com/nats-io/nats.go"
 )
 
 // maxReport bounds what one worker says of its model servers, in bytes; what does not fit is left out.

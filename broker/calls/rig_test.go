@@ -11,6 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
+	"go.uber.org/goleak"
+
 	"headrace/broker/calls"
 	"headrace/broker/keeper"
 	"headrace/broker/limit"
@@ -18,10 +21,6 @@ import (
 	"headrace/broker/natsd"
 	"headrace/broker/records"
 	"headrace/broker/sweeper"
-
-	"github.com/nats-io/nats-server/v2/server"
-	"go.uber.org/goleak"
-
 	"headrace/internal/budget"
 	"headrace/internal/fault"
 	"headrace/internal/inference"

@@ -5,10 +5,10 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"headrace/broker/link"
 	"headrace/broker/records"
-
-	"github.com/nats-io/nats.go"
 )
 
 // session is one inbox for pulls. Its fields are guarded by the puller's mu.

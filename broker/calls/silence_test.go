@@ -14,7 +14,6 @@ import (
 	"headrace/broker/calls"
 	"headrace/broker/link"
 	"headrace/broker/records"
-
 	"headrace/internal/inference"
 )
 

@@ -7,10 +7,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"headrace/broker/link"
 	"headrace/broker/records"
-
-	"github.com/nats-io/nats.go"
 )
 
 const (

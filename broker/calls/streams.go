@@ -5,9 +5,9 @@ import (
 	"sync"
 	"time"
 
-	"headrace/broker/link"
-
 	"github.com/nats-io/nats.go/jetstream"
+
+	"headrace/broker/link"
 )
 
 // maxStreamMessages bounds one shard; front ends refuse long before.

@@ -15,7 +15,6 @@ import (
 	"headrace/broker/natsd"
 	"headrace/broker/records"
 	"headrace/broker/sweeper"
-
 	"headrace/internal/fault"
 	"headrace/internal/job"
 )

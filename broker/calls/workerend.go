@@ -15,13 +15,13 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"headrace/broker/link"
 	"headrace/broker/parcel"
 	"headrace/broker/records"
 	"headrace/internal/budget"
 	"headrace/internal/job"
-
-	"github.com/nats-io/nats.go"
 )
 
 // TimeStore sets who is told how long the store takes. It must be called before Run.

@@ -13,14 +13,14 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
 	"headrace/broker/link"
 	"headrace/broker/records"
 	"headrace/internal/fault"
 	"headrace/internal/inference"
 	"headrace/internal/job"
-
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 const (

@@ -7,11 +7,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"headrace/broker/link"
 	"headrace/broker/records"
 	"headrace/internal/job"
-
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // followAgain is the pause after a failure before a stream is followed again.

@@ -5,10 +5,10 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"headrace/broker/link"
 	"headrace/broker/records"
-
-	"github.com/nats-io/nats.go"
 )
 
 func pauseSubject(route string) string {

@@ -4,10 +4,10 @@ import (
 	"context"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"headrace/broker/link"
 	"headrace/broker/records"
-
-	"github.com/nats-io/nats.go"
 )
 
 const (

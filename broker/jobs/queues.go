@@ -8,12 +8,12 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"headrace/broker/link"
 	"headrace/broker/records"
 	"headrace/internal/fault"
 	"headrace/internal/job"
-
-	"github.com/nats-io/nats.go"
 )
 
 // Place returns where a queued job stands. It costs one read. ok is false when that is not known.

@@ -4,12 +4,12 @@ import (
 	"context"
 	"strconv"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
 	"headrace/broker/link"
 	"headrace/broker/records"
 	"headrace/internal/job"
-
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // waiter waits for news of a job.

@@ -10,10 +10,10 @@ import (
 	"sync"
 	"time"
 
-	"headrace/broker/link"
-
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"headrace/broker/link"
 )
 
 // Keeper creates streams when a front end or a worker first asks for one, and gives lanes their consumers. It runs in the

@@ -9,10 +9,10 @@ import (
 	"sync"
 	"time"
 
-	"headrace/broker/link"
-
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"headrace/broker/link"
 )
 
 const (

@@ -11,11 +11,11 @@ import (
 	"sync"
 	"time"
 
-	"headrace/broker/link"
-	"headrace/internal/inference"
-
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"headrace/broker/link"
+	"headrace/internal/inference"
 )
 
 const (

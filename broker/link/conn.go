@@ -9,11 +9,11 @@ import (
 	"strings"
 	"time"
 
-	"headrace/internal/fault"
-
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/singleflight"
+
+	"headrace/internal/fault"
 )
 
 const (

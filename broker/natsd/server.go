@@ -13,11 +13,11 @@ import (
 	"sync"
 	"time"
 
-	"headrace/broker/link"
-
 	"github.com/gofrs/flock"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+
+	"headrace/broker/link"
 )
 
 // Durability says when a write of the file lane is acknowledged.

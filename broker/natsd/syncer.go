@@ -13,9 +13,9 @@ import (
 	"sync"
 	"time"
 
-	"headrace/broker/link"
-
 	"github.com/nats-io/nats.go"
+
+	"headrace/broker/link"
 )
 
 const (

@@ -12,10 +12,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"headrace/broker/link"
 	"headrace/internal/budget"
-
-	"github.com/nats-io/nats.go"
 )
 
 const (

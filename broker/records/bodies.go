@@ -8,10 +8,10 @@ import (
 	"fmt"
 	"time"
 
-	"headrace/internal/job"
-
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"headrace/internal/job"
 )
 
 const (

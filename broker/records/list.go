@@ -6,9 +6,9 @@ import (
 	"strings"
 	"time"
 
-	"headrace/internal/job"
-
 	"github.com/nats-io/nats.go/jetstream"
+
+	"headrace/internal/job"
 )
 
 // listed is the part of a job that its record's headers carry, so that jobs can be listed without reading the records.

@@ -5,9 +5,9 @@ import (
 	"strconv"
 	"time"
 
-	"headrace/internal/job"
-
 	"github.com/nats-io/nats.go/jetstream"
+
+	"headrace/internal/job"
 )
 
 // Instant is a time in unix milliseconds; 0 means never.

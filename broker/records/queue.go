@@ -7,11 +7,11 @@ import (
 	"strconv"
 	"strings"
 
-	"headrace/broker/link"
-	"headrace/internal/job"
-
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"headrace/broker/link"
+	"headrace/internal/job"
 )
 
 // Enqueue puts a queued job into its work queue. However often it is called, the job is there once.

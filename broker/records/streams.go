@@ -6,9 +6,9 @@ import (
 	"strings"
 	"time"
 
-	"headrace/broker/link"
-
 	"github.com/nats-io/nats.go/jetstream"
+
+	"headrace/broker/link"
 )
 
 // Shares of the bytes on disk. Bodies need the largest; a queue entry is short.

@@ -5,11 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 
-	"headrace/broker/link"
-	"headrace/internal/job"
-
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"headrace/broker/link"
+	"headrace/internal/job"
 )
 
 // Superseded is a version of a record, by its number, that a later one (By) has replaced.

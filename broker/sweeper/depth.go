@@ -9,10 +9,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"headrace/broker/link"
 	"headrace/broker/records"
-
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 const (

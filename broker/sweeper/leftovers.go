@@ -8,11 +8,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"headrace/broker/link"
 	"headrace/broker/records"
 	"headrace/internal/job"
-
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 const (

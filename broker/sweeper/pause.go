@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"strings"
 
-	"headrace/broker/link"
-	"headrace/broker/records"
-
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"headrace/broker/link"
+	"headrace/broker/records"
 )
 
 // loadPaused reads which queues are paused.

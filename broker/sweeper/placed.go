@@ -1,9 +1,9 @@
 package sweeper
 
 import (
-	"headrace/broker/records"
-
 	"github.com/nats-io/nats.go"
+
+	"headrace/broker/records"
 )
 
 // notePlaced takes the check off jobs that were queued, unless their record has been written since.

@@ -68,7 +68,7 @@ func tendHeap(ctx context.Context) error {
 // read counts as alive for three collections, so up to two thirds of what is above the rest: a limit of one and a half times
 // that would grow as long as jobs are read.
 func memoryLimit(live uint64) int64 {
-	return max(calmBytes, int64(live)+max(headroomBytes, int64(live/4))) //nolint:gosec // memory is smaller
+	return max(calmBytes, int64(live)+max(headroomBytes, int64(live/4)))
 }
 
 // resting tells when a burst is over.

@@ -104,17 +104,18 @@ func TestOpenAPIExamplesRun(t *testing.T) {
 	texts.Handle(mlflowtest.Echo)
 	raw.Reply(mlflowtest.Predictions(`[0, 2]`))
 	addr := freeAddr(t)
-	text := fmt.Sprintf("[api]\nlisten = %q\n[broker]\ndata_dir = %q\n", addr, filepath.ToSlash(t.TempDir()))
+	var text strings.Builder
+	fmt.Fprintf(&text, "[api]\nlisten = %q\n[broker]\ndata_dir = %q\n", addr, filepath.ToSlash(t.TempDir()))
 	for _, route := range []struct{ name, kind, url string }{
 		{"embeddings", "llm/v1/embeddings", vectors.URL},
 		{"completions", "llm/v1/completions", texts.URL},
 		{"chat", "llm/v1/chat", texts.URL},
 		{"iris", "mlflow/v1/invocations", raw.URL},
 	} {
-		text += fmt.Sprintf("[[routes]]\nname = %q\nroute_type = %q\n[routes.model]\nprovider = \"mlflow-model-serving\"\nname = \"m\"\n[routes.model.config]\nmodel_server_url = %q\n",
+		fmt.Fprintf(&text, "[[routes]]\nname = %q\nroute_type = %q\n[routes.model]\nprovider = \"mlflow-model-serving\"\nname = \"m\"\n[routes.model.config]\nmodel_server_url = %q\n",
 			route.name, route.kind, route.url)
 	}
-	upFrom(t, addr, write(t, "gateway.toml", text))
+	upFrom(t, addr, write(t, "gateway.toml", text.String()))
 	base := "http://" + addr
 	d := openapitest.Parse(t, []byte(call(t, "GET", base+"/openapi.json", "").body))
 	order := []string{"PUT", "GET", "HEAD", "POST", "DELETE"}

@@ -4,10 +4,10 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"headrace/broker/calls"
-	"headrace/broker/jobs"
 
 	"headrace/api"
+	"headrace/broker/calls"
+	"headrace/broker/jobs"
 	"headrace/internal/fault"
 	"headrace/internal/inference"
 	"headrace/internal/upstream"

@@ -19,9 +19,9 @@ const (
 
 // Numbers that Windows gives these errors; package syscall has none for them.
 const (
-	wsaAccess       = syscall.Errno(10013)
-	wsaInUse        = syscall.Errno(10048)
-	wsaNotAvailable = syscall.Errno(10049)
+	errWSAAccess       = syscall.Errno(10013)
+	errWSAInUse        = syscall.Errno(10048)
+	errWSANotAvailable = syscall.Errno(10049)
 )
 
 // listening opens an address that a key of the configuration names. The error says which, and what to do.
@@ -58,7 +58,7 @@ func again(ctx context.Context, listen func() error) error {
 	}
 }
 
-func inUse(err error) bool { return errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, wsaInUse) }
+func inUse(err error) bool { return errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, errWSAInUse) }
 
 // whyNot says why an address cannot be listened on, and what to do.
 func whyNot(err error, key string) string {
@@ -66,9 +66,9 @@ func whyNot(err error, key string) string {
 	switch {
 	case inUse(err):
 		return "another program uses it; stop that one, or set " + key + " to another port"
-	case errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, wsaNotAvailable):
+	case errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, errWSANotAvailable):
 		return "this machine has no such address; set " + key + " to one that it has, for example 127.0.0.1"
-	case errors.Is(err, syscall.EACCES) || errors.Is(err, wsaAccess):
+	case errors.Is(err, syscall.EACCES) || errors.Is(err, errWSAAccess):
 		return "this user may not open the port; set " + key + " to a port above 1023"
 	case unknown:
 		return "the name of the host is not known; set " + key + " to an address of this machine"

@@ -1,14 +1,14 @@
 package app
 
 import (
+	"time"
+
+	"headrace/api"
 	"headrace/broker/calls"
 	"headrace/broker/jobs"
 	"headrace/broker/natsd"
 	"headrace/broker/records"
 	"headrace/broker/sweeper"
-	"time"
-
-	"headrace/api"
 	"headrace/internal/budget"
 	"headrace/internal/config"
 	"headrace/internal/telemetry"

@@ -2,10 +2,10 @@ package app
 
 import (
 	"context"
-	"headrace/broker/link"
 	"time"
 
 	"headrace/api"
+	"headrace/broker/link"
 )
 
 // announce prints one line when everything is ready, and then waits for the end.

@@ -56,7 +56,7 @@ func parse(name string, whole []byte) (*Config, origin, error) {
 		})
 		return nil, c.from, &InvalidError{Problems: doc.problems}
 	}
-	c.Warnings = append(doc.warnings, warnings(doc, c)...)
+	c.Warnings = slices.Concat(doc.warnings, warnings(doc, c))
 	return c, c.from, nil
 }
 
