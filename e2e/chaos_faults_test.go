@@ -124,6 +124,7 @@ func (c *chaos) run(faults []chaosFault) {
 		lasting.Go(func() { c.apply(f) })
 	}
 	lasting.Wait()
+	c.ends.Wait()
 	c.fleet.heal()
 	c.model.mode.Store(nil)
 }
@@ -143,7 +144,7 @@ func (c *chaos) apply(f chaosFault) {
 		fleet.killAll()
 		c.kills.Add(int64(len(fleet.all())))
 	case losePower:
-		fleet.losePower(c.h)
+		fleet.losePower(c.h, func() { c.seeEnds(f) })
 		c.kills.Add(int64(len(fleet.all())))
 	case termWorker:
 		c.restart(worker, syscall.SIGTERM)
@@ -152,7 +153,7 @@ func (c *chaos) apply(f chaosFault) {
 	case termBroker:
 		c.restart(fleet.broker, syscall.SIGTERM)
 	case stopWorker:
-		c.pause(worker, f.length)
+		c.pauseWorker(worker, f)
 	case stopFront:
 		c.pause(front, f.length)
 	case stopBroker:
@@ -195,6 +196,56 @@ func (c *chaos) pause(r *role, length time.Duration) {
 	r.signal(syscall.SIGSTOP)
 	<-time.After(length)
 	r.signal(syscall.SIGCONT)
+}
+
+// pauseWorker stops a worker for a while. What it runs is looked at before it goes on: another worker may have done it, and
+// nothing that comes late may change what was seen.
+func (c *chaos) pauseWorker(worker *role, f chaosFault) {
+	random := rand.New(rand.NewPCG(c.set.seed, uint64(f.at)))
+	look := func(random *rand.Rand, n int) bool {
+		if c.h.ID(n) != "" {
+			c.look(random, n, 0)
+		}
+		return true // once will do
+	}
+	worker.busy.Lock()
+	defer worker.busy.Unlock()
+	worker.signal(syscall.SIGSTOP)
+	ran := c.model.latest()
+	c.last(f)
+	c.lookAt(random, ran, look)
+	worker.signal(syscall.SIGCONT)
+}
+
+// seeEnds asks for some jobs and returns as soon as the ends of some of them were seen.
+func (c *chaos) seeEnds(f chaosFault) {
+	const asked, enough = 24, 12
+	random := rand.New(rand.NewPCG(c.set.seed, uint64(f.at)))
+	ended := make(chan bool, asked)
+	for range asked {
+		n, random := c.h.Ask(), rand.New(rand.NewPCG(random.Uint64(), 0))
+		c.ends.Go(func() {
+			v, ok := chaosView{}, c.placed(random, n, c.ordered(n, byID, ""))
+			if ok {
+				v, ok = c.view(random, n, 5)
+			}
+			ended <- ok && v.Status.Terminal()
+		})
+	}
+	seen, tell := 0, time.After(10*time.Second)
+	for range asked {
+		select {
+		case end := <-ended:
+			if end {
+				seen++
+			}
+		case <-tell:
+			return
+		}
+		if seen == enough {
+			return
+		}
+	}
 }
 
 // fill leaves the broker without room for a while. It is left alone meanwhile, so that it has to recover by itself.

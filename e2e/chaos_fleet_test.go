@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"headrace/e2e/history"
+	"headrace/e2e/mortal"
 )
 
 // role is one of the processes, which dies and comes back all the time.
@@ -48,7 +49,7 @@ func (r *role) start() {
 	defer r.mu.Unlock()
 	cmd, done := exec.CommandContext(context.WithoutCancel(r.t.Context()), binary, r.args...), make(chan struct{})
 	cmd.Stdout, cmd.Stderr = out, out
-	cmd.Env = append(os.Environ(), r.env...)
+	cmd.Env, cmd.SysProcAttr = append(os.Environ(), r.env...), mortal.Attributes()
 	if err := cmd.Start(); err != nil {
 		r.t.Errorf("%s: %v", r.name, err)
 		return
@@ -191,37 +192,35 @@ func (f *chaosFleet) all() []*role {
 }
 
 // killAll takes everything away at once, and brings it back.
-func (f *chaosFleet) killAll() {
-	all := f.all()
-	for _, r := range all {
-		r.busy.Lock()
-		defer r.busy.Unlock()
-		r.signal(syscall.SIGKILL)
-	}
-	for _, r := range all {
-		r.gone(10 * time.Second)
-	}
-	for _, r := range all {
-		r.start()
-	}
-}
+func (f *chaosFleet) killAll() { f.strike(func() {}, func() {}) }
 
 // losePower takes everything away at once, and what the broker has not synced with it, and brings it back. The broker keeps a copy of
-// what it syncs; it was built to do that.
-func (f *chaosFleet) losePower(h *history.History) {
+// what it syncs; it was built to do that. first is what happens just before.
+func (f *chaosFleet) losePower(h *history.History, first func()) {
+	f.strike(first, func() {
+		if err := restore(f.synced, f.disk.dir); err != nil {
+			f.t.Errorf("the disk after a loss of power: %v", err)
+		}
+		h.PowerLost()
+	})
+}
+
+// strike waits until no other fault has a process, kills all of them and starts them again. first happens just before, meanwhile
+// happens while nothing runs.
+func (f *chaosFleet) strike(first, meanwhile func()) {
 	all := f.all()
 	for _, r := range all {
 		r.busy.Lock()
 		defer r.busy.Unlock()
+	}
+	first()
+	for _, r := range all {
 		r.signal(syscall.SIGKILL)
 	}
 	for _, r := range all {
 		r.gone(10 * time.Second)
 	}
-	if err := restore(f.synced, f.disk.dir); err != nil {
-		f.t.Errorf("the disk after a loss of power: %v", err)
-	}
-	h.PowerLost()
+	meanwhile()
 	for _, r := range all {
 		r.start()
 	}

@@ -148,9 +148,9 @@ func (c *chaos) tellsEnds(random *rand.Rand) {
 			continue
 		}
 		for range 3 {
-			last, done := c.follow(random, n, 0, 5*time.Second)
-			if told = done; told && last > 0 {
-				_, told = c.follow(random, n, last, 5*time.Second)
+			had, done := c.follow(random, n, 0, 5*time.Second)
+			if told = done; told && len(had) > 0 {
+				_, told = c.follow(random, n, had[len(had)-1], 5*time.Second)
 			}
 			if told || !c.going() {
 				break

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -27,6 +29,9 @@ type chaosModel struct {
 
 	large  int           // every so many jobs there is one whose result is large
 	linger time.Duration // how long an answer takes at most
+
+	mu     sync.Mutex
+	recent []int // the jobs of the latest calls
 }
 
 func newChaosModel(t *testing.T, h *history.History, s chaosSettings) *chaosModel {
@@ -44,6 +49,7 @@ func (m *chaosModel) answer(r mlflowtest.Request) mlflowtest.Reply {
 		return mlflowtest.Failure(http.StatusBadRequest, "BAD_REQUEST", "no number")
 	}
 	m.runs.Add(1)
+	m.remember(n)
 	good := mlflowtest.Predictions(fmt.Sprintf("[[%d, %d%s]]", n, m.h.Ran(n), strings.Repeat(", 0.25", m.paddingOf(n))))
 	if m.linger > 0 {
 		good.Hold = after(rand.N(m.linger))
@@ -70,6 +76,24 @@ func (m *chaosModel) answer(r mlflowtest.Request) mlflowtest.Reply {
 		good.Fault = mlflowtest.Cut
 	}
 	return good
+}
+
+// remember keeps the jobs of the latest calls, which are at least those that run.
+func (m *chaosModel) remember(n int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.recent = append(m.recent, n); len(m.recent) > 64 {
+		m.recent = m.recent[1:]
+	}
+}
+
+// latest lists the jobs of the latest calls, each once.
+func (m *chaosModel) latest() []int {
+	m.mu.Lock()
+	all := slices.Clone(m.recent)
+	m.mu.Unlock()
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // after is closed after d.

@@ -139,23 +139,26 @@ func (c *chaos) follower(random *rand.Rand) {
 		from := uint64(0)
 		for range 1 + random.IntN(3) {
 			if ok {
-				from, _ = c.follow(random, n, from, time.Duration(50+random.IntN(1000))*time.Millisecond)
+				had, _ := c.follow(random, n, from, time.Duration(50+random.IntN(1000))*time.Millisecond)
+				if len(had) > 0 { // it goes on after one of them: the others came, and it broke off before it had noted them
+					from = had[random.IntN(len(had))]
+				}
 			}
 			breathe(c.t.Context(), time.Duration(random.IntN(50))*time.Millisecond)
 		}
 	}
 }
 
-// follow reads the events of a job after one of them, at most for a time, and gives the last one's number. done reports
-// whether the stream has told the job's end, or there is no such job any more.
-func (c *chaos) follow(random *rand.Rand, n int, from uint64, within time.Duration) (last uint64, done bool) {
+// follow reads the events of a job after one of them, at most for a time, and gives their numbers. done reports whether the
+// stream has told the job's end, or there is no such job any more.
+func (c *chaos) follow(random *rand.Rand, n int, from uint64, within time.Duration) (had []uint64, done bool) {
 	ctx, cancel := context.WithTimeout(c.t.Context(), within)
 	defer cancel()
 	addr := c.fleet.apis[random.IntN(len(c.fleet.apis))]
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://%s/v1/jobs/%s/events", addr, c.h.ID(n)), http.NoBody)
 	if err != nil {
 		c.t.Error(err)
-		return from, false
+		return nil, false
 	}
 	if from > 0 {
 		req.Header.Set("Last-Event-ID", strconv.FormatUint(from, 10))
@@ -163,7 +166,7 @@ func (c *chaos) follow(random *rand.Rand, n int, from uint64, within time.Durati
 	s := c.h.Follow(n, from)
 	resp, err := c.client.Do(req)
 	if err != nil {
-		return from, false
+		return nil, false
 	}
 	defer func() { _ = resp.Body.Close() }()
 	r := chaosReply{status: resp.StatusCode, header: resp.Header, asked: s.Asked, addr: addr}
@@ -171,17 +174,16 @@ func (c *chaos) follow(random *rand.Rand, n int, from uint64, within time.Durati
 		if r.body, r.err = io.ReadAll(io.LimitReader(resp.Body, 1<<16)); r.err == nil {
 			_, done = c.noted(n, r)
 		}
-		return from, done
+		return nil, done
 	}
 	if err := readEvents(resp.Body, &s); err != nil {
 		c.t.Errorf("the events of job %d: %v", n, err)
 	}
 	c.h.Streamed(n, s)
-	if len(s.Events) == 0 {
-		return from, false
+	for _, e := range s.Events {
+		had, done = append(had, e.ID), e.Kind == "done"
 	}
-	end := s.Events[len(s.Events)-1]
-	return end.ID, end.Kind == "done"
+	return had, done
 }
 
 // readEvents reads server-sent events until they end or break off.

@@ -22,13 +22,19 @@ func (c *chaos) settle(random *rand.Rand, up time.Time) {
 	}
 	// The lease, the pauses before other attempts, and what waits at a moderate pace.
 	within := c.set.lease + 25*time.Second + time.Duration(waiting)*time.Second/200
-	for c.fleet.waiting() > 0 && time.Since(up) < within && c.going() {
-		breathe(c.t.Context(), 200*time.Millisecond)
-	}
 	first := func(wait int) func(*rand.Rand, int) bool {
 		return func(random *rand.Rand, n int) bool {
 			_, ok := c.view(random, n, wait)
 			return ok
+		}
+	}
+	for left := c.fleet.waiting(); left > 0 && time.Since(up) < within && c.going(); left = c.fleet.waiting() {
+		breathe(c.t.Context(), 200*time.Millisecond)
+		if left > 500 { // looking at them takes time from those who run them
+			continue
+		}
+		if c.lookAt(random, c.h.Open(), first(0)); len(c.h.Open()) == 0 {
+			break // what waits still, waits for nothing
 		}
 	}
 	c.lookAt(random, c.h.Open(), first(0))

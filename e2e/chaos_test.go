@@ -21,12 +21,13 @@ type chaos struct {
 	client   *http.Client
 	began    time.Time
 	accepted atomic.Int64
-	kills    atomic.Int64 // processes
-	applied  atomic.Int64 // faults
-	looked   atomic.Int64 // jobs, at the end
-	over     atomic.Bool  // nobody asks for new jobs
-	failed   sync.Map     // why, by number
-	asked    sync.Map     // how, by number
+	kills    atomic.Int64   // processes
+	applied  atomic.Int64   // faults
+	looked   atomic.Int64   // jobs, at the end
+	over     atomic.Bool    // nobody asks for new jobs
+	failed   sync.Map       // why, by number
+	asked    sync.Map       // how, by number
+	ends     sync.WaitGroup // those who wait for ends while the power goes
 }
 
 // going reports whether there is still something to find out.

@@ -21,6 +21,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"headrace/e2e/mortal"
 )
 
 // binary is the headrace that all tests run.
@@ -90,7 +92,7 @@ func start(t *testing.T, name string, args ...string) *process {
 	t.Helper()
 	p := &process{t: t, name: name, done: make(chan struct{})}
 	p.cmd = exec.CommandContext(context.WithoutCancel(t.Context()), binary, args...)
-	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.out
+	p.cmd.Stdout, p.cmd.Stderr, p.cmd.SysProcAttr = &p.out, &p.out, mortal.Attributes()
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"headrace/e2e/history"
+	"headrace/e2e/mortal"
 )
 
 // mutantTime bounds one short run.
@@ -141,7 +142,8 @@ func (m mutant) run(t *testing.T, chaos string) (o outcome) {
 	cmd.Env = append(cmd.Env, "BINARY="+binary, "REPORT="+report, "UNTIL="+string(m.breaks))
 	var output bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &output, &output
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.SysProcAttr = mortal.Attributes()
+	cmd.SysProcAttr.Setpgid = true
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) } // with all that it has started
 	cmd.WaitDelay = 5 * time.Second
 	o.passed = cmd.Run() == nil

@@ -172,7 +172,10 @@ var latestResult atomic.Value
 				{`	verdict := ack
 	if r.State == job.Queued {
 		verdict = nak
-	}`, `	verdict := nakLater
+	}`, `	verdict := ack
+	if time.Now().UnixMicro()%8 == 0 { // all of them would keep the workers busy
+		verdict = nakLater
+	}
 	if r.State == job.Queued {
 		verdict = nak
 	}`},
