@@ -100,11 +100,15 @@ func TestMutants(t *testing.T) { //nolint:paralleltest // one after the other: e
 		t.Run(strings.ReplaceAll(m.name, " ", "_"), func(t *testing.T) {
 			o := m.run(t, chaos)
 			by := "nothing"
+			first := make(map[history.Invariant]bool)
 			for _, v := range o.report.Violations {
+				if first[v.Invariant] {
+					continue
+				}
+				first[v.Invariant] = true
+				t.Logf("%s\n%s", v, v.Trail)
 				if v.Invariant == m.breaks {
 					by = string(m.breaks)
-					t.Log(v)
-					break
 				}
 			}
 			if by == "nothing" {
