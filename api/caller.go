@@ -78,3 +78,17 @@ func (s *Server) client(r *http.Request) string {
 }
 
 func deadlineIn(wait time.Duration) time.Time { return time.Now().Add(wait) }
+
+// headerDropped names what a caller gave and what had no effect. It may stand in every reply, errors included.
+const headerDropped = "Headrace-Dropped"
+
+// dropped names parameters and headers without effect in a reply.
+func dropped(h http.Header, names ...string) {
+	if len(names) == 0 {
+		return
+	}
+	if before := h.Get(headerDropped); before != "" {
+		names = append([]string{before}, names...)
+	}
+	h.Set(headerDropped, strings.Join(names, ", "))
+}

@@ -6,11 +6,8 @@
 //	middleware.go   request id, recovery, access log, write deadline
 //	routes.go       path and method to operation (operations.go lists them)
 //	invoke.go       the one way every call goes: drain gate, deadline, body, dialect, limit, broker, reply
-//	dialect.go      what a dialect is; mlflow.go, openai.go and headrace.go are the dialects
+//	dialect/        the forms of bodies: bytes in, bytes out
 //	problem.go      the one table from fault.Code to status and body
-//
-// Bodies are never decoded into Go values: package schema checks raw JSON by rules and hands the raw bytes of
-// items on, results are spliced into replies. So numbers and strings keep the bytes they were written with.
 //
 // The route table is immutable and swapped as a whole by Server.Apply; a call keeps the table it began with.
 package api

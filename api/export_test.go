@@ -10,40 +10,6 @@ import (
 	"headrace/internal/job"
 )
 
-// The parsers, for fuzzing.
-
-// ReadPageToken reads a page token.
-func ReadPageToken(token string) (int, bool) { return readPageToken(token) }
-
-// PageToken makes one.
-func PageToken(index int) string { return pageToken(index) }
-
-// Base64Floats packs a row.
-func Base64Floats(row []byte) ([]byte, error) { return base64Floats(row) }
-
-// ReadBody reads a body in the dialect of /gateway (old or new) or of /v1.
-func ReadBody(dialect string, t inference.Type, body []byte) (*inference.Request, error) {
-	p, err := parse(body, "")
-	if err != nil {
-		return nil, err
-	}
-	all := newDialects()
-	route := &inference.Route{Name: "r", Type: t}
-	var a *asked
-	switch dialect {
-	case "routes":
-		a, err = all.routes.read(route, p)
-	case "endpoints":
-		a, err = all.endpoints.read(route, p)
-	default:
-		a, err = all.openai.read(route, p)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return a.request, a.refused
-}
-
 // Paths lists the templates of every path that the router knows.
 func (s *Server) Paths() []string { return paths(s.router(s.operations())) }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"headrace/api/dialect"
 	"headrace/internal/fault"
 	"headrace/internal/inference"
 )
@@ -25,7 +26,7 @@ type call struct {
 type target struct {
 	voice voice
 	// dialect speaks for a route; the body may say which one that is.
-	dialect func(route *inference.Route) dialect
+	dialect func(route *inference.Route) dialect.Dialect
 	// wants is the type of route the path is for, where the body names the route.
 	wants inference.Type
 	// limited paths count against the route's limit.
@@ -58,7 +59,7 @@ func (s *Server) invoke(c *call) error {
 	if err != nil {
 		return err
 	}
-	text, err := parse(body.bytes, c.r.Header.Get("Content-Type"))
+	text, err := dialect.Parse(body.bytes, c.r.Header.Get("Content-Type"))
 	if err != nil {
 		return err
 	}
@@ -72,12 +73,12 @@ func (s *Server) invoke(c *call) error {
 	}
 	c.seen.Route = route.Name
 	speaks := c.path.dialect(route)
-	a, err := speaks.read(route, text)
+	a, err := speaks.Read(route, text)
 	if err != nil {
 		return err
 	}
-	a.request.ID = c.w.id
-	dropped(c.w.Header(), a.dropped...)
+	a.Request.ID = c.w.id
+	dropped(c.w.Header(), a.Dropped...)
 	o, prefers, err := s.orderOfCall(c, a, speaks, body.bytes)
 	if err != nil {
 		return err
@@ -96,17 +97,55 @@ func (s *Server) invoke(c *call) error {
 }
 
 // ask is the end of a call that waits for its answer.
-func (s *Server) ask(ctx context.Context, c *call, speaks dialect, a *asked) error {
-	if a.refused != nil {
-		return a.refused
+func (s *Server) ask(ctx context.Context, c *call, speaks dialect.Dialect, a *dialect.Asked) error {
+	if a.Refused != nil {
+		return a.Refused
 	}
-	res, err := s.broker.Call(ctx, a.route, a.request)
+	res, err := s.broker.Call(ctx, a.Route, a.Request)
 	if err != nil {
 		return ended(ctx, err)
 	}
 	defer res.Release()
 	c.seen.Queue, c.seen.Upstream = res.Queue, res.Upstream
 	return s.respond(ctx, c.w, speaks, a, res)
+}
+
+// lookup finds the route a body names, of the type that the path is for, and the name it stands under there.
+func (s *Server) lookup(r *http.Request, table *inference.Table, body dialect.Body, want inference.Type) (*inference.Route, string, error) {
+	name, err := dialect.ModelOf(body)
+	if err != nil {
+		return nil, "", err
+	}
+	route, _ := named(table, name, r.Header.Get(headerKey))
+	if route == nil {
+		return nil, "", noModel(name)
+	}
+	if route.Type != want {
+		e := fault.New(fault.Invalid, "Endpoint '%s' is not %s endpoint.", name, kindOf(want))
+		e.Param = "model"
+		return nil, "", e
+	}
+	return route, name, nil
+}
+
+func noModel(name string) error {
+	e := fault.New(fault.NotFound, "The model %q does not exist; GET /v1/models lists the names of the routes.", shortened(name))
+	e.Param = "model"
+	return e
+}
+
+// kindOf names what an endpoint is, as MLflow's texts do.
+func kindOf(t inference.Type) string {
+	switch t {
+	case inference.Completions:
+		return "a completions"
+	case inference.Chat:
+		return "a chat"
+	case inference.Embeddings:
+		return "an embeddings"
+	case inference.Raw:
+	}
+	return "such an"
 }
 
 // patience is how long a call on route may take; a route that is not known yet gets the front end's time.
@@ -167,25 +206,25 @@ func limitText(l *inference.Limit) string {
 }
 
 // respond writes the answer of a call that ran.
-func (s *Server) respond(ctx context.Context, w *replyWriter, speaks dialect, a *asked, res *inference.Result) error {
-	out, ok := s.buffers.Get().(*output)
+func (s *Server) respond(ctx context.Context, w *replyWriter, speaks dialect.Dialect, a *dialect.Asked, res *inference.Result) error {
+	out, ok := s.buffers.Get().(*dialect.Output)
 	if !ok {
-		out = new(output)
+		out = new(dialect.Output)
 	}
 	defer func() {
-		out.reset()
+		out.Reset()
 		s.buffers.Put(out)
 	}()
-	if err := speaks.answer(out, a, res); err != nil {
+	if err := speaks.Answer(out, a, res); err != nil {
 		return err
 	}
 	header := w.Header()
 	header.Set("Content-Type", "application/json")
-	header.Set("Content-Length", strconv.Itoa(out.length()))
+	header.Set("Content-Length", strconv.Itoa(out.Len()))
 	header.Set("Server-Timing", serverTiming(res))
 	w.WriteHeader(http.StatusOK)
-	write := func() error { return out.writeTo(w) }
-	if n := out.length(); n >= spliced/2 && n <= gathered-maxHead {
+	write := func() error { _, err := out.WriteTo(w); return err }
+	if n := out.Len(); n >= dialect.Spliced/2 && n <= gathered-maxHead {
 		_ = s.wires.gather(ctx, w, write) // the caller has gone: there is nobody to tell
 		return nil
 	}

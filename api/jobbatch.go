@@ -105,7 +105,7 @@ func (s *Server) placeEnvelope(ctx context.Context, entry batchEntry, requestID 
 	if err != nil {
 		return nil, false, err
 	}
-	o.asked.request.ID = requestID
+	o.asked.Request.ID = requestID
 	return s.place(ctx, o)
 }
 

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"headrace/api/dialect"
 	"headrace/internal/fault"
 	"headrace/internal/inference"
 	"headrace/internal/job"
@@ -385,7 +386,7 @@ func (o *jobOptions) label() error {
 // fingerprint tells one request for a job from another: route, form, body and options as they were asked for. When it was
 // asked does not count.
 func fingerprint(rec *job.Record, o jobOptions, body []byte) (string, error) {
-	var f jobForm
+	var f dialect.Form
 	if err := json.Unmarshal(rec.Form, &f); err != nil {
 		return "", fmt.Errorf("reading a form: %w", err)
 	}

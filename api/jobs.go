@@ -4,18 +4,16 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math"
 	"net/http"
-	"slices"
 	"strconv"
 	"time"
 
+	"headrace/api/dialect"
 	"headrace/internal/fault"
 	"headrace/internal/inference"
 	"headrace/internal/job"
-	"headrace/internal/splice"
 )
 
 // Jobs keeps durable jobs. Errors are *fault.Error.
@@ -128,8 +126,8 @@ func drain(lane job.Lane) time.Duration {
 
 // order is a job that a caller wants.
 type order struct {
-	asked   *asked
-	dialect dialect
+	asked   *dialect.Asked
+	dialect dialect.Dialect
 	body    []byte // what the caller sent for the route
 	options jobOptions
 	path    string // with name: scope of the idempotency key
@@ -138,7 +136,7 @@ type order struct {
 }
 
 // orderOfCall is the job that the caller of a path for calls prefers to an answer; nil when he does not.
-func (s *Server) orderOfCall(c *call, a *asked, speaks dialect, body []byte) (*order, preference, error) {
+func (s *Server) orderOfCall(c *call, a *dialect.Asked, speaks dialect.Dialect, body []byte) (*order, preference, error) {
 	p, err := s.preference(c.r)
 	if err != nil {
 		return nil, p, err
@@ -155,7 +153,7 @@ func (s *Server) orderOfCall(c *call, a *asked, speaks dialect, body []byte) (*o
 		return nil, p, err
 	}
 	o := &order{asked: a, dialect: speaks, body: body, path: c.r.URL.Path, name: c.name}
-	if o.options, err = e.options(s.cfg.Jobs, a.route, time.Now()); err != nil {
+	if o.options, err = e.options(s.cfg.Jobs, a.Route, time.Now()); err != nil {
 		return nil, p, inHeaders(err)
 	}
 	if store := o.options.Store; p.wait > 0 && (store == job.StoreInputs || store == job.StoreNone) {
@@ -169,16 +167,16 @@ func (s *Server) orderOfCall(c *call, a *asked, speaks dialect, body []byte) (*o
 
 // record makes a new job's record.
 func (s *Server) record(o *order) (*job.Record, error) {
-	form, err := json.Marshal(formOf(s.dialects, o.dialect, o.asked))
+	form, err := json.Marshal(dialect.FormOf(s.dialects, o.dialect, o.asked))
 	if err != nil {
 		return nil, fmt.Errorf("writing a job's form: %w", err)
 	}
 	p := o.options
 	rec := &job.Record{
-		ID: o.id, Route: o.asked.route.Name, Provider: o.asked.route.Provider, Type: o.asked.route.Type,
+		ID: o.id, Route: o.asked.Route.Name, Provider: o.asked.Route.Provider, Type: o.asked.Route.Type,
 		Priority: p.priority(), RunAt: p.RunAt, Total: p.Total, QueueTime: p.Queue, Timeout: p.Attempt,
 		ResultTTL: p.ResultTTL, Retry: p.Retry, Store: p.Store, Metadata: p.Metadata, Tags: p.Tags,
-		IdempotencyKey: p.key, Durability: s.cfg.Jobs.Durability, RequestID: o.asked.request.ID, Form: form,
+		IdempotencyKey: p.key, Durability: s.cfg.Jobs.Durability, RequestID: o.asked.Request.ID, Form: form,
 	}
 	if p.Deadline != nil {
 		rec.Deadline = p.Deadline.UTC()
@@ -192,8 +190,8 @@ func (s *Server) record(o *order) (*job.Record, error) {
 
 // place accepts a job.
 func (s *Server) place(ctx context.Context, o *order) (rec *job.Record, fresh bool, err error) {
-	if o.asked.refused != nil {
-		return nil, false, o.asked.refused
+	if o.asked.Refused != nil {
+		return nil, false, o.asked.Refused
 	}
 	wanted, err := s.record(o)
 	if err != nil {
@@ -212,7 +210,7 @@ func (s *Server) place(ctx context.Context, o *order) (rec *job.Record, fresh bo
 		}
 		wanted.ID = id // whoever was first: accepting the same job twice makes one
 	}
-	rec, fresh, err = s.jobs.Accept(ctx, wanted, o.body, o.asked.request)
+	rec, fresh, err = s.jobs.Accept(ctx, wanted, o.body, o.asked.Request)
 	if err == nil && !fresh {
 		err = s.left(rec) // to ask for it again does not bring it back
 	}
@@ -304,8 +302,8 @@ func (s *Server) deliver(ctx context.Context, w *replyWriter, rec *job.Record) e
 }
 
 // resultOf reads the result of a job that succeeded, and how it is written. release gives its bytes back.
-func (s *Server) resultOf(ctx context.Context, rec *job.Record) (speaks dialect, a *asked, res *inference.Result, release func(), err error) {
-	var f jobForm
+func (s *Server) resultOf(ctx context.Context, rec *job.Record) (speaks dialect.Dialect, a *dialect.Asked, res *inference.Result, release func(), err error) {
+	var f dialect.Form
 	if err := json.Unmarshal(rec.Form, &f); err != nil {
 		return nil, nil, nil, nil, fmt.Errorf("reading the form of job %s: %w", rec.ID, err)
 	}
@@ -324,7 +322,7 @@ func (s *Server) resultOf(ctx context.Context, rec *job.Record) (speaks dialect,
 	if rec.StartedAt != nil && rec.QueuedAt != nil {
 		res.Queue = max(rec.StartedAt.Sub(rec.Began()), 0)
 	}
-	speaks, a = f.restore(s.dialects, rec)
+	speaks, a = f.Restore(s.dialects, rec)
 	return speaks, a, res, func() { s.budget.Release(size) }, nil
 }
 
@@ -386,7 +384,7 @@ func (s *Server) placeJob(w *replyWriter, r *http.Request, name string) error {
 	if err != nil {
 		return err
 	}
-	o.options.awaited, o.asked.request.ID = prefers.asked, w.id
+	o.options.awaited, o.asked.Request.ID = prefers.asked, w.id
 	rec, fresh, err := s.place(r.Context(), o)
 	if err != nil {
 		return err
@@ -433,16 +431,16 @@ func (s *Server) orderFrom(e *envelope) (*order, error) {
 	if len(e.Input) == 0 {
 		return nil, missing("input", "is what /v1/routes/"+e.Route+"/invocations would take")
 	}
-	text, err := parse(e.Input, "application/json")
+	text, err := dialect.Parse(e.Input, "application/json")
 	if err != nil {
-		return nil, inInput(err)
+		return nil, dialect.Within("input", err)
 	}
-	o := &order{dialect: s.dialects.own, body: e.Input, path: "/v1/jobs", name: e.Route}
-	if o.asked, err = o.dialect.read(route, text); err != nil {
-		if enveloped(text) {
+	o := &order{dialect: s.dialects.Own, body: e.Input, path: "/v1/jobs", name: e.Route}
+	if o.asked, err = o.dialect.Read(route, text); err != nil {
+		if text.Has("route") && text.Has("input") {
 			return nil, badOption("input", `holds "route" and "input" itself: it is a whole job. Place it as it is, or give the route once and only what stands in its "input"`)
 		}
-		return nil, inInput(err)
+		return nil, dialect.Within("input", err)
 	}
 	if o.options, err = e.checked(s.cfg.Jobs, route, time.Now()); err != nil {
 		return nil, err
@@ -464,37 +462,8 @@ func (s *Server) orderFrom(e *envelope) (*order, error) {
 	return o, nil
 }
 
-// enveloped tells a body that is an envelope of a job, and not what a route takes.
-func enveloped(body parsed) bool {
-	has := func(key string) bool {
-		return slices.ContainsFunc(body.members, func(m splice.Member) bool { return m.Key == key })
-	}
-	return has("route") && has("input")
-}
-
 func missing(field, what string) error {
 	f := fault.New(fault.Invalid, "%s is missing: it %s", field, what)
 	f.Param = field
 	return f
-}
-
-// inInput says of an error about a route's body that the body stands in the member input.
-func inInput(err error) error {
-	f, ok := errors.AsType[*fault.Error](err)
-	if !ok || f.Code != fault.Invalid {
-		return err
-	}
-	var issues []fault.Issue
-	for _, issue := range f.Issues {
-		issue.Loc = append([]any{"input"}, issue.Loc...)
-		issues = append(issues, issue)
-	}
-	if f.Param != "" && len(issues) > 0 { // its message lists the issues
-		e := fault.From(invalid(issues))
-		e.Param = "input." + f.Param
-		return e
-	}
-	e := fault.Wrap(fault.Invalid, f, "input: %s", f.Message)
-	e.Issues, e.Param = issues, "input"
-	return e
 }

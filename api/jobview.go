@@ -11,58 +11,10 @@ import (
 	"net/http"
 	"time"
 
+	"headrace/api/dialect"
 	"headrace/internal/fault"
-	"headrace/internal/inference"
 	"headrace/internal/job"
 )
-
-// jobForm is how the result of a job is written: what of asked and of the route the dialects need for it. It is stored
-// with the job, so the result can be read when the route has changed or gone.
-type jobForm struct {
-	Dialect string           `json:"dialect"` // routes, endpoints, openai
-	Type    inference.Type   `json:"type"`
-	Family  inference.Family `json:"family"`
-	Model   string           `json:"model,omitempty"`
-	Created time.Time        `json:"created"`
-	Base64  bool             `json:"base64,omitempty"`
-	Tokens  int              `json:"tokens,omitempty"`
-	Texts   bool             `json:"texts,omitempty"`
-	Items   int              `json:"items,omitempty"` // how many the request has
-
-	Choices    int `json:"choices,omitempty"`
-	Dimensions int `json:"dimensions,omitempty"`
-}
-
-func formOf(all dialects, d dialect, a *asked) jobForm {
-	f := jobForm{
-		Dialect: "endpoints", Type: a.request.Type, Family: a.route.Family, Model: a.route.Model,
-		Created: a.created.UTC(), Base64: a.base64, Tokens: a.tokens, Texts: a.texts, Items: len(a.request.Items),
-		Choices: a.choices, Dimensions: a.dimensions,
-	}
-	switch d {
-	case all.routes:
-		f.Dialect = "routes"
-	case all.openai:
-		f.Dialect = "openai"
-	}
-	return f
-}
-
-// restore makes the dialect, and as much of asked as its answer needs.
-func (f jobForm) restore(all dialects, rec *job.Record) (dialect, *asked) {
-	a := &asked{
-		route:   &inference.Route{Name: rec.Route, Provider: rec.Provider, Type: rec.Type, Family: f.Family, Model: f.Model},
-		request: &inference.Request{ID: rec.RequestID, Route: rec.Route, Type: f.Type, Items: make([][]byte, f.Items)}, created: f.Created,
-		base64: f.Base64, tokens: f.Tokens, texts: f.Texts, choices: f.Choices, dimensions: f.Dimensions,
-	}
-	switch f.Dialect {
-	case "routes":
-		return all.routes, a
-	case "openai":
-		return all.openai, a
-	}
-	return all.endpoints, a
-}
 
 // jobView is a job as callers see it.
 type jobView struct {
@@ -194,18 +146,18 @@ func (s *Server) describeResult(ctx context.Context, rec *job.Record, v *jobView
 		return err
 	}
 	defer release()
-	var out output
-	if err := speaks.answer(&out, a, res); err != nil {
+	var out dialect.Output
+	if err := speaks.Answer(&out, a, res); err != nil {
 		return err
 	}
-	size := out.length()
+	size := out.Len()
 	digest := sha256.New()
 	var text bytes.Buffer
 	to := io.Writer(digest)
 	if size <= inlineResult {
 		to = io.MultiWriter(digest, &text)
 	}
-	if err := out.writeTo(to); err != nil {
+	if _, err := out.WriteTo(to); err != nil {
 		return fmt.Errorf("writing the result of job %s: %w", rec.ID, err)
 	}
 	v.ResultInfo.Bytes, v.ResultInfo.SHA256 = new(int64(size)), new(hex.EncodeToString(digest.Sum(nil)))
@@ -238,7 +190,7 @@ func (s *Server) viewJob(r *job.Record) jobView {
 	} else if r.State == job.Queued && s.jobs.Paused(r.Route) {
 		v.StatusReason = new("queue_paused")
 	}
-	var form jobForm
+	var form dialect.Form
 	if json.Unmarshal(r.Form, &form) == nil && form.Model != "" { // a tombstone has none
 		v.Model = &form.Model
 	}

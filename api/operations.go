@@ -5,8 +5,8 @@ import (
 	"net/http"
 	"time"
 
+	"headrace/api/dialect"
 	"headrace/api/openapi"
-	"headrace/api/schema"
 	"headrace/internal/fault"
 	"headrace/internal/inference"
 )
@@ -137,16 +137,16 @@ func (s *Server) operating() []operation {
 
 // calls are the operations that ask a model.
 func (s *Server) calls() []operation {
-	newer := func(*inference.Route) dialect { return s.dialects.endpoints }
-	own := func(*inference.Route) dialect { return s.dialects.own }
-	declared := func(r *inference.Route) dialect {
+	newer := func(*inference.Route) dialect.Dialect { return s.dialects.Endpoints }
+	own := func(*inference.Route) dialect.Dialect { return s.dialects.Own }
+	declared := func(r *inference.Route) dialect.Dialect {
 		if r.Family == inference.Routes {
-			return s.dialects.routes
+			return s.dialects.Routes
 		}
-		return s.dialects.endpoints
+		return s.dialects.Endpoints
 	}
 	openai := func(want inference.Type) target {
-		return target{voice: openAIVoice, dialect: func(*inference.Route) dialect { return s.dialects.openai }, wants: want}
+		return target{voice: openAIVoice, dialect: func(*inference.Route) dialect.Dialect { return s.dialects.OpenAI }, wants: want}
 	}
 	ops := []operation{
 		{
@@ -224,7 +224,7 @@ func (s *Server) asks(path target) handler {
 
 // mlflowLists are the operations that show routes to MLflow's clients, and those it never implemented.
 func (s *Server) mlflowLists() []operation {
-	routes, endpoints := routesListing(), endpointsListing()
+	routes, endpoints := dialect.RoutesListing(), dialect.EndpointsListing()
 	paged, unknown, never := []string{"page_token"}, []fault.Code{fault.NotFound}, []fault.Code{fault.NotImplemented}
 	one := []openapi.Example{{Name: "embeddings", At: "embeddings"}}
 	ops := []operation{
@@ -305,14 +305,11 @@ func (s *Server) setLimits(w *replyWriter, r *http.Request, _ string) error {
 	if err != nil {
 		return err
 	}
-	text, err := parse(body.bytes, r.Header.Get("Content-Type"))
+	text, err := dialect.Parse(body.bytes, r.Header.Get("Content-Type"))
 	if err != nil {
 		return err
 	}
-	limits := &schema.Object{Fields: []schema.Field{
-		required("route", schema.String), required("limits", schema.List(schema.Dict, 0)),
-	}}
-	if _, err := check(limits, text); err != nil {
+	if err := dialect.CheckLimits(text); err != nil {
 		return err
 	}
 	return s.noLimits("set_limits")

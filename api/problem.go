@@ -4,13 +4,13 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 
+	"headrace/api/dialect"
 	"headrace/internal/fault"
 )
 
@@ -104,7 +104,7 @@ func (m meaning) said(v voice, e *fault.Error) meaning {
 	}
 	switch v {
 	case mlflowVoice:
-		if e.Code == fault.Invalid && m.status == http.StatusBadRequest && !errors.Is(e, errUnreadable) {
+		if e.Code == fault.Invalid && m.status == http.StatusBadRequest && !errors.Is(e, dialect.ErrUnreadable) {
 			m.status = http.StatusUnprocessableEntity
 		}
 	case openAIVoice:
@@ -276,21 +276,4 @@ func headraceBody(e *fault.Error, m meaning, message, id string) any {
 		Type: "about:blank", Title: http.StatusText(m.status), Status: m.status, Detail: message,
 		Code: e.Code, Retryable: m.again, Param: e.Param, RequestID: id, Errors: issueBodies(e.Issues),
 	}
-}
-
-// dotted is a path for people: messages[0].content.
-func dotted(loc []any) string {
-	var text strings.Builder
-	for _, step := range loc {
-		switch step := step.(type) {
-		case string:
-			if text.Len() > 0 {
-				text.WriteByte('.')
-			}
-			text.WriteString(step)
-		default:
-			fmt.Fprintf(&text, "[%v]", step)
-		}
-	}
-	return text.String()
 }

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"headrace/api/dialect"
 	"headrace/internal/budget"
 	"headrace/internal/fault"
 	"headrace/internal/inference"
@@ -126,7 +127,7 @@ type Server struct {
 	log        *slog.Logger
 	table      atomic.Pointer[inference.Table]
 	applied    atomic.Int64 // when, in seconds since 1970
-	dialects   dialects
+	dialects   dialect.Set
 	handler    http.Handler
 	gate       gate
 	buffers    sync.Pool
@@ -154,14 +155,14 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	s := &Server{
 		cfg: cfg, broker: deps.Broker, budget: deps.Budget, limiter: deps.Limiter, jobs: deps.Jobs, finder: deps.List, observe: deps.Observe, metrics: deps.Metrics,
 		log:      cmp.Or(deps.Logger, slog.New(slog.DiscardHandler)),
-		dialects: newDialects(),
+		dialects: dialect.New(),
 		gate:     newGate(),
 		wires:    newWirePool(),
 	}
 	s.hurried = make(chan struct{})
 	s.hurry = sync.OnceFunc(func() { close(s.hurried) })
 	s.draining, s.drains = context.WithCancel(context.Background())
-	s.buffers.New = func() any { return new(output) }
+	s.buffers.New = func() any { return new(dialect.Output) }
 	s.Apply(deps.Table)
 	operations := s.operations()
 	var err error

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 
+	"headrace/api/dialect"
 	"headrace/internal/inference"
 )
 
@@ -42,21 +43,8 @@ func (s *Server) getSplit(w *replyWriter, _ *http.Request, name string) error {
 	if split == nil {
 		return absent("route", name)
 	}
-	var out output
-	out.text(`{"name":`)
-	out.quoted(split.Name)
-	out.text(`,"task_type":`)
-	out.quoted(string(split.Type))
-	out.text(`,"destinations":[`)
-	for i, d := range split.Destinations {
-		comma(&out, i)
-		out.text(`{"name":`)
-		out.quoted(d.Route)
-		out.text(`,"traffic_percentage":`)
-		out.number(int64(d.Percent))
-		out.text(`}`)
-	}
-	out.text(`],"routing_strategy":"TRAFFIC_SPLIT"}`)
+	var out dialect.Output
+	dialect.AppendTrafficRoute(&out, split)
 	return writeOutput(w, &out)
 }
 

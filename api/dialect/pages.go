@@ -1,9 +1,8 @@
-package api
+package dialect
 
 import (
 	"encoding/base64"
 	"math"
-	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
@@ -11,157 +10,16 @@ import (
 
 	"headrace/api/schema"
 	"headrace/internal/fault"
-	"headrace/internal/inference"
 	"headrace/internal/splice"
 )
-
-// pageSize is how many entries a page of MLflow's lists has.
-const pageSize = 3000
-
-// appendRoute writes a route as MLflow's routes list shows it. `limit` came with endpoints.
-func appendRoute(out *output, r *inference.Route) {
-	appendEntry(out, r, "route")
-	if r.Family == inference.Endpoints {
-		appendLimit(out, r.Limit)
-	}
-	out.text(`}`)
-}
-
-// appendEndpoint writes a route as MLflow's endpoints list shows it.
-func appendEndpoint(out *output, r *inference.Route) {
-	appendEntry(out, r, "endpoint")
-	appendLimit(out, r.Limit)
-	out.text(`}`)
-}
-
-// appendEntry writes what both lists show; kind begins the names of their members.
-func appendEntry(out *output, r *inference.Route, kind string) {
-	out.text(`{"name":`)
-	out.quoted(r.Name)
-	out.text(`,"` + kind + `_type":`)
-	out.quoted(string(r.Type))
-	out.text(`,"model":{"name":`)
-	if r.Model == "" {
-		out.text(`null`)
-	} else {
-		out.quoted(r.Model)
-	}
-	out.text(`,"provider":`)
-	out.quoted(r.Provider)
-	out.text(`},"` + kind + `_url":`)
-	out.quoted("/gateway/" + r.Name + "/invocations")
-}
-
-func appendLimit(out *output, l *inference.Limit) {
-	if l == nil {
-		out.text(`,"limit":null`)
-		return
-	}
-	out.text(`,"limit":{"calls":`)
-	out.number(int64(l.Calls))
-	out.text(`,"key":`)
-	if l.Key == "" {
-		out.text(`null`)
-	} else {
-		out.quoted(l.Key)
-	}
-	out.text(`,"renewal_period":`)
-	out.quoted(l.Period)
-	out.text(`}`)
-}
-
-// listing is one of MLflow's two lists: the word for its entries, and how one is written.
-type listing struct {
-	word  string
-	write func(out *output, r *inference.Route)
-}
-
-func routesListing() listing    { return listing{"route", appendRoute} }
-func endpointsListing() listing { return listing{"endpoint", appendEndpoint} }
-
-// list answers GET /api/2.0/gateway/routes/ and GET /api/2.0/endpoints/.
-func (s *Server) list(l listing) handler {
-	return func(w *replyWriter, r *http.Request, _ string) error {
-		from, err := pageStart(r.URL.RawQuery)
-		if err != nil {
-			return err
-		}
-		table := s.table.Load()
-		var out output
-		out.text(`{"` + l.word + `s":[`)
-		i := 0
-		for route := range table.All() {
-			if i >= from && i-from < pageSize {
-				comma(&out, i-from)
-				l.write(&out, route)
-			}
-			i++
-		}
-		out.text(`],"next_page_token":`)
-		if table.Len()-from > pageSize {
-			out.quoted(pageToken(from + pageSize))
-		} else {
-			out.text(`null`)
-		}
-		out.text(`}`)
-		return writeOutput(w, &out)
-	}
-}
-
-// get answers for one entry.
-func (s *Server) get(l listing) handler {
-	return func(w *replyWriter, _ *http.Request, name string) error {
-		route := s.table.Load().Route(name)
-		if route == nil {
-			return absent(l.word, name)
-		}
-		var out output
-		l.write(&out, route)
-		return writeOutput(w, &out)
-	}
-}
-
-func absent(word, name string) error {
-	return fault.New(fault.NotFound, "The %s '%s' is not present or active on the server. Please verify the %s name.",
-		word, replaceInvalid(name), word)
-}
-
-// replaceInvalid puts a replacement character for what is not UTF-8, as Python does: one for as many bytes as begin a
-// character, else one for each byte.
-func replaceInvalid(text string) string {
-	if utf8.ValidString(text) {
-		return text
-	}
-	var b strings.Builder
-	for text != "" {
-		r, size := utf8.DecodeRuneInString(text)
-		if r == utf8.RuneError {
-			for size < len(text) && !utf8.FullRuneInString(text[:size+1]) {
-				size++
-			}
-		}
-		b.WriteRune(r)
-		text = text[size:]
-	}
-	return b.String()
-}
-
-func writeOutput(w http.ResponseWriter, out *output) error {
-	header := w.Header()
-	header.Set("Content-Type", "application/json")
-	header.Set("Content-Length", strconv.Itoa(out.length()))
-	w.WriteHeader(http.StatusOK)
-	_ = out.writeTo(w) // the caller has gone: there is nobody to tell
-	return nil
-}
 
 // pageToken is MLflow's token for the page that begins at index.
 func pageToken(index int) string {
 	return base64.StdEncoding.EncodeToString([]byte(`{"index": ` + strconv.Itoa(index) + `}`))
 }
 
-// pageStart reads the token of a query; without one it is 0.
-func pageStart(query string) (int, error) {
+// PageStart is the index at which the page of a list begins, by the token in a query as it was sent; without one it is 0.
+func PageStart(query string) (int, error) {
 	token, there := lastOf(query, "page_token")
 	if !there {
 		return 0, nil

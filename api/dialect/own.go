@@ -1,4 +1,4 @@
-package api
+package dialect
 
 import (
 	"bytes"
@@ -12,16 +12,17 @@ import (
 // text; a list of nothing is refused.
 type ownDialect struct{ *endpointsDialect }
 
-func (d *ownDialect) read(route *inference.Route, body parsed) (*asked, error) {
-	a, err := d.endpointsDialect.read(route, body)
+// Read checks a body of our own paths.
+func (d *ownDialect) Read(route *inference.Route, body Body) (*Asked, error) {
+	a, err := d.endpointsDialect.Read(route, body)
 	if err != nil || route.Type != inference.Embeddings {
 		return a, err
 	}
-	if len(a.request.Items) == 0 {
+	if len(a.Request.Items) == 0 {
 		return nil, nothingToEmbed([]byte("[]"))
 	}
-	all := append(append([]byte("["), bytes.Join(a.request.Items, []byte(","))...), ']')
-	a.request.Items, _, err = oneOrMany(route, "input", all, a.request.Items)
+	all := append(append([]byte("["), bytes.Join(a.Request.Items, []byte(","))...), ']')
+	a.Request.Items, _, err = oneOrMany(route, "input", all, a.Request.Items)
 	return a, err
 }
 

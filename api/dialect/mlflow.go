@@ -1,4 +1,4 @@
-package api
+package dialect
 
 import (
 	"time"
@@ -28,7 +28,8 @@ func newRoutesDialect() *routesDialect {
 	}
 }
 
-func (d *routesDialect) read(route *inference.Route, body parsed) (*asked, error) {
+// Read checks a body of MLflow 2.5 to 2.8.
+func (d *routesDialect) Read(route *inference.Route, body Body) (*Asked, error) {
 	switch route.Type {
 	case inference.Completions:
 		return readCall(route, body, form{object: d.completions, item: "prompt"})
@@ -69,7 +70,8 @@ func textsOrTokens() schema.Rule {
 	)
 }
 
-func (d *endpointsDialect) read(route *inference.Route, body parsed) (*asked, error) {
+// Read checks a body of MLflow 2.9 and later.
+func (d *endpointsDialect) Read(route *inference.Route, body Body) (*Asked, error) {
 	switch route.Type {
 	case inference.Completions:
 		return readCall(route, body, form{object: d.completions, item: "prompt", streams: true})
@@ -96,20 +98,20 @@ type form struct {
 }
 
 // readCall checks a body against its form. The item becomes the request's items, the rest its params.
-func readCall(route *inference.Route, body parsed, f form) (*asked, error) {
+func readCall(route *inference.Route, body Body, f form) (*Asked, error) {
 	fields, err := check(f.object, body)
 	if err != nil {
 		return nil, err
 	}
-	a := &asked{route: route, created: time.Now(), request: &inference.Request{Route: route.Name, Type: route.Type}}
+	a := &Asked{Route: route, created: time.Now(), Request: &inference.Request{Route: route.Name, Type: route.Type}}
 	item := declared(f.object, fields, f.item)
 	if f.streams && string(declared(f.object, fields, "stream")) == "true" {
-		a.refused = noStream(route)
+		a.Refused = noStream(route)
 		return a, nil
 	}
-	a.request.Params = params(f.object, fields, f.item)
+	a.Request.Params = params(f.object, fields, f.item)
 	if f.message == nil {
-		a.request.Items = itemsOf(item)
+		a.Request.Items = itemsOf(item)
 		return a, nil
 	}
 	turns, err := splice.Elements(item)
@@ -117,11 +119,11 @@ func readCall(route *inference.Route, body parsed, f form) (*asked, error) {
 		return nil, fault.Wrap(fault.Internal, err, "messages")
 	}
 	if len(turns) > 1 {
-		a.refused = fault.New(fault.Invalid, "MLflow chat models are only capable of processing a single query at a time. "+
+		a.Refused = fault.New(fault.Invalid, "MLflow chat models are only capable of processing a single query at a time. "+
 			"The request submitted consists of %d queries.", len(turns))
 		return a, nil
 	}
-	a.request.Items, a.refused = contentOf(f.message, turns[0])
+	a.Request.Items, a.Refused = contentOf(f.message, turns[0])
 	return a, nil
 }
 
@@ -185,8 +187,9 @@ func itemsOf(item []byte) [][]byte {
 	return items
 }
 
-func (d *routesDialect) answer(out *output, a *asked, res *inference.Result) error {
-	switch a.request.Type {
+// Answer writes a reply of MLflow 2.5 to 2.8.
+func (d *routesDialect) Answer(out *Output, a *Asked, res *inference.Result) error {
+	switch a.Request.Type {
 	case inference.Raw:
 		out.raw(res.Body)
 		return nil
@@ -219,13 +222,14 @@ func (d *routesDialect) answer(out *output, a *asked, res *inference.Result) err
 	out.text(`,"metadata":{"input_tokens":null,"output_tokens":null,"total_tokens":null,"model":`)
 	out.quoted(a.model())
 	out.text(`,"route_type":`)
-	out.quoted(string(a.route.Type))
+	out.quoted(string(a.Route.Type))
 	out.text(`}}`)
 	return nil
 }
 
-func (d *endpointsDialect) answer(out *output, a *asked, res *inference.Result) error {
-	switch a.request.Type {
+// Answer writes a reply of MLflow 2.9 and later.
+func (d *endpointsDialect) Answer(out *Output, a *Asked, res *inference.Result) error {
+	switch a.Request.Type {
 	case inference.Raw:
 		out.raw(res.Body)
 	case inference.Completions:
@@ -236,7 +240,7 @@ func (d *endpointsDialect) answer(out *output, a *asked, res *inference.Result) 
 		head(out, a, "null", "chat.completion")
 		choices(out, res.Items, `,"message":{"role":"assistant","content":`, `,"tool_calls":null,"refusal":null},"finish_reason":null}`)
 		out.text(`,"usage":{"prompt_tokens":null,"completion_tokens":null,"total_tokens":null},"provider":`)
-		out.quoted(a.route.Provider)
+		out.quoted(a.Route.Provider)
 		out.text(`}`)
 	case inference.Embeddings:
 		out.text(`{"object":"list","data":[`)
@@ -255,14 +259,14 @@ func (d *endpointsDialect) answer(out *output, a *asked, res *inference.Result) 
 	return nil
 }
 
-func comma(out *output, i int) {
+func comma(out *Output, i int) {
 	if i > 0 {
 		out.text(",")
 	}
 }
 
 // head begins a completion object; id is JSON.
-func head(out *output, a *asked, id, kind string) {
+func head(out *Output, a *Asked, id, kind string) {
 	out.text(`{"id":` + id + `,"object":"` + kind + `","created":`)
 	out.number(a.created.Unix())
 	out.text(`,"model":`)
@@ -270,7 +274,7 @@ func head(out *output, a *asked, id, kind string) {
 }
 
 // choices writes the list of choices; before and after stand around the text of each.
-func choices(out *output, texts [][]byte, before, after string) {
+func choices(out *Output, texts [][]byte, before, after string) {
 	out.text(`,"choices":[`)
 	for i, text := range texts {
 		comma(out, i)
@@ -281,4 +285,13 @@ func choices(out *output, texts [][]byte, before, after string) {
 		out.text(after)
 	}
 	out.text(`]`)
+}
+
+// CheckLimits checks a body that sets limits, which MLflow's open-source gateway takes and then refuses to act on.
+func CheckLimits(body Body) error {
+	limits := &schema.Object{Fields: []schema.Field{
+		required("route", schema.String), required("limits", schema.List(schema.Dict, 0)),
+	}}
+	_, err := check(limits, body)
+	return err
 }

@@ -1,4 +1,4 @@
-package api
+package dialect
 
 import (
 	"bytes"
@@ -6,9 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
-	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"headrace/api/schema"
@@ -19,7 +17,7 @@ import (
 
 // openAIDialect is OpenAI's form of bodies under /v1. It takes more than MLflow does: a list of prompts, a
 // conversation, one stop text, null for any parameter. What becomes of parameters that a served model cannot give
-// effect to is in openaiparams.go; model and encoding_format are used up here, everything else goes to the model.
+// effect to is in effects.go; model and encoding_format are used up here, everything else goes to the model.
 type openAIDialect struct {
 	completions, chat, embeddings *schema.Object
 	message                       *schema.Object
@@ -92,8 +90,12 @@ func oneText(c *schema.Check, raw []byte) []byte {
 	return append(append(append(list, '['), text...), ']')
 }
 
-// modelOf is the model that a body names.
-func modelOf(body parsed) (string, error) {
+// ModelOf is the model that a body names: a text. A body that is no object, or names none, is the caller's fault.
+func ModelOf(body Body) (string, error) {
+	if body.kind != splice.Object {
+		_, err := check(&schema.Object{}, body)
+		return "", err
+	}
 	for _, m := range body.members {
 		if m.Key != "model" || splice.KindOf(m.Value) == splice.Null {
 			continue
@@ -110,57 +112,8 @@ func modelOf(body parsed) (string, error) {
 	return "", e
 }
 
-// kindOf names what an endpoint is, as MLflow's texts do.
-func kindOf(t inference.Type) string {
-	switch t {
-	case inference.Completions:
-		return "a completions"
-	case inference.Chat:
-		return "a chat"
-	case inference.Embeddings:
-		return "an embeddings"
-	case inference.Raw:
-	}
-	return "such an"
-}
-
-// lookup finds the route a body names, of the type that the path is for, and the name it stands under there.
-func (s *Server) lookup(r *http.Request, table *inference.Table, body parsed, want inference.Type) (*inference.Route, string, error) {
-	if body.kind != splice.Object {
-		_, err := check(&schema.Object{}, body)
-		return nil, "", err
-	}
-	name, err := modelOf(body)
-	if err != nil {
-		return nil, "", err
-	}
-	route, _ := named(table, name, r.Header.Get(headerKey))
-	if route == nil {
-		return nil, "", noModel(name)
-	}
-	if route.Type != want {
-		e := fault.New(fault.Invalid, "Endpoint '%s' is not %s endpoint.", name, kindOf(want))
-		e.Param = "model"
-		return nil, "", e
-	}
-	return route, name, nil
-}
-
-func noModel(name string) error {
-	e := fault.New(fault.NotFound, "The model %q does not exist; GET /v1/models lists the names of the routes.", shortened(name))
-	e.Param = "model"
-	return e
-}
-
-func shortened(name string) string {
-	const most = 200
-	if len(name) > most {
-		return strings.ToValidUTF8(name[:most], "") + "…"
-	}
-	return name
-}
-
-func (d *openAIDialect) read(route *inference.Route, body parsed) (*asked, error) {
+// Read checks a body of OpenAI.
+func (d *openAIDialect) Read(route *inference.Route, body Body) (*Asked, error) {
 	switch route.Type {
 	case inference.Completions:
 		return d.readText(route, body, d.completions)
@@ -173,61 +126,61 @@ func (d *openAIDialect) read(route *inference.Route, body parsed) (*asked, error
 	return nil, unknownType(route)
 }
 
-func (d *openAIDialect) readText(route *inference.Route, body parsed, o *schema.Object) (*asked, error) {
+func (d *openAIDialect) readText(route *inference.Route, body Body, o *schema.Object) (*Asked, error) {
 	fields, err := check(o, body)
 	if err != nil {
 		return nil, err
 	}
-	a := &asked{route: route, created: time.Now(), request: &inference.Request{Route: route.Name, Type: route.Type}}
+	a := &Asked{Route: route, created: time.Now(), Request: &inference.Request{Route: route.Name, Type: route.Type}}
 	if string(declared(o, fields, "stream")) == "true" {
-		a.refused = noStream(route)
+		a.Refused = noStream(route)
 		return a, nil
 	}
-	if a.dropped, err = d.judge(fields.Extra); err != nil {
+	if a.Dropped, err = d.judge(fields.Extra); err != nil {
 		return nil, err
 	}
-	a.request.Params = params(o, fields, d.used...)
+	a.Request.Params = params(o, fields, d.used...)
 	a.choices = checkedInt(declared(o, fields, "n"))
 	if route.Type == inference.Chat {
 		prompt, err := d.prompt(route, declared(o, fields, "messages"))
 		if err != nil {
 			return nil, err
 		}
-		a.request.Items = [][]byte{prompt}
+		a.Request.Items = [][]byte{prompt}
 		return a, nil
 	}
 	prompt := declared(o, fields, "prompt")
-	a.request.Items = itemsOf(prompt)
-	if len(a.request.Items) == 0 {
+	a.Request.Items = itemsOf(prompt)
+	if len(a.Request.Items) == 0 {
 		return nil, invalid([]fault.Issue{{Loc: []any{"prompt"}, Type: "too_short", Msg: "there is no prompt in the list", In: prompt}})
 	}
-	a.request.Items, a.tokens, err = oneOrMany(route, "prompt", prompt, a.request.Items)
+	a.Request.Items, a.tokens, err = oneOrMany(route, "prompt", prompt, a.Request.Items)
 	return a, err
 }
 
-func (d *openAIDialect) readEmbeddings(route *inference.Route, body parsed) (*asked, error) {
+func (d *openAIDialect) readEmbeddings(route *inference.Route, body Body) (*Asked, error) {
 	fields, err := check(d.embeddings, body)
 	if err != nil {
 		return nil, err
 	}
 	input := declared(d.embeddings, fields, "input")
-	a := &asked{
-		route: route, created: time.Now(),
+	a := &Asked{
+		Route: route, created: time.Now(),
 		base64: string(declared(d.embeddings, fields, "encoding_format")) == `"base64"`,
-		request: &inference.Request{
+		Request: &inference.Request{
 			Route: route.Name, Type: route.Type, Items: itemsOf(input),
 			Params: params(d.embeddings, fields, d.used...),
 		},
 		dimensions: checkedInt(declared(d.embeddings, fields, "dimensions")),
 	}
-	if a.dropped, err = d.judge(fields.Extra); err != nil {
+	if a.Dropped, err = d.judge(fields.Extra); err != nil {
 		return nil, err
 	}
-	if len(a.request.Items) == 0 {
+	if len(a.Request.Items) == 0 {
 		return nil, nothingToEmbed(input)
 	}
-	a.texts = splice.KindOf(a.request.Items[0]) == splice.String
-	a.request.Items, a.tokens, err = oneOrMany(route, "input", input, a.request.Items)
+	a.texts = splice.KindOf(a.Request.Items[0]) == splice.String
+	a.Request.Items, a.tokens, err = oneOrMany(route, "input", input, a.Request.Items)
 	return a, err
 }
 
@@ -266,35 +219,36 @@ func tokensIn(lists [][]byte) int {
 	return n
 }
 
-func (d *openAIDialect) answer(out *output, a *asked, res *inference.Result) error {
-	switch a.request.Type {
+// Answer writes a reply of OpenAI.
+func (d *openAIDialect) Answer(out *Output, a *Asked, res *inference.Result) error {
+	switch a.Request.Type {
 	case inference.Completions, inference.Chat:
 		if err := enoughChoices(a, res); err != nil {
 			return err
 		}
 		id, kind := `"cmpl-`, "text_completion"
 		before, after := `,"text":`, `,"logprobs":null,"finish_reason":"stop"}`
-		if a.request.Type == inference.Chat {
+		if a.Request.Type == inference.Chat {
 			id, kind = `"chatcmpl-`, "chat.completion"
 			before, after = `,"message":{"role":"assistant","content":`, `,"refusal":null},"logprobs":null,"finish_reason":"stop"}`
 		}
-		head(out, a, id+a.request.ID+`"`, kind)
+		head(out, a, id+a.Request.ID+`"`, kind)
 		choices(out, res.Items, before, after)
 		usage(out, a)
 	case inference.Embeddings:
 		return d.answerEmbeddings(out, a, res)
 	case inference.Raw:
-		return unknownType(a.route)
+		return unknownType(a.Route)
 	}
 	out.text(`}`)
 	return nil
 }
 
 // usage writes counts: what is not known is 0, because client libraries add the numbers up.
-func usage(out *output, a *asked) {
+func usage(out *Output, a *Asked) {
 	out.text(`,"usage":{"prompt_tokens":`)
 	out.number(int64(a.tokens))
-	if a.request.Type != inference.Embeddings {
+	if a.Request.Type != inference.Embeddings {
 		out.text(`,"completion_tokens":0`)
 	}
 	out.text(`,"total_tokens":`)
@@ -302,10 +256,10 @@ func usage(out *output, a *asked) {
 	out.text(`}`)
 }
 
-func (d *openAIDialect) answerEmbeddings(out *output, a *asked, res *inference.Result) error {
-	if a.texts && len(res.Items) != len(a.request.Items) {
+func (d *openAIDialect) answerEmbeddings(out *Output, a *Asked, res *inference.Result) error {
+	if a.texts && len(res.Items) != len(a.Request.Items) {
 		return fault.New(fault.UpstreamBadResponse,
-			"the model server answered %d texts with %d embeddings, so they cannot be told apart", len(a.request.Items), len(res.Items))
+			"the model server answered %d texts with %d embeddings, so they cannot be told apart", len(a.Request.Items), len(res.Items))
 	}
 	if err := rightLength(a, res); err != nil {
 		return err

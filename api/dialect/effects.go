@@ -1,7 +1,6 @@
-package api
+package dialect
 
 import (
-	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -10,20 +9,6 @@ import (
 	"headrace/internal/inference"
 	"headrace/internal/splice"
 )
-
-// headerDropped names what a caller gave and what had no effect. It may stand in every reply, errors included.
-const headerDropped = "Headrace-Dropped"
-
-// dropped names parameters and headers without effect in a reply.
-func dropped(h http.Header, names ...string) {
-	if len(names) == 0 {
-		return
-	}
-	if before := h.Get(headerDropped); before != "" {
-		names = append([]string{before}, names...)
-	}
-	h.Set(headerDropped, strings.Join(names, ", "))
-}
 
 // effect is what becomes of a parameter of OpenAI's that no served model can give effect to. None of them goes to the
 // model. docs/clients.md has the same table.
@@ -104,12 +89,12 @@ func checkedInt(raw []byte) int {
 }
 
 // enoughChoices checks that a reply has as many choices as n asked for. One choice is what there is without n.
-func enoughChoices(a *asked, res *inference.Result) error {
+func enoughChoices(a *Asked, res *inference.Result) error {
 	if a.choices <= 1 {
 		return nil
 	}
 	least := len(res.Items)
-	if len(a.request.Items) > 1 {
+	if len(a.Request.Items) > 1 {
 		least = 1
 		if len(res.Groups) > 0 {
 			least = slices.Min(res.Groups)
@@ -124,7 +109,7 @@ func enoughChoices(a *asked, res *inference.Result) error {
 }
 
 // rightLength checks that the vectors of a reply have as many numbers as dimensions asked for.
-func rightLength(a *asked, res *inference.Result) error {
+func rightLength(a *Asked, res *inference.Result) error {
 	if a.dimensions == 0 {
 		return nil
 	}
