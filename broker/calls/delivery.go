@@ -31,6 +31,9 @@ const (
 
 	ack, nak = "+ACK", "-NAK"              // what JetStream takes as a lease's end
 	nakLater = `-NAK {"delay": 500000000}` // for half a second nobody gets it
+	// nakKept is nak for jobs: the server writes a delay to disk, and remembers one without a delay only while it runs. If it
+	// stopped before a worker asked, the job would wait until its old lease had ended.
+	nakKept = `-NAK {"delay": 1000000}`
 )
 
 var (
@@ -68,6 +71,10 @@ func (d *Delivery) leave() {
 // Return gives the request back; another slot, here or elsewhere, gets it at once.
 func (d *Delivery) Return() {
 	d.leave()
+	if d.job != "" {
+		d.settle(nakKept)
+		return
+	}
 	d.settle(nak)
 }
 

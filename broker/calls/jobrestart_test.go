@@ -4,7 +4,10 @@ import (
 	"testing"
 	"time"
 
+	"headrace/broker/calls"
 	"headrace/broker/natsd"
+	"headrace/internal/fault"
+	"headrace/internal/inference"
 	"headrace/internal/job"
 )
 
@@ -75,5 +78,60 @@ func TestJobsSurviveRestart(t *testing.T) { //nolint:tparallel // its lives foll
 		}
 		r.must(r.jobs.Pause(t.Context(), other.Name, false))
 		r.until("held", job.Succeeded)
+	})
+}
+
+// A worker hands its jobs back and the broker stops right after it, as when a lone process ends: they run as soon as both are
+// back, not when the old leases would have ended.
+func TestJobHandedBackRunsAfterRestart(t *testing.T) { //nolint:tparallel // its lives follow each other
+	t.Parallel()
+	dir := t.TempDir()
+	live := func(t *testing.T) *jobRig {
+		t.Helper()
+		r := &jobRig{rig: bareRig(t), route: testRoute("jobs")}
+		r.serveBrokerIn(dir, natsd.Config{MaxMemory: 64 << 20})
+		r.keep()
+		r.front = r.newFront()
+		r.sweep()
+		r.jobs = r.newJobs()
+		return r
+	}
+	const n = 3
+	t.Run("before", func(t *testing.T) { //nolint:paralleltest // see above
+		r := live(t)
+		end, stop := r.newWorkerEnd(n+1, r.route)
+		in := end.Intake([]*inference.Route{r.route})
+		var running []*calls.Claim
+		for _, id := range []job.ID{"a", "b", "c"} {
+			rec := r.record()
+			rec.ID = id
+			r.accept(rec, `"x"`)
+		}
+		for len(running) < n {
+			leased, err := in.Lease(t.Context(), n+1-len(running))
+			r.must(err)
+			for _, d := range leased {
+				_, claim, err := d.Claim(t.Context())
+				r.must(err)
+				running = append(running, claim)
+			}
+		}
+		in.Close()
+		for _, claim := range running {
+			if err := claim.Fail(t.Context(), fault.New(fault.ShuttingDown, "this worker stops")); fault.CodeOf(err) != fault.ShuttingDown {
+				t.Error(err)
+			}
+		}
+		stop()
+	})
+	t.Run("after", func(t *testing.T) { //nolint:paralleltest // see above
+		began := time.Now()
+		r := live(t)
+		r.serve(n+1, r.echo, r.route)
+		for _, id := range []job.ID{"a", "b", "c"} {
+			if rec := r.until(id, job.Succeeded); rec.Attempt != 1 || rec.FinishedAt.Sub(began) > 15*time.Second {
+				t.Errorf("job %s: attempt %d, %s after the start", id, rec.Attempt, rec.FinishedAt.Sub(began))
+			}
+		}
 	})
 }

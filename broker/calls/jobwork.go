@@ -277,7 +277,7 @@ func (c *Claim) finishJob(ctx context.Context, move func(*job.Record, time.Time)
 func (c *Claim) settleJob(r *job.Record) {
 	verdict := ack
 	if r.State == job.Queued {
-		verdict = nak
+		verdict = nakKept
 	}
 	if err := c.job.msg.Respond([]byte(verdict)); err != nil {
 		c.worker.log.Debug("settling a job's lease", "job", r.ID, "error", err)
