@@ -87,12 +87,20 @@ func (r *jobRig) accept(rec *job.Record, item string) *job.Record {
 	return nil
 }
 
-// until waits for a state.
+// until waits for a state. While the broker is away it asks again, as callers do.
 func (r *jobRig) until(id job.ID, state job.State) *job.Record {
 	r.tb.Helper()
 	ctx, cancel := context.WithTimeout(r.tb.Context(), 20*time.Second)
 	defer cancel()
 	rec, err := r.jobs.Wait(ctx, id, func(rec *job.Record) bool { return rec.State == state })
+	for fault.CodeOf(err) == fault.NoWorkers && ctx.Err() == nil {
+		r.tb.Logf("waiting for job %s: %v", id, err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(100 * time.Millisecond):
+		}
+		rec, err = r.jobs.Wait(ctx, id, func(rec *job.Record) bool { return rec.State == state })
+	}
 	if err != nil {
 		r.tb.Fatal(err)
 	}

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"headrace/broker/calls"
+	"headrace/internal/config"
 	"headrace/internal/fault"
 )
 
@@ -54,4 +56,12 @@ func TestCallWithoutWorker(t *testing.T) {
 		}
 		res.Release()
 	}, inProcess, locally)
+}
+
+// The warning of too many routes counts as the streams do.
+func TestWarningOfManyRoutesKnowsTheStreams(t *testing.T) {
+	t.Parallel()
+	if config.LanesTogether != calls.LanesTogether {
+		t.Errorf("config says %d, the streams have room for %d", config.LanesTogether, calls.LanesTogether)
+	}
 }

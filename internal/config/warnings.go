@@ -1,8 +1,17 @@
 package config
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
+	"time"
+)
+
+// LanesTogether is how many routes can have calls delivered at the same time, over all streams of the broker. Where more have
+// calls, each keeps its place for LaneTurn.
+const (
+	LanesTogether = 2048
+	LaneTurn      = time.Second
 )
 
 // warnings are what a valid configuration should make its owner look at. A process that listens where others can reach it
@@ -23,6 +32,12 @@ func warnings(doc *document, c *Config) []Problem {
 				warn(l.key, hint, "other machines can reach "+reach(l.address)+"; whoever does can "+l.what+", without a password")
 			}
 		}
+	}
+	if n := c.Table.Len(); n > LanesTogether {
+		warn("", "nothing, if few of them are called at the same time; else run several gateways, each with some of the routes",
+			fmt.Sprintf("%d routes are more than the %d that can have calls delivered at the same time; beyond that, routes with calls take turns: "+
+				"if all of them had calls at the same time, each would be served about every %s, and its jobs as seldom",
+				n, LanesTogether, (time.Duration(n)*LaneTurn/LanesTogether).Round(100*time.Millisecond)))
 	}
 	if c.Table.Len() == 0 {
 		warn("", "add an entry [[routes]] or [[endpoints]]", "there are no routes, so every call is answered with 404")

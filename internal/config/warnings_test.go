@@ -1,11 +1,22 @@
 package config_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
 	"headrace/internal/config"
 )
+
+// manyRoutes is a configuration of n routes.
+func manyRoutes(n int) string {
+	var text strings.Builder
+	for i := range n {
+		fmt.Fprintf(&text, "[[routes]]\nname = \"route-%d\"\nroute_type = \"llm/v1/embeddings\"\n[routes.model]\nprovider = \"mlflow-model-serving\"\nname = \"m\"\n"+
+			"[routes.model.config]\nmodel_server_url = \"http://h:%d\"\n", i, 1+i)
+	}
+	return text.String()
+}
 
 func TestWarnings(t *testing.T) {
 	t.Parallel()
@@ -15,6 +26,9 @@ func TestWarnings(t *testing.T) {
 	}{
 		{"none", good, nil},
 		{"no routes", "[api]\nlisten = \"127.0.0.1:1\"\n", []string{"g.toml: there are no routes"}},
+		{"as many routes as can be served at a time", manyRoutes(config.LanesTogether), nil},
+		{"more routes", manyRoutes(10_000), []string{"10000 routes are more than the 2048 that can have calls delivered at the same time; beyond that, routes with calls take turns: " +
+			"if all of them had calls at the same time, each would be served about every 4.9s"}},
 		{"all addresses", "[api]\nlisten = \"0.0.0.0:5000\"\n" + good, []string{"g.toml:2: api.listen: other machines can reach 0.0.0.0:5000 (all addresses of this machine, IPv4 and IPv6)"}},
 		{"no host", "[api]\nlisten = \":5000\"\n" + good, []string{"g.toml:2: api.listen: other machines can reach :5000 (all"}},
 		{"one address", "[api]\nlisten = \"192.0.2.1:5000\"\n" + good, []string{"other machines can reach 192.0.2.1:5000; whoever does can call every model, read and delete every job"}},
