@@ -56,7 +56,8 @@ type Delivery interface {
 	Return()
 }
 
-// Claim is a request that this worker must answer. Exactly one of Answer, Fail and Drop is called.
+// Claim is a request that this worker must answer. Exactly one of Answer, Fail, Drop and RunAlone is
+// called.
 type Claim interface {
 	// Request is valid until the claim has ended.
 	Request() *inference.Request
@@ -64,8 +65,11 @@ type Claim interface {
 	Answer(ctx context.Context, result *inference.Result) error
 	// Fail tells the caller what went wrong; it returns why that was not possible, joined to f.
 	Fail(ctx context.Context, f *fault.Error) error
-	// Drop ends a claim whose caller has gone.
+	// Drop ends a claim whose caller has gone; a job goes back to its queue.
 	Drop()
+	// RunAlone gives a job back to its queue, to be run by itself: the call that it shared ended badly, and that may
+	// have been another's fault. It is for jobs only.
+	RunAlone(ctx context.Context) error
 }
 
 // Upstream is one model server with all its replicas.

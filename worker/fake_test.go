@@ -1,6 +1,7 @@
 package worker_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"sync"
@@ -38,6 +39,11 @@ type call struct {
 	ctx    context.Context
 	gone   bool        // the claim is refused
 	result chan string // "answered", an error's code, "dropped"
+
+	request *inference.Request // nil: one that says nothing
+	answer  string             // the items of the result
+	failed  *fault.Error
+	shared  int // requests in its call
 }
 
 func (c *calls) changed() {
@@ -160,11 +166,15 @@ func (c *call) end(how string) {
 
 // Request is part of worker.Claim.
 func (c *call) Request() *inference.Request {
+	if c.request != nil {
+		return c.request
+	}
 	return &inference.Request{ID: "r", Route: c.route, Type: inference.Embeddings}
 }
 
 // Answer is part of worker.Claim.
 func (c *call) Answer(_ context.Context, result *inference.Result) error {
+	c.answer, c.shared = string(bytes.Join(result.Items, []byte(" ")))+string(result.Body), result.Batch
 	result.Release()
 	c.end("answered")
 	return nil
@@ -172,12 +182,19 @@ func (c *call) Answer(_ context.Context, result *inference.Result) error {
 
 // Fail is part of worker.Claim.
 func (c *call) Fail(_ context.Context, f *fault.Error) error {
+	c.failed = f
 	c.end(string(f.Code))
 	return f
 }
 
 // Drop is part of worker.Claim.
 func (c *call) Drop() { c.end("dropped") }
+
+// RunAlone is part of worker.Claim.
+func (c *call) RunAlone(context.Context) error {
+	c.end("alone")
+	return nil
+}
 
 // model is a model server and the provider for it.
 type model struct {

@@ -24,8 +24,12 @@ type spec struct {
 	key    string // it may hold secrets
 	shown  string // the key as a log may show it
 	slots  int
+	learn  bool // slots is where to begin
 	routes []*inference.Route
 }
+
+// replicas is how many addresses the model server has.
+func (s *spec) replicas() int { return 1 + strings.Count(s.key, " ") }
 
 // serverKey names a model server: its replicas, whatever their order. Trailing slashes do not matter.
 func serverKey(urls []string) string {
@@ -47,7 +51,8 @@ func publicServers(urls []string) string {
 }
 
 // plan groups the admitted routes of a table by model server. When routes of one server ask for different
-// numbers of slots, the largest counts. Each replica brings its own slots.
+// numbers of slots, the largest counts; they are learned where no route asks for a number. Each replica brings its
+// own slots.
 func plan(table *inference.Table, filter Filter) map[string]spec {
 	pools := make(map[string]spec)
 	for r := range table.All() {
@@ -55,7 +60,8 @@ func plan(table *inference.Table, filter Filter) map[string]spec {
 			continue
 		}
 		key := serverKey(r.Servers)
-		s := pools[key]
+		s, shared := pools[key]
+		s.learn = r.LearnSlots && (s.learn || !shared)
 		s.key, s.shown = key, publicServers(r.Servers)
 		s.slots = max(s.slots, r.Slots*(1+strings.Count(key, " ")))
 		s.routes = append(s.routes, r)
@@ -90,7 +96,7 @@ func diff(old, next map[string]spec) change {
 		switch {
 		case !exists:
 			c.start = append(c.start, next[key])
-		case was.slots != next[key].slots:
+		case was.slots != next[key].slots || was.learn != next[key].learn:
 			c.stop = append(c.stop, key)
 			c.start = append(c.start, next[key])
 		case !slices.Equal(was.routes, next[key].routes):

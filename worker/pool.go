@@ -5,21 +5,19 @@ import (
 	"errors"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"headrace/internal/fault"
 	"headrace/internal/inference"
 )
 
-// pool is the slots of one model server.
+// pool is what serves one model server: it leases and claims what its desk has room for, and runs what the desk says.
 type pool struct {
 	worker *Worker
-	shown  string        // the addresses of the model server, without what may be secret
-	slots  chan struct{} // one token for each slot that is taken
+	shown  string // the addresses of the model server, without what may be secret
+	desk   *desk
 	recent recent
-	calls  sync.WaitGroup
-	busy   atomic.Int64 // slots with a lease, a call, or the pause after one
+	calls  sync.WaitGroup // claims and calls
 
 	mu      sync.Mutex
 	spec    spec
@@ -29,7 +27,9 @@ type pool struct {
 }
 
 func newPool(w *Worker, s spec, targets map[string]*target) *pool {
-	return &pool{worker: w, shown: s.shown, slots: make(chan struct{}, s.slots), spec: s, targets: targets, changed: func() {}}
+	p := &pool{worker: w, shown: s.shown, spec: s, targets: targets, changed: func() {}}
+	p.desk = newDesk(s, Learned{}, w.deps.Random, func(d time.Duration) { time.AfterFunc(d, p.pump) })
+	return p
 }
 
 // update gives the pool other routes.
@@ -37,6 +37,7 @@ func (p *pool) update(s spec, targets map[string]*target) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.spec, p.targets = s, targets
+	p.desk.serve(s, Learned{})
 	p.changed()
 }
 
@@ -85,98 +86,52 @@ func (p *pool) serve(ctx context.Context, routes []*inference.Route, targets map
 	in := p.worker.deps.Queue.Intake(routes)
 	defer in.Close()
 	for {
-		select {
-		case p.slots <- struct{}{}: // one slot is free, and ours
-		case <-ctx.Done():
+		n := p.desk.await(ctx)
+		if n == 0 {
 			return
 		}
-		free := cap(p.slots) - len(p.slots) + 1
-		leased, err := in.Lease(ctx, free)
-		<-p.slots // each delivery takes its own
+		leased, err := in.Lease(ctx, n)
 		if err != nil {
 			return
 		}
+		now := time.Now()
+		p.desk.expect(len(leased))
 		for _, d := range leased {
-			p.slots <- struct{}{}                                    // only this goroutine takes slots, so these are free
-			p.calls.Go(func() { p.serveOne(d, targets[d.Route()]) }) //nolint:contextcheck // a claim outlives the intake
+			p.calls.Go(func() { p.claim(d, targets[d.Route()], now) }) //nolint:contextcheck // a claim outlives the intake
 		}
 	}
 }
 
-// serveOne runs one leased request in a slot that it frees at the end.
-func (p *pool) serveOne(d Delivery, t *target) {
-	hold := time.Duration(0)
-	p.busy.Add(1)
-	defer func() {
-		if hold > 0 {
-			pause(p.worker.intake, hold)
-		}
-		p.busy.Add(-1)
-		<-p.slots
-	}()
+// claim takes one leased request to the desk, and runs what the desk then says.
+func (p *pool) claim(d Delivery, t *target, leased time.Time) {
+	p.desk.claimed(p.claimed(d, t, leased))
+	p.pump()
+}
+
+// claimed is the request that was leased; nil when it is not ours to run.
+func (p *pool) claimed(d Delivery, t *target, leased time.Time) *request {
 	if t == nil { // a route of a newer configuration
 		d.Return()
-		return
+		return nil
 	}
 	ctx, claim, err := d.Claim(p.worker.work)
-	if errors.Is(err, ErrNotClaimed) {
-		return
-	}
 	if err != nil {
-		p.log(t, "", "claim", err)
-		return
-	}
-	began := time.Now()
-	result, err := p.attempt(ctx, t, claim.Request())
-	p.worker.deps.Attempted(t.route.Name, fault.CodeOf(err))
-	took := time.Since(began)
-	if err == nil {
-		p.recent.add(took)
-		result.Upstream = took
-		if err := claim.Answer(ctx, result); err != nil {
-			p.log(t, claim.Request().ID, "answer", err)
+		if !errors.Is(err, ErrNotClaimed) {
+			p.log(t, "", "claim", err)
 		}
-		return
+		return nil
 	}
-	hold = p.recent.stillComputing(ctx, err, took)
-	p.settle(ctx, t, claim, err)
+	r := newRequest(ctx, t, claim, leased)
+	p.calls.Add(1) // until it has ended
+	r.watch = context.AfterFunc(ctx, func() { p.left(r) })
+	return r
 }
 
-// settle ends a failed claim.
-func (p *pool) settle(ctx context.Context, t *target, claim Claim, err error) {
-	id := claim.Request().ID
-	if cause := context.Cause(ctx); ctx.Err() != nil && !errors.Is(cause, context.DeadlineExceeded) {
-		f, stopped := errors.AsType[*fault.Error](cause)
-		if !stopped {
-			claim.Drop() // the caller has gone
-			return
-		}
-		err = f
+// pump sends what is to go out now.
+func (p *pool) pump() {
+	for l := p.desk.next(); l != nil; l = p.desk.next() {
+		p.calls.Go(func() { p.send(l) })
 	}
-	f := fault.From(err)
-	p.log(t, id, "attempt", claim.Fail(ctx, f))
-}
-
-// attempt makes one call to the model server.
-func (p *pool) attempt(ctx context.Context, t *target, req *inference.Request) (*inference.Result, error) {
-	call, err := t.provider.Encode(t.route, req)
-	if err != nil {
-		return nil, err
-	}
-	call.Once = req.Once
-	ctx, cancel := context.WithTimeout(ctx, t.route.Timeout)
-	defer cancel()
-	reply, release, err := t.upstream.Do(ctx, call, t.route.MaxReply)
-	if err != nil {
-		return nil, err
-	}
-	result, err := t.provider.Decode(t.route, req, reply)
-	if err != nil {
-		release()
-		return nil, err
-	}
-	result.OnRelease(release)
-	return result, nil
 }
 
 // log writes one line for one failure, with what a person needs to act on it. step is what failed: the claim,

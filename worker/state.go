@@ -35,7 +35,7 @@ func (w *Worker) State() []PoolState {
 func (p *pool) state() PoolState {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s := PoolState{Slots: cap(p.slots), Busy: int(p.busy.Load())}
+	s := p.desk.state()
 	for _, r := range p.spec.routes {
 		s.Routes = append(s.Routes, r.Name)
 	}
@@ -48,4 +48,11 @@ func (p *pool) state() PoolState {
 	}
 	s.Server = strings.Join(urls, " ")
 	return s
+}
+
+// state is what the desk knows.
+func (d *desk) state() PoolState {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return PoolState{Slots: d.width, Busy: d.busy}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -29,7 +30,11 @@ type Deps struct {
 	Dial func(*inference.Route) (Upstream, error)
 	// Attempted is told of every call to a model server; code is "" for one that was good. It may be nil.
 	Attempted func(route string, code fault.Code)
-	Logger    *slog.Logger
+	// Batched is told of every call that was answered: how many requests and rows it had. It may be nil.
+	Batched func(route string, requests, rows int)
+	// Random gives numbers from 0 to 1; nil: math/rand/v2's.
+	Random func() float64
+	Logger *slog.Logger
 }
 
 // Worker is the pools of one process.
@@ -67,6 +72,12 @@ func New(cfg Config, deps Deps) (*Worker, error) {
 	}
 	if deps.Attempted == nil {
 		deps.Attempted = func(string, fault.Code) {}
+	}
+	if deps.Batched == nil {
+		deps.Batched = func(string, int, int) {}
+	}
+	if deps.Random == nil {
+		deps.Random = rand.Float64
 	}
 	w := &Worker{cfg: cfg, deps: deps, pools: make(map[string]*pool)}
 	w.hurried = make(chan struct{})
@@ -163,6 +174,7 @@ func (w *Worker) apply(old, next *inference.Table) error {
 type target struct {
 	route    *inference.Route
 	provider provider.Provider
+	merger   provider.Merger // nil: requests share no calls
 	upstream Upstream
 }
 
@@ -184,7 +196,8 @@ func (w *Worker) targets(s spec) (map[string]*target, error) {
 			}
 			clients[key] = client
 		}
-		targets[r.Name] = &target{route: r, provider: p, upstream: clients[key]}
+		merger, _ := p.(provider.Merger)
+		targets[r.Name] = &target{route: r, provider: p, merger: merger, upstream: clients[key]}
 	}
 	return targets, nil
 }

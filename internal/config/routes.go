@@ -42,7 +42,7 @@ func readRoute(t *table, family inference.Family, c *Config) *inference.Route {
 		ConnectTimeout:  c.Worker.ConnectTimeout,
 		SyncTimeout:     t.duration("sync_timeout", c.API.SyncTimeout),
 		MaxReply:        c.Worker.MaxReply,
-		Slots:           max(t.count("slots", c.Worker.Slots, 0), 1),
+		Slots:           t.count("slots", c.Worker.Slots, 0),
 		MaxWaiting:      t.count("max_waiting", c.Broker.MaxWaiting, 1),
 		MaxWaitingBytes: c.Broker.MaxWaitingBytes,
 		Limit:           readLimit(t),
@@ -54,6 +54,8 @@ func readRoute(t *table, family inference.Family, c *Config) *inference.Route {
 	if r.Tokens && (r.Type == inference.Chat || r.Type == inference.Raw) {
 		t.complain("tokens", "leave it out", "has no effect on a route of the type %s", r.Type)
 	}
+	r.LearnSlots, r.Slots = r.Slots == 0, max(r.Slots, 1)
+	r.Batch = readBatch(t, r.Type)
 	checkName(t, r.Name)
 	readModel(t, r)
 	t.finish()

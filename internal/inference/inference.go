@@ -45,6 +45,8 @@ type Request struct {
 	Body []byte
 	// Once says that every run of it is recorded: nothing on the way to the model server repeats it silently.
 	Once bool
+	// Alone says that it must not share a call with others: it may be what kills model servers or workers.
+	Alone bool
 }
 
 // Size is the number of bytes the request holds, as limits count them.
@@ -69,6 +71,10 @@ type Result struct {
 	Body []byte
 	// Queue is how long the call waited for a slot, Upstream how long the model server took.
 	Queue, Upstream time.Duration
+	// Gather is how long the slot waited for company, and Batch how many requests shared the call to the model server;
+	// 0: it is not known.
+	Gather time.Duration
+	Batch  int
 
 	release func()
 }

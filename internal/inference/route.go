@@ -29,6 +29,7 @@ type Route struct {
 	SyncTimeout    time.Duration // a synchronous call in all: waiting and running
 	MaxReply       int64         // bytes of a model server's answer
 	Slots          int           // calls in flight per model server URL and worker process; at least 1
+	LearnSlots     bool          // Slots is where the worker begins to learn how many pay
 
 	MaxWaiting      int   // synchronous calls accepted and not yet claimed, per front end
 	MaxWaitingBytes int64 // the same, in bytes
@@ -42,7 +43,31 @@ type Route struct {
 	ChatTemplate string
 	// Output maps a prediction's shape; nil = MLflow's own rules.
 	Output *Output
+	// Batch says how far calls may share a call to the model server. The zero value shares none.
+	Batch Batch
 }
+
+// Batch bounds the calls to a model server that carry the rows of several requests.
+type Batch struct {
+	Mode       BatchMode
+	MaxItems   int           // rows in one call; at least 1
+	MaxBytes   int64         // of the rows in one call; a single request may have more
+	GatherMax  time.Duration // how long a free slot may wait for company; 0 = never
+	LatencyMax time.Duration // how long a shared call may be expected to take; 0 = no bound
+}
+
+// BatchMode says whether requests share calls.
+type BatchMode string
+
+// The modes. Auto shares after a proof that rows do not depend on each other, On without one.
+const (
+	BatchAuto BatchMode = "auto"
+	BatchOn   BatchMode = "on"
+	BatchOff  BatchMode = "off"
+)
+
+// Shares says whether requests may share calls at all.
+func (b Batch) Shares() bool { return b.Mode == BatchAuto || b.Mode == BatchOn }
 
 // Limit is MLflow's rate limit: Calls in each fixed window of Period, by client address and path.
 type Limit struct {

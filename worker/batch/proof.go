@@ -78,18 +78,21 @@ func (p *Proof) May() bool {
 	return p.mode == On || p.mode == Auto && p.state.Stage == Proven
 }
 
-// Probe says whether the next rows that could be merged should be a probe instead; the caller must report with Probed.
-func (p *Proof) Probe(now time.Time) bool {
-	if p.mode != Auto {
-		return false
-	}
+// Due says whether a probe may begin.
+func (p *Proof) Due(now time.Time) bool {
 	switch p.state.Stage {
 	case Unproven:
+		return p.mode == Auto
 	case Refuted:
-		if p.state.Again.IsZero() || now.Before(p.state.Again) {
-			return false
-		}
+		return p.mode == Auto && !p.state.Again.IsZero() && !now.Before(p.state.Again)
 	case Probing, Proven:
+	}
+	return false
+}
+
+// Probe says whether the next rows that could be merged should be a probe instead; the caller must report with Probed.
+func (p *Proof) Probe(now time.Time) bool {
+	if !p.Due(now) {
 		return false
 	}
 	p.state.Stage = Probing

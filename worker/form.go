@@ -1,0 +1,116 @@
+package worker
+
+import (
+	"slices"
+	"time"
+
+	"headrace/worker/batch"
+)
+
+// form chooses what goes out next, out of what waits. It must be called with the desk's mu held.
+func (d *desk) form(now time.Time) *load {
+	d.waiting = slices.DeleteFunc(d.waiting, func(r *request) bool { return r.over() })
+	if len(d.waiting) == 0 {
+		return nil
+	}
+	items := make([]batch.Item, len(d.waiting))
+	for i, r := range d.waiting {
+		items[i] = d.itemOf(r)
+	}
+	b := d.former.Form(items, now)
+	head := d.waiting[b.Members[0]]
+	if l := d.probe(head, now); l != nil {
+		return l
+	}
+	g := &pending{requests: slices.Clone(d.waiting), items: items, batch: b, began: now, rows: b.Load.Rows}
+	if !items[b.Members[0]].Solo {
+		if wait := d.patience(g, now); wait > 0 {
+			g.until = now.Add(wait)
+			d.pending = g
+			d.wake(wait)
+			return nil
+		}
+	}
+	return d.load(g, now)
+}
+
+// itemOf is what the batch package sees of a request.
+func (d *desk) itemOf(r *request) batch.Item {
+	it := r.item
+	it.Solo = !r.merges || r.alone || !d.routes[it.Key.Route].proof.May()
+	return it
+}
+
+// patience is how long a batch waits for the next arrival.
+func (d *desk) patience(g *pending, now time.Time) time.Duration {
+	m := batch.Moment{Load: g.batch.Load, Limit: g.batch.Limit, First: g.items[g.batch.Members[0]].Arrival}
+	if d.pending == g {
+		m.Began = g.began
+	}
+	for _, i := range g.batch.Members {
+		if due := g.items[i].Deadline; !due.IsZero() {
+			slack := max(due.Sub(now)-g.batch.Expected, 1)
+			if m.Slack == 0 || slack < m.Slack {
+				m.Slack = slack
+			}
+		}
+	}
+	return d.gather.Wait(m, d.routes[g.items[g.batch.Members[0]].Key.Route].learner.Cost(), now, d.random())
+}
+
+// gathered ends the waiting of a batch.
+func (d *desk) gathered(g *pending, now time.Time) *load {
+	d.pending = nil
+	cost := d.routes[g.items[g.batch.Members[0]].Key.Route].learner.Cost()
+	d.gather.Report(g.rows, g.batch.Load.Rows, now.Sub(g.began), cost)
+	if l := d.load(g, now); l != nil {
+		return l
+	}
+	return d.form(now)
+}
+
+// load makes a load of a batch; nil when all its members have ended meanwhile.
+func (d *desk) load(g *pending, now time.Time) *load {
+	l := &load{batch: g.batch, gathered: now.Sub(g.began)}
+	route := d.routes[g.items[g.batch.Members[0]].Key.Route]
+	l.batch.Members, l.batch.Load, l.batch.Bytes = nil, batch.Load{}, 0
+	for _, i := range g.batch.Members {
+		if g.requests[i].over() {
+			continue
+		}
+		l.requests = append(l.requests, g.requests[i])
+		l.batch.Members = append(l.batch.Members, i)
+		l.batch.Load = batch.Load{Rows: l.batch.Load.Rows + g.items[i].Rows, Length: max(l.batch.Load.Length, g.items[i].Length)}
+		l.batch.Bytes += g.items[i].Bytes
+	}
+	if len(l.requests) == 0 {
+		return nil
+	}
+	d.former.Fair.Sent(g.items, &l.batch, route.learner.Cost())
+	l.shadow = len(l.requests) > 1 && route.proof.Shadow(d.random())
+	return l
+}
+
+// probe gives the head and up to three others as a probe, when one is due.
+func (d *desk) probe(head *request, now time.Time) *load {
+	route := d.routes[head.item.Key.Route]
+	if !probes(head) || route.proof.May() {
+		return nil
+	}
+	l := &load{probe: true, requests: []*request{head}}
+	for _, r := range d.waiting {
+		if r != head && probes(r) && r.item.Key == head.item.Key && len(l.requests) < batch.ProbeMembers {
+			l.requests = append(l.requests, r)
+		}
+	}
+	if len(l.requests) < 2 || !route.proof.Probe(now) {
+		return nil
+	}
+	for _, r := range l.requests {
+		l.batch.Load = batch.Load{Rows: l.batch.Load.Rows + r.item.Rows, Length: max(l.batch.Load.Length, r.item.Length)}
+	}
+	return l
+}
+
+// probes says that a request may be part of a probe. A job may not: each of its runs is recorded.
+func probes(r *request) bool { return r.merges && !r.alone && r.item.Kind == batch.Call && !r.over() }

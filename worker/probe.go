@@ -1,0 +1,150 @@
+package worker
+
+import (
+	"bytes"
+	"context"
+	"time"
+
+	"headrace/internal/fault"
+	"headrace/internal/inference"
+	"headrace/internal/provider"
+	"headrace/worker/batch"
+)
+
+// trial is a merged call whose parts are compared with what requests were answered alone. It holds nothing of the
+// requests, which have ended by then.
+type trial struct {
+	target *target
+	kind   inference.Type
+	call   provider.Call
+	rows   []int    // of each request
+	alone  [][]byte // the body of each reply
+}
+
+// probe asks each request of a load alone and answers it so, and then all of them in one call, to learn whether rows
+// are answered alike in company.
+func (p *pool) probe(l *load) {
+	first := l.requests[0]
+	t := &trial{target: first.target, kind: first.claim.Request().Type}
+	var rows [][]byte
+	for _, r := range l.requests {
+		rows = append(rows, r.rows.Values...)
+		t.rows = append(t.rows, r.item.Rows)
+	}
+	t.call = t.target.merger.Merge(first.rows, rows)
+	o := batch.Outcome{Alone: true}
+	for i := range l.requests {
+		body, ok := p.probeOne(&load{requests: l.requests[i : i+1]})
+		t.alone = append(t.alone, body)
+		o.Alone = o.Alone && ok
+	}
+	if o.Alone {
+		o = p.compare(t)
+	}
+	p.desk.probed(t.target.route.Name, o)
+	p.desk.free()
+	p.pump()
+}
+
+// probeOne asks one request alone, answers it, and gives what the model server said.
+func (p *pool) probeOne(l *load) (body []byte, ok bool) {
+	r := l.requests[0]
+	if r.over() {
+		p.left(r)
+		return nil, false
+	}
+	began := time.Now()
+	reply, release, err := p.ask(r)
+	took := time.Since(began)
+	var result *inference.Result
+	if err == nil {
+		body = bytes.Clone(reply.Body)
+		if result, err = r.target.provider.Decode(r.target.route, r.claim.Request(), reply); err != nil {
+			release()
+		}
+	}
+	p.worker.deps.Attempted(r.target.route.Name, fault.CodeOf(err))
+	if err != nil {
+		hold := p.recent.stillComputing(r.ctx, err, took)
+		p.failed(r, err)
+		if hold > 0 {
+			pause(p.worker.intake, hold)
+		}
+		return nil, false
+	}
+	p.recent.add(took)
+	p.worker.deps.Batched(r.target.route.Name, 1, r.item.Rows)
+	p.desk.measured(r, took)
+	result.OnRelease(release)
+	result.Upstream = took
+	p.answer(r, result, l)
+	return body, true
+}
+
+// compare makes the merged call of a trial.
+func (p *pool) compare(t *trial) batch.Outcome {
+	o := batch.Outcome{Alone: true}
+	ctx, cancel := context.WithTimeout(p.worker.work, t.target.route.Timeout)
+	defer cancel()
+	reply, release, err := t.target.upstream.Do(ctx, t.call, t.target.route.MaxReply)
+	if err == nil {
+		defer release()
+		if reply.Status >= 400 {
+			err = &refusal{reply}
+		}
+	}
+	p.worker.deps.Attempted(t.target.route.Name, codeOf(err))
+	if err != nil {
+		o.Alone = ended(err, len(t.rows)).Failure == batch.Status // a server that is away proves nothing
+		o.Reason = "it was refused"
+		return o
+	}
+	n := 0
+	for _, k := range t.rows {
+		n += k
+	}
+	rows, err := t.target.merger.Cut(t.target.route, t.kind, n, reply)
+	if err != nil {
+		o.Reason = fault.From(err).Message
+		return o
+	}
+	o.Merged, o.Equal = true, true
+	compared := 0
+	for i, k := range t.rows {
+		whole, ok := t.target.merger.Whole(t.kind, reply, rows[:k])
+		rows = rows[k:]
+		if !ok {
+			continue // it would be asked alone
+		}
+		compared++
+		if same, why := batch.Same(t.alone[i], whole.Body); !same {
+			o.Equal, o.Reason = false, why
+			return o
+		}
+	}
+	o.Alone = compared > 0
+	return o
+}
+
+// shadowed asks one request of a shared call alone as well, and says whether both answers are the same.
+func (p *pool) shadowed(l *load, s *shared) bool {
+	from := 0
+	for _, r := range l.requests {
+		if r.item.Kind == batch.Call && !r.over() {
+			whole, ok := s.target.merger.Whole(r.claim.Request().Type, s.reply, s.rows[from:from+r.item.Rows])
+			reply, release, err := p.ask(r)
+			if err == nil {
+				defer release()
+			}
+			p.worker.deps.Attempted(s.target.route.Name, fault.CodeOf(err))
+			if !ok || err != nil || reply.Status >= 400 {
+				return true // nothing is proven
+			}
+			same, why := batch.Same(reply.Body, whole.Body)
+			p.desk.shadowed(s.target.route.Name, batch.Outcome{Alone: true, Merged: true, Equal: same, Reason: why})
+			return same
+		}
+		from += r.item.Rows
+	}
+	return true
+}

@@ -1,0 +1,192 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"headrace/internal/fault"
+	"headrace/internal/inference"
+	"headrace/internal/provider"
+)
+
+// send runs a load in a slot, gives the slot back, and then answers: so the next call finds it free.
+func (p *pool) send(l *load) {
+	switch {
+	case l.probe:
+		p.probe(l)
+	case len(l.requests) == 1:
+		p.sendOne(l)
+	default:
+		p.sendAll(l)
+	}
+}
+
+// sendOne runs a request that has a call to itself.
+func (p *pool) sendOne(l *load) {
+	r := l.requests[0]
+	if !r.watch() { // it has ended; from here on the call's own error speaks
+		p.desk.free()
+		p.pump()
+		return
+	}
+	began := time.Now()
+	result, err := p.attempt(r)
+	took := time.Since(began)
+	p.worker.deps.Attempted(r.target.route.Name, fault.CodeOf(err))
+	if err == nil {
+		p.recent.add(took)
+		p.worker.deps.Batched(r.target.route.Name, 1, l.batch.Load.Rows)
+		p.desk.answered(l, took)
+		p.pump()
+		result.Upstream = took
+		p.answer(r, result, l)
+		return
+	}
+	hold := p.recent.stillComputing(r.ctx, err, took)
+	p.release(l, hold, func() { p.failed(r, err) })
+}
+
+// release gives a slot back after hold, and does something else before.
+func (p *pool) release(l *load, hold time.Duration, do func()) {
+	if hold <= 0 {
+		p.desk.free()
+		p.pump()
+		do()
+		return
+	}
+	do()
+	pause(p.worker.intake, hold)
+	p.desk.free()
+	p.pump()
+}
+
+// failed ends a request whose own call failed.
+func (p *pool) failed(r *request, err error) {
+	if cause := context.Cause(r.ctx); r.ctx.Err() != nil && !errors.Is(cause, context.DeadlineExceeded) {
+		p.left(r)
+		return
+	}
+	if r.take() {
+		defer p.calls.Done()
+		p.log(r.target, r.claim.Request().ID, "attempt", r.claim.Fail(r.ctx, fault.From(err)))
+	}
+}
+
+// attempt makes the call of one request.
+func (p *pool) attempt(r *request) (*inference.Result, error) {
+	reply, release, err := p.ask(r)
+	if err != nil {
+		return nil, err
+	}
+	result, err := r.target.provider.Decode(r.target.route, r.claim.Request(), reply)
+	if err != nil {
+		release()
+		return nil, err
+	}
+	result.OnRelease(release)
+	return result, nil
+}
+
+// ask is attempt without judging the reply.
+func (p *pool) ask(r *request) (provider.Reply, func(), error) {
+	t, req := r.target, r.claim.Request()
+	call, err := t.provider.Encode(t.route, req)
+	if err != nil {
+		return provider.Reply{}, nil, err
+	}
+	call.Once = req.Once
+	ctx, cancel := context.WithTimeout(r.ctx, t.route.Timeout)
+	defer cancel()
+	return t.upstream.Do(ctx, call, t.route.MaxReply)
+}
+
+// errAllGone ends a shared call that nobody waits for any more.
+var errAllGone = errors.New("all callers have gone")
+
+// together makes one call of the rows of several requests, and gives each its own.
+func (p *pool) together(requests []*request) (*shared, error) {
+	first := requests[0]
+	t := first.target
+	var rows [][]byte
+	once := false
+	for _, r := range requests {
+		rows = append(rows, r.rows.Values...)
+		once = once || r.claim.Request().Once
+	}
+	call := t.merger.Merge(first.rows, rows)
+	call.Once = once
+	ctx, cancel := context.WithTimeout(p.worker.work, t.route.Timeout)
+	defer cancel()
+	ctx, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
+	var here atomic.Int64
+	here.Store(int64(len(requests)))
+	for _, r := range requests {
+		stop := context.AfterFunc(r.ctx, func() {
+			if here.Add(-1) == 0 {
+				giveUp(errAllGone)
+			}
+		})
+		defer stop()
+	}
+	reply, release, err := t.upstream.Do(ctx, call, t.route.MaxReply)
+	if err != nil {
+		return nil, err
+	}
+	s := &shared{target: t, reply: reply, release: release}
+	if reply.Status >= 400 {
+		release()
+		return nil, &refusal{reply}
+	}
+	if s.rows, err = t.merger.Cut(t.route, first.claim.Request().Type, len(rows), reply); err != nil {
+		release()
+		return nil, err
+	}
+	s.left.Store(int64(len(requests)))
+	return s, nil
+}
+
+// refusal is a status of 400 or more that several requests share. Its text is nobody's: it may speak of any of them.
+type refusal struct{ reply provider.Reply }
+
+func (r *refusal) Error() string { return "the model server refused a call of several requests" }
+
+// told is the refusal as a caller may see it.
+func (r *refusal) told() *fault.Error {
+	f := fault.New(fault.UpstreamError, "the model server answered %d", r.reply.Status)
+	f.Status, f.RetryAfter = r.reply.Status, r.reply.RetryAfter
+	return f
+}
+
+// shared is the reply to a call of several requests, cut into rows.
+type shared struct {
+	target  *target
+	reply   provider.Reply
+	rows    [][]byte
+	release func()
+	left    atomic.Int64 // requests that have not given their part back
+}
+
+// part is what one request would have been answered alone, of rows[from:]. false: that cannot be known.
+func (s *shared) part(r *request, from int) (*inference.Result, bool) {
+	rows := s.rows[from : from+r.item.Rows]
+	whole, ok := s.target.merger.Whole(r.claim.Request().Type, s.reply, rows)
+	if !ok {
+		return nil, false
+	}
+	result, err := s.target.provider.Decode(s.target.route, r.claim.Request(), whole)
+	if err != nil {
+		return nil, false
+	}
+	result.OnRelease(s.done)
+	return result, true
+}
+
+// done gives one part back; the reply's bytes count until the last one is.
+func (s *shared) done() {
+	if s.left.Add(-1) == 0 {
+		s.release()
+	}
+}
