@@ -20,6 +20,7 @@ const (
 // It owns the slots and all that is learned of the server. It starts nothing: those who bring it news ask it for loads
 // to send.
 type desk struct {
+	name    string        // in a Memory
 	changed chan struct{} // capacity 1: there may be more room
 
 	mu       sync.Mutex
@@ -59,7 +60,7 @@ type load struct {
 }
 
 func newDesk(s spec, known Learned, random func() float64, wake func(time.Duration)) *desk {
-	d := &desk{changed: make(chan struct{}, 1), width: s.slots, random: random, wake: wake, routes: make(map[string]*learned)}
+	d := &desk{name: memoryName(s.key), changed: make(chan struct{}, 1), width: s.slots, random: random, wake: wake, routes: make(map[string]*learned)}
 	if s.learn {
 		d.slots = batch.NewSlots(max(known.Slots, s.slots), mostSlots*s.replicas())
 		d.width = d.slots.Width()
@@ -231,6 +232,7 @@ func (d *desk) answered(l *load, took time.Duration) {
 	d.busy--
 	rows := l.batch.Load.Rows
 	d.gather.Freed(rows, now)
+	d.of(l).count(len(l.requests), rows)
 	if !l.trial && l.requests[0].merges {
 		d.of(l).learner.Record(l.batch.Load, took, l.batch.Left, now)
 	}
@@ -254,6 +256,7 @@ func (d *desk) settled() bool {
 func (d *desk) measured(r *request, took time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.routes[r.item.Key.Route].count(1, r.item.Rows)
 	d.routes[r.item.Key.Route].learner.Record(batch.Load{Rows: r.item.Rows, Length: r.item.Length}, took, 0, time.Now())
 }
 
@@ -288,7 +291,7 @@ func (d *desk) isolated(l *load, took time.Duration, bad int) {
 	if bad > 0 {
 		d.of(l).learner.Bad(bad)
 	}
-	d.of(l).calls.Isolating++
+	d.of(l).counts.Isolating++
 }
 
 // of is what is known of a load's route.

@@ -1,6 +1,10 @@
 package worker
 
 import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"maps"
 	"time"
 
 	"headrace/internal/inference"
@@ -15,8 +19,73 @@ type Learned struct {
 
 // RouteLearned is what was learned of one route.
 type RouteLearned struct {
+	Type  inference.Type   `json:"type"`
 	Cost  batch.Snapshot   `json:"cost"`
 	Proof batch.ProofState `json:"proof"`
+}
+
+// Memory keeps what was learned from one process to the next. Keys name model servers and hold no secrets.
+type Memory interface {
+	// Load is what was saved last; nil when nothing was, or it cannot be read.
+	Load() map[string]Learned
+	Save(learned map[string]Learned) error
+}
+
+// saveEvery is how often what was learned is saved. It is cheap to learn again.
+const saveEvery = 30 * time.Second
+
+// remember saves what was learned until ctx ends, and once more then.
+func (w *Worker) remember(ctx context.Context) {
+	if w.deps.Memory == nil {
+		return
+	}
+	tick := time.NewTicker(saveEvery)
+	defer tick.Stop()
+	for {
+		over := false
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			over = true
+		}
+		w.mu.Lock()
+		for _, p := range w.pools {
+			w.learned[p.desk.name] = p.desk.snapshot()
+		}
+		all := maps.Clone(w.learned)
+		w.mu.Unlock()
+		if err := w.deps.Memory.Save(all); err != nil {
+			w.deps.Logger.Warn("what was learned of model servers could not be saved; it will be learned again", "error", err)
+		}
+		if over {
+			return
+		}
+	}
+}
+
+// memoryName is the name of a model server in a Memory.
+func memoryName(key string) string {
+	sum := sha256.Sum256([]byte(key))
+	return hex.EncodeToString(sum[:16])
+}
+
+// snapshot is what to save. A proof holds for the model that it was made with, and another one may be served at the
+// same address tomorrow: so proofs are made again by each process, and only the pause after a refutation is kept.
+func (d *desk) snapshot() Learned {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s := Learned{Routes: make(map[string]RouteLearned, len(d.routes))}
+	if d.slots != nil {
+		s.Slots = d.slots.Learned()
+	}
+	for name, l := range d.routes {
+		r := RouteLearned{Type: l.kind, Cost: l.learner.Snapshot()}
+		if p := l.proof.State(); p.Stage == batch.Refuted && !p.Again.IsZero() {
+			r.Proof = p
+		}
+		s.Routes[name] = r
+	}
+	return s
 }
 
 // rowless is after how many requests in a row that cannot be part of a probe none is waited for.
@@ -30,16 +99,8 @@ type learned struct {
 	lengths [rowless]int // of the longest rows of late; 0 = of a request that shares no calls
 	seen    int
 	single  int // requests in a row that cannot be part of a probe
-	calls   Batches
-}
-
-// Batches counts the calls of one route.
-type Batches struct {
-	Calls     uint64 // to the model server
-	Shared    uint64 // of these, by several requests
-	Requests  uint64 // in all
-	Items     uint64
-	Isolating uint64 // calls made to find what failed a shared one
+	kind    inference.Type
+	counts  inference.Batching // its counters only
 }
 
 func newLearned(r *inference.Route, known RouteLearned) *learned {
@@ -47,8 +108,11 @@ func newLearned(r *inference.Route, known RouteLearned) *learned {
 	if mode == "" {
 		mode = batch.Off
 	}
+	if known.Type != r.Type {
+		known = RouteLearned{}
+	}
 	return &learned{
-		batch: r.Batch,
+		batch: r.Batch, kind: r.Type,
 		learner: batch.NewLearner(batch.Limits{
 			MaxRows: r.Batch.MaxItems, MaxBytes: r.Batch.MaxBytes, GatherMax: r.Batch.GatherMax, LatencyMax: r.Batch.LatencyMax,
 		}, known.Cost),
@@ -80,6 +144,11 @@ func (l *learned) want(now time.Time) int {
 		}
 		return batch.ProbeMembers
 	}
+	return l.size(now)
+}
+
+// size is how many rows the next call may have, of the lengths seen of late.
+func (l *learned) size(now time.Time) int {
 	most := 1
 	for _, length := range l.lengths {
 		if length > 0 {
@@ -87,4 +156,45 @@ func (l *learned) want(now time.Time) int {
 		}
 	}
 	return most
+}
+
+// state is what to show.
+func (l *learned) state(route string, now time.Time) inference.Batching {
+	s := l.counts
+	s.Route, s.Mode, s.Stage, s.Size = route, l.batch.Mode, string(batch.Off), 1
+	if l.batch.Shares() {
+		s.Stage = string(l.batch.Mode)
+	}
+	if l.batch.Mode == inference.BatchAuto {
+		p := l.proof.State()
+		s.Stage, s.Reason = string(p.Stage), p.Reason
+	}
+	if l.proof.May() {
+		s.Size = l.size(now)
+	}
+	length, n := 0, 0
+	for _, seen := range l.lengths {
+		if seen > 0 {
+			length, n = length+seen, n+1
+		}
+	}
+	if n == 0 {
+		return s
+	}
+	length /= n
+	if pays, known := l.learner.Pays(length); known {
+		s.Pays = &pays
+	}
+	if c := l.learner.Cost(); c.Known() {
+		s.CallMS = 1000 * c.Fixed
+		s.ItemMS = 1000 * (c.Of(batch.Load{Rows: 1, Length: length}).Seconds() - c.Fixed)
+	}
+	return s
+}
+
+// count adds a call that was answered.
+func (l *learned) count(requests, rows int) {
+	l.counts.Calls++
+	l.counts.Requests += uint64(requests)
+	l.counts.Items += uint64(rows)
 }

@@ -56,14 +56,20 @@ func TestMisfortuneInCompany(t *testing.T) {
 	for name, reply := range map[string]func(inputs []string) (provider.Reply, error){
 		"one prediction too many": func(in []string) (provider.Reply, error) { return predict(append([]string{"x"}, in...)) },
 		"one prediction missing":  func(in []string) (provider.Reply, error) { return predict(in[1:]) },
-		"speaks of all rows":      func(in []string) (provider.Reply, error) { return jsonReply(200, `{"predictions":["`+strings.Join(in, `","`)+`"],"usage":3}`) },
-		"no list":                 func([]string) (provider.Reply, error) { return jsonReply(200, `{"predictions":"x"}`) },
-		"no JSON":                 func([]string) (provider.Reply, error) { return jsonReply(200, `{"predictions":[`) },
+		"speaks of all rows": func(in []string) (provider.Reply, error) {
+			return jsonReply(200, `{"predictions":["`+strings.Join(in, `","`)+`"],"usage":3}`)
+		},
+		"no list": func([]string) (provider.Reply, error) { return jsonReply(200, `{"predictions":"x"}`) },
+		"no JSON": func([]string) (provider.Reply, error) { return jsonReply(200, `{"predictions":[`) },
 		"a row of NaN": func(in []string) (provider.Reply, error) {
 			return jsonReply(200, `{"predictions":["`+in[0]+`!"`+strings.Repeat(`,NaN`, len(in)-1)+`]}`)
 		},
-		"400": func(in []string) (provider.Reply, error) { return jsonReply(400, `{"message":"`+strings.Join(in, " ")+`"}`) },
-		"500": func(in []string) (provider.Reply, error) { return jsonReply(500, `{"message":"`+strings.Join(in, " ")+`"}`) },
+		"400": func(in []string) (provider.Reply, error) {
+			return jsonReply(400, `{"message":"`+strings.Join(in, " ")+`"}`)
+		},
+		"500": func(in []string) (provider.Reply, error) {
+			return jsonReply(500, `{"message":"`+strings.Join(in, " ")+`"}`)
+		},
 		"502": func([]string) (provider.Reply, error) { return jsonReply(502, `{}`) },
 		"too large": func([]string) (provider.Reply, error) {
 			return provider.Reply{}, fault.New(fault.UpstreamBadResponse, "too large")

@@ -26,9 +26,9 @@ type pool struct {
 	closed  bool
 }
 
-func newPool(w *Worker, s spec, targets map[string]*target) *pool {
+func newPool(w *Worker, s spec, known Learned, targets map[string]*target) *pool {
 	p := &pool{worker: w, shown: s.shown, spec: s, targets: targets, changed: func() {}}
-	p.desk = newDesk(s, Learned{}, w.deps.Random, func(d time.Duration) { time.AfterFunc(d, p.pump) })
+	p.desk = newDesk(s, known, w.deps.Random, func(d time.Duration) { time.AfterFunc(d, p.pump) })
 	return p
 }
 

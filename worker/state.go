@@ -3,6 +3,7 @@ package worker
 import (
 	"slices"
 	"strings"
+	"time"
 
 	"headrace/internal/inference"
 )
@@ -14,6 +15,7 @@ type PoolState struct {
 	Slots    int
 	Busy     int // slots that run a call, or are held because a server probably still computes
 	Replicas []inference.Replica
+	Batching []inference.Batching // of each of Routes
 }
 
 // State lists the pools, by address.
@@ -35,10 +37,7 @@ func (w *Worker) State() []PoolState {
 func (p *pool) state() PoolState {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s := p.desk.state()
-	for _, r := range p.spec.routes {
-		s.Routes = append(s.Routes, r.Name)
-	}
+	s := p.desk.state(p.spec.routes)
 	if len(p.spec.routes) > 0 { // all clients of a pool have the same replicas
 		s.Replicas = p.targets[p.spec.routes[0].Name].upstream.Replicas()
 	}
@@ -51,8 +50,13 @@ func (p *pool) state() PoolState {
 }
 
 // state is what the desk knows.
-func (d *desk) state() PoolState {
+func (d *desk) state(routes []*inference.Route) PoolState {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return PoolState{Slots: d.width, Busy: d.busy}
+	s, now := PoolState{Slots: d.width, Busy: d.busy}, time.Now()
+	for _, r := range routes {
+		s.Routes = append(s.Routes, r.Name)
+		s.Batching = append(s.Batching, d.routes[r.Name].state(r.Name, now))
+	}
+	return s
 }

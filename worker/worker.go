@@ -32,6 +32,8 @@ type Deps struct {
 	Attempted func(route string, code fault.Code)
 	// Batched is told of every call that was answered: how many requests and rows it had. It may be nil.
 	Batched func(route string, requests, rows int)
+	// Memory keeps what was learned; nil: it is learned again by each process.
+	Memory Memory
 	// Random gives numbers from 0 to 1; nil: math/rand/v2's.
 	Random func() float64
 	Logger *slog.Logger
@@ -52,6 +54,7 @@ type Worker struct {
 
 	mu      sync.Mutex
 	pools   map[string]*pool
+	learned map[string]Learned // of pools that have ended, and of the last process
 	started bool
 	closed  bool
 }
@@ -97,11 +100,18 @@ func (w *Worker) Run(ctx context.Context, table *inference.Table) error {
 	defer w.quit()
 	w.mu.Lock()
 	w.started = true
+	if w.deps.Memory != nil {
+		w.learned = w.deps.Memory.Load()
+	}
+	if w.learned == nil {
+		w.learned = make(map[string]Learned)
+	}
 	err := w.apply(nil, table)
 	w.mu.Unlock()
 	if err != nil {
 		return err
 	}
+	w.remember(ctx)
 	<-ctx.Done()
 	w.mu.Lock()
 	w.closed = true
@@ -156,13 +166,14 @@ func (w *Worker) apply(old, next *inference.Table) error {
 	}
 	for _, key := range change.stop {
 		w.pools[key].close()
+		w.learned[w.pools[key].desk.name] = w.pools[key].desk.snapshot()
 		delete(w.pools, key)
 	}
 	for _, s := range change.update {
 		w.pools[s.key].update(s, built[s.key])
 	}
 	for _, s := range change.start {
-		p := newPool(w, s, built[s.key])
+		p := newPool(w, s, w.learned[memoryName(s.key)], built[s.key])
 		w.pools[s.key] = p
 		w.running.Go(func() { p.run(w.intake) })
 	}
