@@ -12,8 +12,8 @@ import (
 const (
 	// claimsTogether is how long the first claims of one lease wait for the others, so that they go out together.
 	claimsTogether = 5 * time.Millisecond
-	// mostSlots bounds the slots that are learned for one replica: model servers have pools of 40 threads.
-	mostSlots = 64
+	// MostSlots bounds the slots that are learned for one replica: model servers have pools of 40 threads.
+	MostSlots = 64
 )
 
 // desk is where what was claimed for one model server waits for a slot, and where it is decided what goes out together.
@@ -62,7 +62,7 @@ type load struct {
 func newDesk(s spec, known Learned, random func() float64, wake func(time.Duration)) *desk {
 	d := &desk{name: memoryName(s.key), changed: make(chan struct{}, 1), width: s.slots, random: random, wake: wake, routes: make(map[string]*learned)}
 	if s.learn {
-		d.slots = batch.NewSlots(max(known.Slots, s.slots), mostSlots*s.replicas())
+		d.slots = batch.NewSlots(max(known.Slots, s.slots), MostSlots*s.replicas())
 		d.width = d.slots.Width()
 	}
 	d.former.Learner = func(route string) *batch.Learner { return d.routes[route].learner }

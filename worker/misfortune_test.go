@@ -234,8 +234,8 @@ func TestJobsInCompany(t *testing.T) {
 		s.check(held, "hold")
 		s.check(one, "jobs")
 		s.check(two, "jobt")
-		if one.shared != 2 {
-			t.Errorf("%d in its call", one.shared)
+		if len(model.calls) != 2 || len(model.calls[1]) != 2 {
+			t.Errorf("calls %q", model.calls)
 		}
 		held = s.hold()
 		good, bad, alone := job("good", false), job("abad", false), job("solo", true)

@@ -103,7 +103,9 @@ func (p *pool) answer(r *request, result *inference.Result, l *load) {
 	}
 	r.watch()
 	defer p.calls.Done()
-	result.Gather, result.Batch = l.gathered, len(l.requests)
+	if r.item.Kind == batch.Call {
+		result.Gather, result.Batch = l.gathered, len(l.requests)
+	}
 	if err := r.claim.Answer(r.ctx, result); err != nil {
 		p.log(r.target, r.claim.Request().ID, "answer", err)
 	}

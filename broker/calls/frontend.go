@@ -172,7 +172,9 @@ func (f *FrontEnd) Ready() error {
 // one, and how the workers say that the route's replicas fare.
 func (f *FrontEnd) State(route string) inference.RouteState {
 	workers, slots, _ := f.roster.serves(route)
-	return inference.RouteState{Workers: workers, Slots: slots, Waiting: f.waiting.count(route), Replicas: f.reports.of(route)}
+	return inference.RouteState{
+		Workers: workers, Slots: slots, Waiting: f.waiting.count(route), Replicas: f.reports.of(route), Batching: f.reports.batching(route),
+	}
 }
 
 // connectionLost ends what is in flight, because frames sent meanwhile are lost.

@@ -165,7 +165,9 @@ func (in *Intake) Lease(ctx context.Context, n int) ([]*Delivery, error) {
 		if in.ask(ctx, n) {
 			continue // something came while we asked
 		}
-		in.share(n - in.credit())
+		// At least one call may be handed over, also where a pull stands for the only slot: when both bring one, the
+		// second goes back at once.
+		in.share(max(n-in.credit(), 1))
 		timer.Reset(in.patience())
 		select {
 		case <-in.wake:

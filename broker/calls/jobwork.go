@@ -69,7 +69,7 @@ func (d *Delivery) claimJob(ctx context.Context) (context.Context, *Claim, error
 		w.leaveJob(d)
 		return nil, nil, d.notStarted(err)
 	}
-	c := &Claim{worker: w, Request: &inference.Request{ID: string(r.ID), Route: r.Route, Type: r.Type, Once: true}}
+	c := &Claim{worker: w, Request: &inference.Request{ID: string(r.ID), Route: r.Route, Type: r.Type, Once: true, Alone: r.Unshared()}}
 	c.job = &jobRun{
 		id: r.ID, start: r.Starts, epoch: epoch, record: r, input: r.Input, life: r.ResultTTL + records.BodyMargin, msg: d.msg,
 		done: func() { w.leaveJob(d) }, finished: make(chan struct{}),
@@ -334,6 +334,12 @@ func (c *Claim) returnJob(ctx context.Context) (*job.Record, error) {
 		}
 		return r.Return(now)
 	})
+}
+
+// RunAlone gives a job back that shared a call which ended badly: it runs again in a call of its own. It is for jobs only.
+func (c *Claim) RunAlone(ctx context.Context) error {
+	_, err := c.finishJob(ctx, func(r *job.Record, now time.Time) error { return r.ReturnApart(now) })
+	return err
 }
 
 // dropJob ends an attempt that was aborted: the job was cancelled, or the lease was lost and somebody else has it.

@@ -2,6 +2,7 @@ package calls
 
 import (
 	"encoding/json"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -19,6 +20,8 @@ const maxReport = 256 << 10
 type PoolReport struct {
 	Routes   []string            `json:"routes"`
 	Replicas []inference.Replica `json:"replicas"` // addresses without what may be secret in them
+	// Batching is what was learned of the routes.
+	Batching []inference.Batching `json:"batching,omitempty"`
 }
 
 // report is what a worker says every second, beside its presence.
@@ -108,6 +111,27 @@ func (r *reports) of(route string) []inference.Replica {
 		}
 	}
 	return merged
+}
+
+// batching is what each live worker has learned of a route.
+func (r *reports) batching(route string) []inference.Batching {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var all []inference.Batching
+	for _, worker := range slices.Sorted(maps.Keys(r.workers)) {
+		told := r.workers[worker]
+		if time.Since(told.at) > presenceLost {
+			continue
+		}
+		for _, pool := range told.pools {
+			for _, b := range pool.Batching {
+				if b.Route == route {
+					all = append(all, b)
+				}
+			}
+		}
+	}
+	return all
 }
 
 func (p *PoolReport) serves(route string) bool { return slices.Contains(p.Routes, route) }

@@ -238,6 +238,10 @@ func WriteResult(w *Writer, res *inference.Result) {
 	for _, item := range res.Items {
 		w.Bytes(item)
 	}
+	if res.Batch > 1 || res.Gather > 0 { // else they are left out, as in results that older versions have stored
+		w.Uint(uint64(max(res.Gather, 0)))
+		w.Uint(uint64(max(res.Batch, 0)))
+	}
 }
 
 // ReadResult reads what WriteResult wrote.
@@ -252,6 +256,9 @@ func ReadResult(data []byte) (*inference.Result, error) {
 	}
 	res.Body = r.Bytes()
 	res.Items = r.items()
+	if len(r.Rest) > 0 {
+		res.Gather, res.Batch = r.duration(), int(min(r.Uint(), MaxParts))
+	}
 	if err := r.Done(); err != nil {
 		return nil, fmt.Errorf("reading a result: %w", err)
 	}

@@ -102,3 +102,5 @@ func (c claim) Answer(ctx context.Context, result *inference.Result) error {
 func (c claim) Fail(ctx context.Context, f *fault.Error) error { return c.c.Fail(ctx, f) }
 
 func (c claim) Drop() { c.c.Drop() }
+
+func (c claim) RunAlone(ctx context.Context) error { return c.c.RunAlone(ctx) }

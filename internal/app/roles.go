@@ -232,7 +232,7 @@ func (p *process) workers(filter worker.Filter) ([]stage, *calls.WorkerEnd, erro
 		Dial: func(r *inference.Route) (worker.Upstream, error) {
 			client, err := upstream.New(upstream.Config{
 				URLs: r.Servers, Headers: r.Headers, TLSCA: r.TLSCA, ConnectTimeout: r.ConnectTimeout,
-				MaxIdle: r.Slots, Budget: replies,
+				MaxIdle: maxIdle(r), Budget: replies,
 			})
 			return modelServer{client}, err
 		},
@@ -250,7 +250,7 @@ func (p *process) workers(filter worker.Filter) ([]stage, *calls.WorkerEnd, erro
 	end.Report(func() []calls.PoolReport {
 		var reports []calls.PoolReport
 		for _, s := range pools.State() {
-			reports = append(reports, calls.PoolReport{Routes: s.Routes, Replicas: s.Replicas})
+			reports = append(reports, calls.PoolReport{Routes: s.Routes, Replicas: s.Replicas, Batching: s.Batching})
 		}
 		return reports
 	})
@@ -260,6 +260,14 @@ func (p *process) workers(filter worker.Filter) ([]stage, *calls.WorkerEnd, erro
 	p.reload.apply = append(p.reload.apply, func(next *config.Config) { tables.change(next.Table, time.Now()) })
 	run := func(ctx context.Context) error { return pools.Run(ctx, p.cfg.Table) }
 	return []stage{{"worker end", end.Run}, {"worker", run}}, end, nil
+}
+
+// maxIdle is how many connections to a model server are kept: as many as calls may be in flight.
+func maxIdle(r *inference.Route) int {
+	if r.LearnSlots {
+		return worker.MostSlots
+	}
+	return r.Slots
 }
 
 // Up runs all roles in one process, until ctx ends.

@@ -169,7 +169,7 @@ func (p *Problem) withDetail(f *fault.Error) *Problem {
 // ignore: then they keep it.
 const (
 	Schema  = 0
-	Edition = 0
+	Edition = 1
 )
 
 // Record is everything that is known of a job but its input and a large result. Its JSON is what is stored; what
@@ -208,6 +208,7 @@ type Record struct {
 	Attempt            int       `json:"attempt"` // of this run; failed ones and the one that runs
 	Interruptions      int       `json:"interruptions,omitempty"`
 	AloneInterruptions int       `json:"alone_interruptions,omitempty"`
+	Apart              bool      `json:"apart,omitempty"`    // a call that it shared ended badly: it shares none any more
 	Attempts           []Attempt `json:"attempts,omitempty"` // the latest MaxAttemptsKept
 	Owner              string    `json:"owner,omitempty"`    // worker that runs it
 

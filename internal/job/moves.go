@@ -230,6 +230,17 @@ func (r *Record) Return(now time.Time) error {
 	return nil
 }
 
+// ReturnApart is Return for a job whose call ended badly, and that shared it with others: it may not have been its
+// fault. It shares no call any more in this run.
+func (r *Record) ReturnApart(now time.Time) error {
+	err := r.Return(now)
+	r.Apart = r.Apart || err == nil && r.State == Queued
+	return err
+}
+
+// Unshared reports whether the job must have a call to itself.
+func (r *Record) Unshared() bool { return r.Apart || r.Alone() }
+
 // Abort ends a running job whose cancel was asked for.
 func (r *Record) Abort(now time.Time) error {
 	if r.State != Cancelling {
@@ -261,7 +272,7 @@ func (r *Record) Again(now time.Time) error {
 		return r.refuse("retry")
 	}
 	r.Run++
-	r.Attempt, r.Interruptions, r.AloneInterruptions = 0, 0, 0
+	r.Attempt, r.Interruptions, r.AloneInterruptions, r.Apart = 0, 0, 0, false
 	r.Reason, r.Error, r.Result, r.Upstream = "", nil, nil, 0
 	r.RunAt, r.StartedAt, r.FinishedAt, r.CancelAskedAt, r.ExpiresAt, r.QueueExpiresAt = nil, nil, nil, nil, nil, nil
 	r.Deadline = now.Add(r.Total)

@@ -84,8 +84,9 @@ func moves() map[string]func(*job.Record, time.Time) error {
 		"fail for now": func(r *job.Record, now time.Time) error {
 			return r.Fail(fault.New(fault.UpstreamUnavailable, "away"), time.Second, now)
 		},
-		"return": func(r *job.Record, now time.Time) error { return r.Return(now) },
-		"abort":  func(r *job.Record, now time.Time) error { return r.Abort(now) },
+		"return":       func(r *job.Record, now time.Time) error { return r.Return(now) },
+		"return apart": func(r *job.Record, now time.Time) error { return r.ReturnApart(now) },
+		"abort":        func(r *job.Record, now time.Time) error { return r.Abort(now) },
 		"cancel": func(r *job.Record, now time.Time) error {
 			r.Cancel(now)
 			return nil
@@ -126,6 +127,7 @@ func TestMoves(t *testing.T) {
 		"fail":         none(map[job.State]job.State{job.Running: job.Failed, job.Cancelling: job.Cancelled}),
 		"fail for now": none(map[job.State]job.State{job.Running: job.Retrying, job.Cancelling: job.Cancelled}),
 		"return":       none(map[job.State]job.State{job.Running: job.Queued, job.Cancelling: job.Cancelled}),
+		"return apart": none(map[job.State]job.State{job.Running: job.Queued, job.Cancelling: job.Cancelled}),
 		"abort":        none(map[job.State]job.State{job.Cancelling: job.Cancelled}),
 		"cancel": same(map[job.State]job.State{
 			job.Scheduled: job.Cancelled, job.Queued: job.Cancelled, job.Retrying: job.Cancelled, job.Running: job.Cancelling,
