@@ -98,15 +98,32 @@ func (d *desk) news() {
 func (d *desk) room() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	want, now := 1, time.Now()
-	for _, l := range d.routes {
-		want = max(want, l.want(now))
-	}
+	want := d.want()
 	room := (d.width-d.busy)*want - len(d.waiting) - d.claiming
 	if want > 1 {
 		room += want
 	}
 	return max(room, 0)
+}
+
+// jobRoom is how many more jobs free slots can use: where there are several slots, one is left for callers.
+func (d *desk) jobRoom() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	free := d.width - d.busy
+	if d.width > 1 {
+		free--
+	}
+	return max(free*d.want()-len(d.waiting)-d.claiming, 0)
+}
+
+// want is how many requests a slot can use. It must be called with mu held.
+func (d *desk) want() int {
+	want, now := 1, time.Now()
+	for _, l := range d.routes {
+		want = max(want, l.want(now))
+	}
+	return want
 }
 
 // await waits until there is room, and says how much; 0 when ctx has ended.

@@ -41,6 +41,9 @@ type Queue interface {
 type Intake interface {
 	// Lease blocks until requests wait and gives between one and n of them. It fails only when ctx ends.
 	Lease(ctx context.Context, n int) ([]Delivery, error)
+	// Jobs says how many jobs there is room for from now on, of the n of Lease that runs or comes next; before the
+	// first time as much as for calls. A call may be leased a little before a slot is free, a job may not: its time begins to run then.
+	Jobs(n int)
 	// Close gives back what was leased and not handed out.
 	Close()
 }

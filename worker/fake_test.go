@@ -126,6 +126,9 @@ func (in *intake) Lease(ctx context.Context, n int) ([]worker.Delivery, error) {
 	}
 }
 
+// Jobs is part of worker.Intake.
+func (in *intake) Jobs(int) {}
+
 // Close is part of worker.Intake.
 func (in *intake) Close() {
 	in.calls.mu.Lock()

@@ -19,6 +19,9 @@ type pool struct {
 	recent recent
 	calls  sync.WaitGroup // claims and calls
 
+	telling sync.Mutex
+	intake  Intake // that is told how much room there is; nil: none
+
 	mu      sync.Mutex
 	spec    spec
 	targets map[string]*target
@@ -85,6 +88,8 @@ func (p *pool) serve(ctx context.Context, routes []*inference.Route, targets map
 	}
 	in := p.worker.deps.Queue.Intake(routes)
 	defer in.Close()
+	p.tell(in)
+	defer p.tell(nil)
 	for {
 		n := p.desk.await(ctx)
 		if n == 0 {
@@ -96,6 +101,7 @@ func (p *pool) serve(ctx context.Context, routes []*inference.Route, targets map
 		}
 		now := time.Now()
 		p.desk.expect(len(leased))
+		p.tell(in)
 		for _, d := range leased {
 			p.calls.Go(func() { p.claim(d, targets[d.Route()], now) }) //nolint:contextcheck // a claim outlives the intake
 		}
@@ -131,6 +137,20 @@ func (p *pool) claimed(d Delivery, t *target, leased time.Time) *request {
 func (p *pool) pump() {
 	for l := p.desk.next(); l != nil; l = p.desk.next() {
 		p.calls.Go(func() { p.send(l) })
+	}
+	p.telling.Lock()
+	defer p.telling.Unlock()
+	if p.intake != nil {
+		p.intake.Jobs(p.desk.jobRoom())
+	}
+}
+
+// tell sets the intake that is told how much room there is; nil: none.
+func (p *pool) tell(in Intake) {
+	p.telling.Lock()
+	defer p.telling.Unlock()
+	if p.intake = in; in != nil {
+		in.Jobs(p.desk.jobRoom())
 	}
 }
 

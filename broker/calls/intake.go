@@ -40,14 +40,15 @@ type Intake struct {
 
 	mu     sync.Mutex
 	got    []*Delivery
-	jobs   int // leased or running
+	jobs   int // leased or running, or being stored
+	room   int // for jobs; -1: nobody has said, so all slots but one
 	spare  int // free slots that no standing pull is for: so many calls may be handed over
 	closed bool
 }
 
 // Intake makes an intake for routes, at least one. Close ends it.
 func (w *WorkerEnd) Intake(routes []*inference.Route) *Intake {
-	in := &Intake{worker: w, wake: make(chan struct{}, 1)}
+	in := &Intake{worker: w, wake: make(chan struct{}, 1), room: -1}
 	for i, route := range routes {
 		in.pullers = append(in.pullers, newPuller(in, route.Name, link.LaneOf(route), strconv.Itoa(i)))
 	}

@@ -71,6 +71,9 @@ func preferred(pullers []*puller, first job.Priority) []*puller {
 func (in *Intake) enterJob() (leave func()) {
 	in.mu.Lock()
 	in.jobs++
+	if in.room > 0 {
+		in.room--
+	}
 	in.mu.Unlock()
 	return func() {
 		in.mu.Lock()
@@ -80,13 +83,30 @@ func (in *Intake) enterJob() (leave func()) {
 	}
 }
 
-// jobRoom is how many more jobs may be leased: where there are several slots, one is left for synchronous
-// requests. While a job runs alone there is no room for others.
+// Jobs says how many more jobs may be leased from now on.
+func (in *Intake) Jobs(n int) {
+	in.mu.Lock()
+	more := n > 0 && in.room <= 0
+	in.room = n
+	in.mu.Unlock()
+	if more {
+		in.signal()
+	}
+}
+
+// storing is how many jobs may be leased, run or have their end stored at a time, as a multiple of what is leased at a
+// time: a slot is free again before the end of its jobs is stored.
+const storing = 4
+
+// jobRoom is how many more jobs may be leased. While a job runs alone there is no room for others.
 func (in *Intake) jobRoom() int {
 	if in.worker.solo.busy() {
 		return 0
 	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	return max(in.most-1, 1) - in.jobs
+	if in.room < 0 {
+		return max(in.most-1, 1) - in.jobs
+	}
+	return min(in.room, storing*in.most-in.jobs)
 }
