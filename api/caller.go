@@ -15,6 +15,7 @@ import (
 
 const (
 	headerTimeout   = "Headrace-Timeout"
+	headerBatch     = "Headrace-Batch"
 	headerStainless = "X-Stainless-Read-Timeout" // OpenAI's SDKs: how long they wait for a reply
 )
 

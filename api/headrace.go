@@ -1,6 +1,7 @@
 package api
 
 import (
+	"math"
 	"net/http"
 
 	"headrace/internal/fault"
@@ -22,6 +23,22 @@ type routeView struct {
 	Waiting     int              `json:"waiting"`
 	Paused      bool             `json:"paused"` // its jobs are not started; calls are
 	Replicas    []replicaView    `json:"replicas"`
+	Batching    []batchingView   `json:"batching"` // of each worker that tells
+}
+
+// batchingView is what one worker has learned of sharing calls.
+type batchingView struct {
+	Mode      inference.BatchMode `json:"mode"`
+	Stage     string              `json:"stage"`
+	Reason    string              `json:"reason,omitempty"`
+	Size      int                 `json:"size"`
+	Pays      *bool               `json:"pays,omitempty"`
+	CallMS    float64             `json:"call_ms"`
+	ItemMS    float64             `json:"item_ms"`
+	Calls     uint64              `json:"calls"`
+	Requests  uint64              `json:"requests"`
+	Items     uint64              `json:"items"`
+	Isolating uint64              `json:"isolating"`
 }
 
 type limitView struct {
@@ -43,7 +60,13 @@ func (s *Server) view(r *inference.Route) routeView {
 		Invoke:  "/v1/routes/" + r.Name + "/invocations",
 		Workers: state.Workers, Slots: state.Slots, Waiting: state.Waiting,
 		Paused:   s.jobs != nil && s.jobs.Paused(r.Name),
-		Replicas: make([]replicaView, 0, len(r.Servers)),
+		Replicas: make([]replicaView, 0, len(r.Servers)), Batching: make([]batchingView, 0, len(state.Batching)),
+	}
+	for _, b := range state.Batching {
+		v.Batching = append(v.Batching, batchingView{
+			Mode: b.Mode, Stage: b.Stage, Reason: b.Reason, Size: b.Size, Pays: b.Pays, CallMS: hundredths(b.CallMS), ItemMS: hundredths(b.ItemMS),
+			Calls: b.Calls, Requests: b.Requests, Items: b.Items, Isolating: b.Isolating,
+		})
 	}
 	if r.Model != "" {
 		v.Model = new(r.Model)
@@ -63,6 +86,9 @@ func (s *Server) view(r *inference.Route) routeView {
 	}
 	return v
 }
+
+// hundredths rounds what is measured.
+func hundredths(x float64) float64 { return math.Round(100*x) / 100 }
 
 // listViews answers GET /v1/routes.
 func (s *Server) listViews(w *replyWriter, _ *http.Request, _ string) error {

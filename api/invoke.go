@@ -222,6 +222,7 @@ func (s *Server) respond(ctx context.Context, w *replyWriter, speaks dialect.Dia
 	header.Set("Content-Type", "application/json")
 	header.Set("Content-Length", strconv.Itoa(out.Len()))
 	header.Set("Server-Timing", serverTiming(res))
+	header.Set(headerBatch, strconv.Itoa(max(res.Batch, 1)))
 	w.WriteHeader(http.StatusOK)
 	write := func() error { _, err := out.WriteTo(w); return err }
 	if n := out.Len(); n >= dialect.Spliced/2 && n <= gathered-maxHead {
@@ -232,10 +233,13 @@ func (s *Server) respond(ctx context.Context, w *replyWriter, speaks dialect.Dia
 	return nil
 }
 
-// serverTiming is in milliseconds.
+// serverTiming is in milliseconds. gather is the part of the queue in which a free slot waited for company.
 func serverTiming(res *inference.Result) string {
-	b := append(make([]byte, 0, 48), "queue;dur="...)
-	b = strconv.AppendFloat(b, float64(res.Queue.Microseconds())/1000, 'f', -1, 64)
-	b = append(b, ", upstream;dur="...)
-	return string(strconv.AppendFloat(b, float64(res.Upstream.Microseconds())/1000, 'f', -1, 64))
+	b := appendTiming(make([]byte, 0, 64), "queue;dur=", res.Queue)
+	b = appendTiming(b, ", gather;dur=", res.Gather)
+	return string(appendTiming(b, ", upstream;dur=", res.Upstream))
+}
+
+func appendTiming(b []byte, name string, took time.Duration) []byte {
+	return strconv.AppendFloat(append(b, name...), float64(took.Microseconds())/1000, 'f', -1, 64)
 }

@@ -179,7 +179,7 @@ func (s *Server) calls() []operation {
 	}
 	for i := range ops {
 		op := &ops[i]
-		op.answers[0].what, op.answers[0].headers = "The answer.", []string{"Server-Timing"}
+		op.answers[0].what, op.answers[0].headers = "The answer.", []string{"Server-Timing", headerBatch}
 		op.headers = []string{headerTimeout, headerStainless, headerRequestID}
 		op.fails = callFailures()
 		switch op.voice() {

@@ -28,14 +28,17 @@ func TestRequestIDs(t *testing.T) {
 
 func TestOwnPaths(t *testing.T) {
 	t.Parallel()
-	broker := &fakeBroker{state: inference.RouteState{Workers: 2, Slots: 4, Waiting: 1}}
+	broker := &fakeBroker{state: inference.RouteState{Workers: 2, Slots: 4, Waiting: 1, Batching: []inference.Batching{
+		{Route: "x", Mode: inference.BatchAuto, Stage: "proven", Size: 16, Pays: new(true), CallMS: 12.3456, ItemMS: 1, Calls: 3, Requests: 9, Items: 9},
+	}}}
 	s := newServer(t, broker, func(_ *api.Config, d *api.Deps) {
 		d.Metrics = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("metrics\n")) })
 	})
 	one := do(t, s, http.MethodGet, "/v1/routes/old-completions", "").Body.String()
 	const want = `{"name":"old-completions","type":"llm/v1/completions","family":"routes","provider":"mlflow-model-serving","model":"m1",` +
 		`"invocations_url":"/v1/routes/old-completions/invocations","limit":null,"workers":2,"slots":4,"waiting":1,"paused":false,` +
-		`"replicas":[{"url":"http://127.0.0.1:1/x","state":"unknown","busy":0,"failures":0}]}`
+		`"replicas":[{"url":"http://127.0.0.1:1/x","state":"unknown","busy":0,"failures":0}],` +
+		`"batching":[{"mode":"auto","stage":"proven","size":16,"pays":true,"call_ms":12.35,"item_ms":1,"calls":3,"requests":9,"items":9,"isolating":0}]}`
 	if one != want {
 		t.Errorf("route %s", one)
 	}

@@ -1,10 +1,14 @@
 // Package worker runs requests: it owns the slots in front of each model server.
 //
 // A slot belongs to a model server. Every route that names the server shares its slots, so the server never
-// gets more calls at a time than it was given slots, however many routes lead to it. A free slot leases what
-// waits, claims it, asks the provider for the call, sends it, and hands the answer over:
+// gets more calls at a time than it was given slots, however many routes lead to it. A pool leases and claims what
+// waits, as much as its desk has room for. The desk decides, by package batch, what goes out together in a free slot:
 //
-//	Lease -> Claim -> provider.Encode -> upstream.Do -> provider.Decode -> Answer or Fail
+//	Lease -> Claim -> desk -> alone:    provider.Encode -> upstream.Do -> Decode            -> Answer or Fail
+//	                       -> together: provider.Merge  -> upstream.Do -> Cut, Whole, Decode -> Answer each
+//
+// What fails together is asked again in halves, so that each request is answered as if it had been alone. Jobs are not
+// asked again: they go back to their queue and run alone.
 //
 // Stopping has three steps. First front ends are told that this worker leaves, and what waits on routes that no
 // other worker serves is still run: it was accepted. Then the intake ends: nothing is leased any more, and what

@@ -162,6 +162,9 @@ func (l *learned) size(now time.Time) int {
 func (l *learned) state(route string, now time.Time) inference.Batching {
 	s := l.counts
 	s.Route, s.Mode, s.Stage, s.Size = route, l.batch.Mode, string(batch.Off), 1
+	if s.Mode == "" {
+		s.Mode = inference.BatchOff
+	}
 	if l.batch.Shares() {
 		s.Stage = string(l.batch.Mode)
 	}

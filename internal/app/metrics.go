@@ -84,6 +84,17 @@ func (p *process) measureWorker(pools *worker.Worker, bodies, replies *budget.By
 			Read: each(func(s worker.PoolState) int { return s.Busy }),
 		},
 		telemetry.Gauge{
+			Name: "headrace_isolating_calls_total", Help: "Calls to a model server that found out which request had failed a shared call.",
+			Labels: []string{"route"}, Counter: true,
+			Read: func(put put) {
+				for _, s := range pools.State() {
+					for _, b := range s.Batching {
+						put(float64(b.Isolating), b.Route)
+					}
+				}
+			},
+		},
+		telemetry.Gauge{
 			Name: "headrace_replica_up", Help: "1 when the replica answered last, 0 when it could not be reached or was not called yet.",
 			Labels: []string{"replica", "state"},
 			Read: func(put put) {

@@ -45,6 +45,11 @@ type servedRoute struct {
 		URL   string `json:"url"`
 		State string `json:"state"`
 	} `json:"replicas"`
+	Batching []struct {
+		Stage string `json:"stage"`
+		Size  int    `json:"size"`
+		Pays  *bool  `json:"pays"`
+	} `json:"batching"` // of each worker
 }
 
 // learnPausedRoutes asks which queues are paused, where the routes do not say it.
@@ -68,8 +73,27 @@ func (j *jobsRun) learnPausedRoutes(ctx context.Context, routes []servedRoute) {
 	}
 }
 
+// batch says in a word or two how calls to the model server are shared: up to how many inputs, or why they are not.
+// Of several workers the one with the largest calls speaks.
+func (r *servedRoute) batch() string {
+	said, size := "-", 0
+	for _, b := range r.Batching {
+		if b.Size <= size {
+			continue
+		}
+		said, size = b.Stage, b.Size
+		if b.Stage == "on" || b.Stage == "proven" {
+			said = fmt.Sprintf("up to %d", b.Size)
+			if b.Pays != nil && !*b.Pays {
+				said = "does not pay"
+			}
+		}
+	}
+	return said
+}
+
 func routeTable(routes []servedRoute) *table {
-	t := &table{header: []string{"NAME", "TYPE", "LIST", "WORKERS", "SLOTS", "WAITING", "JOBS", "MODEL SERVERS"}}
+	t := &table{header: []string{"NAME", "TYPE", "LIST", "WORKERS", "SLOTS", "WAITING", "BATCH", "JOBS", "MODEL SERVERS"}}
 	for _, r := range routes {
 		var servers []string
 		shade := plain
@@ -84,7 +108,7 @@ func routeTable(routes []servedRoute) *table {
 			jobs = cell{"paused", yellow}
 		}
 		t.add(cell{text: r.Name}, cell{text: r.Type}, cell{text: r.Family}, cell{text: strconv.Itoa(r.Workers)}, cell{text: strconv.Itoa(r.Slots)},
-			cell{text: strconv.Itoa(r.Waiting)}, jobs, cell{strings.Join(servers, ", "), shade})
+			cell{text: strconv.Itoa(r.Waiting)}, cell{text: r.batch()}, jobs, cell{strings.Join(servers, ", "), shade})
 	}
 	return t
 }

@@ -16,12 +16,14 @@ import (
 type Metrics struct {
 	registry *prometheus.Registry
 
-	requests *prometheus.CounterVec   // by route and code
-	took     *prometheus.HistogramVec // by route
-	queued   *prometheus.HistogramVec
-	upstream *prometheus.HistogramVec
-	attempts *prometheus.CounterVec   // by route and code
-	store    *prometheus.HistogramVec // by operation
+	requests       *prometheus.CounterVec   // by route and code
+	took           *prometheus.HistogramVec // by route
+	queued         *prometheus.HistogramVec
+	upstream       *prometheus.HistogramVec
+	attempts       *prometheus.CounterVec   // by route and code
+	requestsInCall *prometheus.HistogramVec // by route
+	itemsInCall    *prometheus.HistogramVec
+	store          *prometheus.HistogramVec // by operation
 }
 
 // Result is the code of a call that was answered.
@@ -32,6 +34,11 @@ func NewMetrics(version string) *Metrics {
 	seconds := prometheus.ExponentialBuckets(0.001, 2, 17) // 1 ms to 65 s
 	histogram := func(name, help string) *prometheus.HistogramVec {
 		return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: seconds}, []string{"route"})
+	}
+	sizes := func(name, help string) *prometheus.HistogramVec {
+		return prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: name, Help: help, Buckets: prometheus.ExponentialBuckets(1, 2, 13), // to 4,096
+		}, []string{"route"})
 	}
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
@@ -44,6 +51,8 @@ func NewMetrics(version string) *Metrics {
 		attempts: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "headrace_attempts_total", Help: "Calls of this worker to model servers by how they ended.",
 		}, []string{"route", "code"}),
+		requestsInCall: sizes("headrace_call_requests", "Requests that shared a call to a model server, of calls that were answered."),
+		itemsInCall:    sizes("headrace_call_items", "Items in a call to a model server, of calls that were answered."),
 		store: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "headrace_store_duration_seconds", Help: "Time that the store of durable jobs took.", Buckets: seconds,
 		}, []string{"operation"}),
@@ -52,7 +61,7 @@ func NewMetrics(version string) *Metrics {
 		Name: "headrace_build_info", Help: "1, with the version as a label.", ConstLabels: prometheus.Labels{"version": version},
 	})
 	build.Set(1)
-	m.registry.MustRegister(m.requests, m.took, m.queued, m.upstream, m.attempts, m.store, build,
+	m.registry.MustRegister(m.requests, m.took, m.queued, m.upstream, m.attempts, m.requestsInCall, m.itemsInCall, m.store, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -69,6 +78,12 @@ func (m *Metrics) Answered(route, code string, took, queued, upstream time.Durat
 
 // Attempted counts a call to a model server.
 func (m *Metrics) Attempted(route, code string) { m.attempts.WithLabelValues(route, code).Inc() }
+
+// Batched notes the size of a call that a model server answered.
+func (m *Metrics) Batched(route string, requests, items int) {
+	m.requestsInCall.WithLabelValues(route).Observe(float64(requests))
+	m.itemsInCall.WithLabelValues(route).Observe(float64(items))
+}
 
 // Stored notes how long the store of durable jobs took.
 func (m *Metrics) Stored(operation string, took time.Duration) {
@@ -128,6 +143,8 @@ func (m *Metrics) Apply(old, next *inference.Table) {
 		m.took.DeletePartialMatch(gone)
 		m.queued.DeletePartialMatch(gone)
 		m.upstream.DeletePartialMatch(gone)
+		m.requestsInCall.DeletePartialMatch(gone)
+		m.itemsInCall.DeletePartialMatch(gone)
 	}
 }
 

@@ -1,0 +1,55 @@
+package app
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"headrace/worker"
+)
+
+// memory keeps what workers have learned of model servers in a file. Several processes with one data directory
+// overwrite each other's: what is lost is learned again.
+type memory struct {
+	file string
+	log  *slog.Logger
+}
+
+var _ worker.Memory = memory{}
+
+// Load is what was saved last; nil when nothing was, or it cannot be read.
+func (m memory) Load() map[string]worker.Learned {
+	text, err := os.ReadFile(m.file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	var learned map[string]worker.Learned
+	if err == nil {
+		err = json.Unmarshal(text, &learned)
+	}
+	if err != nil {
+		m.log.Warn("what was learned of model servers cannot be read; it is learned again", "file", m.file, "error", err)
+		return nil
+	}
+	return learned
+}
+
+// Save replaces the file.
+func (m memory) Save(learned map[string]worker.Learned) error {
+	text, err := json.Marshal(learned)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(m.file), 0o700); err != nil {
+		return err
+	}
+	fresh := fmt.Sprintf("%s.%d", m.file, os.Getpid())
+	if err := os.WriteFile(fresh, text, 0o600); err != nil {
+		return errors.Join(err, os.Remove(fresh))
+	}
+	return os.Rename(fresh, m.file)
+}
