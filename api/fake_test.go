@@ -50,7 +50,7 @@ func (b *fakeBroker) asked() []*inference.Request {
 
 // echo answers texts with their prompts, embeddings with one row for each item, raw routes with the body.
 func echo(_ context.Context, _ *inference.Route, req *inference.Request) (*inference.Result, error) {
-	res := &inference.Result{Queue: 1500 * time.Microsecond, Upstream: 2 * time.Millisecond}
+	res := &inference.Result{Queue: 1500 * time.Microsecond, Upstream: 2 * time.Millisecond, Batch: 3}
 	switch req.Type {
 	case inference.Raw:
 		res.Body = req.Body

@@ -222,7 +222,9 @@ func (s *Server) respond(ctx context.Context, w *replyWriter, speaks dialect.Dia
 	header.Set("Content-Type", "application/json")
 	header.Set("Content-Length", strconv.Itoa(out.Len()))
 	header.Set("Server-Timing", serverTiming(res))
-	header.Set(headerBatch, strconv.Itoa(max(res.Batch, 1)))
+	if res.Batch > 0 {
+		header.Set(headerBatch, strconv.Itoa(res.Batch))
+	}
 	w.WriteHeader(http.StatusOK)
 	write := func() error { _, err := out.WriteTo(w); return err }
 	if n := out.Len(); n >= dialect.Spliced/2 && n <= gathered-maxHead {

@@ -121,7 +121,7 @@ func TestOpenAIReplies(t *testing.T) {
 	if !sameValue(reply, want) {
 		t.Errorf("completions: %s", w.Body)
 	}
-	if got := w.Header().Get("Server-Timing"); got != "queue;dur=1.5, gather;dur=0, upstream;dur=2" || w.Header().Get("Headrace-Batch") != "1" {
+	if got := w.Header().Get("Server-Timing"); got != "queue;dur=1.5, gather;dur=0, upstream;dur=2" || w.Header().Get("Headrace-Batch") != "3" {
 		t.Errorf("Server-Timing %q", got)
 	}
 	if got := w.Header().Get("X-Request-Id"); got != "req-1" {

@@ -33,6 +33,7 @@ func (f *FrontEnd) arrive(frame []byte) outcome {
 		f.budget.Release(size)
 		return outcome{err: fault.Wrap(fault.Internal, err, "internal error")}
 	}
+	result.Batch = max(result.Batch, 1)
 	result.OnRelease(func() { f.budget.Release(size) })
 	return outcome{result: result}
 }

@@ -393,6 +393,7 @@ func (f *FrontEnd) pullReply(ctx context.Context, ref *link.ParcelRef) (*inferen
 		release()
 		return nil, fault.Wrap(fault.Internal, err, "internal error")
 	}
+	result.Batch = max(result.Batch, 1)
 	result.OnRelease(release)
 	return result, nil
 }
