@@ -24,6 +24,10 @@ import (
 )
 
 const (
+	// maxEvents bounds the events of jobs that are not read yet, in bytes.
+	maxEvents = 32 << 20
+	// missedEvery is the interval at which dropped events are noticed.
+	missedEvery = time.Second
 	// withdrawWithin is how long after writing a job's record its front end may still withdraw it; far more than it takes.
 	withdrawWithin = time.Minute
 )
@@ -44,6 +48,7 @@ type Desk struct {
 	timer      records.StoreTimer
 	accepted   records.Counts
 	placements records.Placements
+	events     *nats.Subscription // to the changes of records; set before ready is closed
 
 	mu      sync.Mutex
 	waiters map[job.ID]map[*waiter]struct{}
@@ -69,11 +74,10 @@ func (j *Desk) Run(ctx context.Context) error {
 	j.store = records.NewStore(l, j.timer, j.shared)
 	j.store.Full = j.queues.diskFull
 	j.room = newRoom(j.store)
-	sub, err := l.NC.Subscribe(records.PrefixEvent+"*.*", j.note)
-	if err != nil {
+	if j.events, err = l.NC.Subscribe(records.PrefixEvent+"*.*", j.note); err != nil {
 		return fmt.Errorf("broker: jobs: %w", err)
 	}
-	if err := sub.SetPendingLimits(-1, -1); err != nil { // headers only; a lost one would be a missed wake-up
+	if err := j.events.SetPendingLimits(-1, maxEvents); err != nil {
 		return fmt.Errorf("broker: jobs: %w", err)
 	}
 	if _, err := l.NC.Subscribe(records.SubjectQueues, func(msg *nats.Msg) {
@@ -86,6 +90,7 @@ func (j *Desk) Run(ctx context.Context) error {
 	close(j.ready)
 	var reaching sync.WaitGroup
 	reaching.Go(func() { j.reach(ctx) })
+	reaching.Go(func() { j.missEvents(ctx) })
 	j.tellPlaced(ctx, l.NC)
 	reaching.Wait()
 	j.wakeAll()

@@ -7,6 +7,7 @@ import (
 
 	"headrace/broker/link"
 	"headrace/broker/records"
+	"headrace/internal/job"
 )
 
 // What tests of the inside need.
@@ -27,4 +28,14 @@ func UncountedJobs() (*Desk, error) {
 		close(j.ready)
 	}
 	return j, err
+}
+
+// PendingEvents sets how many bytes of events may have come that are not looked at yet.
+func (j *Desk) PendingEvents(bytes int) error { return j.events.SetPendingLimits(-1, bytes) }
+
+// Waiters is how many wait for a job.
+func (j *Desk) Waiters(id job.ID) int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return len(j.waiters[id])
 }

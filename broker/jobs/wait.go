@@ -42,6 +42,21 @@ func (j *Desk) note(msg *nats.Msg) {
 	}
 }
 
+// missEvents wakes all waiters, until ctx ends, when events were dropped because they came faster than they were read.
+func (j *Desk) missEvents(ctx context.Context) {
+	known := 0
+	link.Every(ctx, missedEvery, func() {
+		dropped, err := j.events.Dropped()
+		if err != nil || dropped == known {
+			return
+		}
+		j.log.Warn("changes of jobs came faster than they could be read; what is waited for is read again", "dropped", dropped-known)
+		known = dropped
+		j.shared.Recent.Clear()
+		j.wakeAll()
+	})
+}
+
 // reconnected wakes all waiters, because events may have been lost while the connection was.
 func (j *Desk) reconnected() {
 	j.shared.Recent.Clear()

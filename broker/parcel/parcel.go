@@ -26,6 +26,8 @@ const (
 	window = 4
 	// piecesInFlight bounds the pieces on their way to one process, over all its parcels.
 	piecesInFlight = 8
+	// maxAsks bounds the requests for pieces that are not answered yet, in bytes: tens of thousands of requests.
+	maxAsks = 4 << 20
 	// pieceTimeout is how long a piece may take before it is requested again.
 	pieceTimeout = 5 * time.Second
 	// parcelIdle is how long a holder keeps a parcel that is not pulled.
@@ -124,9 +126,9 @@ func (p *Depot) Open() error {
 	if err != nil {
 		return fmt.Errorf("broker: parcels: %w", err)
 	}
-	// The window bounds the pieces on their way; a limit of the library would silently drop some.
-	for _, sub := range []*nats.Subscription{asks, pieces} {
-		if err := sub.SetPendingLimits(-1, -1); err != nil {
+	// The library drops what is beyond; its receiver asks for it once more.
+	for sub, most := range map[*nats.Subscription]int{asks: maxAsks, pieces: 2 * piecesInFlight * (PieceSize + 1<<10)} {
+		if err := sub.SetPendingLimits(-1, most); err != nil {
 			return fmt.Errorf("broker: parcels: %w", err)
 		}
 	}
