@@ -7,11 +7,11 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/singleflight"
 
 	"headrace/broker/link"
 )
@@ -26,7 +26,7 @@ type Keeper struct {
 	said link.Said
 	gate link.Gate
 
-	mu sync.Mutex // held while streams are made
+	making singleflight.Group // by stream
 }
 
 // Streams knows the configuration of some streams.
@@ -99,7 +99,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case msg := <-asked:
-			k.answer(ctx, l, msg)
+			lanes.running.Go(func() { k.answer(ctx, l, msg) }) // one stream that takes long delays no other
 		}
 	}
 }
@@ -152,8 +152,11 @@ func (k *Keeper) answer(ctx context.Context, l *link.Link, msg *nats.Msg) {
 }
 
 func (k *Keeper) ensure(ctx context.Context, l *link.Link, stream string) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+	_, err, _ := k.making.Do(stream, func() (any, error) { return nil, k.ensureOnce(ctx, l, stream) })
+	return err
+}
+
+func (k *Keeper) ensureOnce(ctx context.Context, l *link.Link, stream string) error {
 	config, ok := k.config(stream)
 	if !ok {
 		return fmt.Errorf("unknown stream %q", stream)

@@ -30,14 +30,9 @@ type Limits struct {
 	Sync bool
 }
 
-// Always lists all streams of jobs: whether they can be made decides whether jobs can be accepted.
-func (l Limits) Always() []string {
-	names := SyncedStreams()
-	for shard := range link.Shards {
-		names = append(names, QueueStream+strconv.Itoa(shard))
-	}
-	return names
-}
+// Always are the streams of records and bodies, which have nine tenths of the store: whether they can be made decides
+// whether jobs can be accepted. Work queues are made when they are used first.
+func (l Limits) Always() []string { return SyncedStreams() }
 
 // Changed is nil: the configurations stay as they are.
 func (l Limits) Changed() <-chan struct{} { return nil }
