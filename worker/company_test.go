@@ -233,3 +233,36 @@ func TestEachCallerSeesItsOwnAnswer(t *testing.T) {
 		})
 	}
 }
+
+// A model server that is away when the first calls come proves nothing: once it is back, calls are shared.
+func TestAbsenceProvesNothing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		model := &texts{fixed: 12 * time.Millisecond, row: time.Millisecond, reply: func([]string) (provider.Reply, error) {
+			return provider.Reply{}, fault.New(fault.UpstreamUnavailable, "away")
+		}}
+		s := open(t, model, limits(inference.BatchAuto), 1)
+		for range 40 {
+			var all []*call
+			for range 8 {
+				all = append(all, s.ask(t.Context(), "away"))
+			}
+			for _, c := range all {
+				<-c.result
+			}
+		}
+		model.mu.Lock()
+		model.reply = nil
+		model.mu.Unlock()
+		s.warm()
+		held := s.hold()
+		one, two := s.ask(t.Context(), "ones"), s.ask(t.Context(), "twos")
+		s.check(held, "hold")
+		s.check(one, "ones")
+		s.check(two, "twos")
+		if one.shared != 2 {
+			t.Errorf("%d in its call", one.shared)
+		}
+		s.stop()
+	})
+}

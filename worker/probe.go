@@ -3,6 +3,7 @@ package worker
 import (
 	"bytes"
 	"context"
+	"errors"
 	"time"
 
 	"headrace/internal/fault"
@@ -34,11 +35,12 @@ func (p *pool) probe(l *load) {
 	t.call = t.target.merger.Merge(first.rows, rows)
 	o := batch.Outcome{Alone: true}
 	for i := range l.requests {
-		body, ok := p.probeOne(&load{requests: l.requests[i : i+1]})
+		body, err := p.probeOne(&load{requests: l.requests[i : i+1]})
 		t.alone = append(t.alone, body)
-		o.Alone = o.Alone && ok
+		o.Alone = o.Alone && err == nil
+		o.Void = o.Void || err != nil && !judged(err)
 	}
-	if o.Alone {
+	if o.Alone && !o.Void {
 		o = p.compare(t)
 	}
 	p.desk.probed(t.target.route.Name, o)
@@ -47,11 +49,11 @@ func (p *pool) probe(l *load) {
 }
 
 // probeOne asks one request alone, answers it, and gives what the model server said.
-func (p *pool) probeOne(l *load) (body []byte, ok bool) {
+func (p *pool) probeOne(l *load) (body []byte, err error) {
 	r := l.requests[0]
 	if r.over() {
 		p.left(r)
-		return nil, false
+		return nil, errAllGone
 	}
 	began := time.Now()
 	reply, release, err := p.ask(r)
@@ -70,7 +72,7 @@ func (p *pool) probeOne(l *load) (body []byte, ok bool) {
 		if hold > 0 {
 			pause(p.worker.intake, hold)
 		}
-		return nil, false
+		return nil, err
 	}
 	p.recent.add(took)
 	p.worker.deps.Batched(r.target.route.Name, 1, r.item.Rows)
@@ -78,7 +80,16 @@ func (p *pool) probeOne(l *load) (body []byte, ok bool) {
 	result.OnRelease(release)
 	result.Upstream = took
 	p.answer(r, result, l)
-	return body, true
+	return body, nil
+}
+
+// judged says that an error is the model server's word on a call, and not its absence.
+func judged(err error) bool {
+	if _, refused := errors.AsType[*refusal](err); refused {
+		return true
+	}
+	code := fault.CodeOf(err)
+	return code == fault.UpstreamError || code == fault.UpstreamBadResponse
 }
 
 // compare makes the merged call of a trial.
@@ -95,7 +106,7 @@ func (p *pool) compare(t *trial) batch.Outcome {
 	}
 	p.worker.deps.Attempted(t.target.route.Name, codeOf(err))
 	if err != nil {
-		o.Alone = ended(err, len(t.rows)).Failure == batch.Status // a server that is away proves nothing
+		o.Void = !judged(err)
 		o.Reason = "it was refused"
 		return o
 	}

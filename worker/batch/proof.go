@@ -36,6 +36,8 @@ const (
 
 // Outcome is what a probe or a shadow check found.
 type Outcome struct {
+	// Void says that the model server was away or too slow, so that nothing can be said at all: a probe is made again.
+	Void bool
 	// Alone says that every item was answered alone. Where one was not, nothing is proven.
 	Alone bool
 	// Merged says that the merged call was answered and could be cut; Reason why it could not.
@@ -105,6 +107,8 @@ func (p *Proof) Probed(o Outcome, now time.Time) {
 		return
 	}
 	switch {
+	case o.Void:
+		p.state.Stage = Unproven
 	case o.Alone && o.Merged && o.Equal:
 		p.vain = 0
 		if p.proven++; p.proven >= probesNeeded {
