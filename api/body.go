@@ -22,16 +22,16 @@ type held struct {
 
 // readBody reads a whole body within the budget, and until the deadline. What the returned body has reserved
 // is given back by s.release, also after an error.
-func (s *Server) readBody(w http.ResponseWriter, r *http.Request, deadline time.Time) (held, error) {
+func (c *chassis) readBody(w http.ResponseWriter, r *http.Request, deadline time.Time) (held, error) {
 	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
 		return held{}, nil
 	}
-	if r.ContentLength > s.cfg.MaxBody {
+	if r.ContentLength > c.cfg.MaxBody {
 		w.Header().Set("Connection", "close")
-		return held{}, s.tooLarge()
+		return held{}, c.tooLarge()
 	}
 	if voiceOf(r.URL.Path) != mlflowVoice { // MLflow's gateway takes every body as it comes
-		if err := decompress(r, s.cfg.MaxBody); err != nil {
+		if err := decompress(r, c.cfg.MaxBody); err != nil {
 			w.Header().Set("Connection", "close")
 			w.Header().Set("Accept-Encoding", "gzip")
 			return held{}, err
@@ -40,9 +40,9 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request, deadline time.
 	// Only connections have deadlines, test recorders do not: errors tell nothing else.
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(deadline)
-	read := s.readUnknown
+	read := c.readUnknown
 	if r.ContentLength > 0 {
-		read = s.readKnown
+		read = c.readKnown
 	}
 	h, err := read(r)
 	if err != nil {
@@ -56,11 +56,11 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request, deadline time.
 	return h, nil
 }
 
-func (s *Server) release(h held) { s.budget.Release(h.reserved) }
+func (c *chassis) release(h held) { c.budget.Release(h.reserved) }
 
-func (s *Server) readKnown(r *http.Request) (held, error) {
-	if !s.budget.TryReserve(r.ContentLength) {
-		return held{}, s.noRoom()
+func (c *chassis) readKnown(r *http.Request) (held, error) {
+	if !c.budget.TryReserve(r.ContentLength) {
+		return held{}, c.noRoom()
 	}
 	h := held{bytes: make([]byte, r.ContentLength), reserved: r.ContentLength}
 	if _, err := io.ReadFull(r.Body, h.bytes); err != nil {
@@ -69,15 +69,15 @@ func (s *Server) readKnown(r *http.Request) (held, error) {
 	return h, nil
 }
 
-func (s *Server) readUnknown(r *http.Request) (held, error) {
+func (c *chassis) readUnknown(r *http.Request) (held, error) {
 	var h held
 	for step := int64(firstStep); ; step *= 2 {
-		step = min(step, s.cfg.MaxBody+1-h.reserved) // one more, to see that there is more
+		step = min(step, c.cfg.MaxBody+1-h.reserved) // one more, to see that there is more
 		if step <= 0 {
-			return h, s.tooLarge()
+			return h, c.tooLarge()
 		}
-		if !s.budget.TryReserve(step) {
-			return h, s.noRoom()
+		if !c.budget.TryReserve(step) {
+			return h, c.noRoom()
 		}
 		h.reserved += step
 		grown := make([]byte, h.reserved)
@@ -85,8 +85,8 @@ func (s *Server) readUnknown(r *http.Request) (held, error) {
 		n, err := io.ReadFull(r.Body, grown[filled:])
 		h.bytes = grown[:filled+n]
 		switch {
-		case int64(len(h.bytes)) > s.cfg.MaxBody:
-			return h, s.tooLarge()
+		case int64(len(h.bytes)) > c.cfg.MaxBody:
+			return h, c.tooLarge()
 		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF) && n < len(grown)-filled && complete(r):
 			return h, nil
 		case err != nil:
@@ -101,11 +101,11 @@ func complete(r *http.Request) bool {
 	return n == 0 && errors.Is(err, io.EOF)
 }
 
-func (s *Server) tooLarge() error {
-	return fault.New(fault.TooLarge, "the body is larger than %d bytes, the most this gateway takes (max_body)", s.cfg.MaxBody)
+func (c *chassis) tooLarge() error {
+	return fault.New(fault.TooLarge, "the body is larger than %d bytes, the most this gateway takes (max_body)", c.cfg.MaxBody)
 }
 
-func (s *Server) noRoom() error {
+func (c *chassis) noRoom() error {
 	return fault.New(fault.QueueFull, "the bodies of other calls fill the memory for them (max_inflight_bytes); try again")
 }
 

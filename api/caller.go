@@ -46,19 +46,19 @@ func seconds(text string) (time.Duration, bool) {
 }
 
 // trusts tells whether the other end of the connection may speak for others.
-func (s *Server) trusts(addr netip.Addr) bool {
+func (k *callDesk) trusts(addr netip.Addr) bool {
 	addr = addr.Unmap()
-	return addr.IsLoopback() || slices.ContainsFunc(s.cfg.TrustedProxies, func(p netip.Prefix) bool { return p.Contains(addr) })
+	return addr.IsLoopback() || slices.ContainsFunc(k.cfg.TrustedProxies, func(p netip.Prefix) bool { return p.Contains(addr) })
 }
 
 // client is the caller's address: the connection's, or what trusted proxies say it is.
-func (s *Server) client(r *http.Request) string {
+func (k *callDesk) client(r *http.Request) string {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
 		host = r.RemoteAddr
 	}
 	peer, err := netip.ParseAddr(host)
-	if err != nil || !s.trusts(peer) {
+	if err != nil || !k.trusts(peer) {
 		return host
 	}
 	via := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
@@ -68,7 +68,7 @@ func (s *Server) client(r *http.Request) string {
 			continue
 		}
 		last = hop
-		if addr, err := netip.ParseAddr(hop); err != nil || !s.trusts(addr) {
+		if addr, err := netip.ParseAddr(hop); err != nil || !k.trusts(addr) {
 			break
 		}
 	}

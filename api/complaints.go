@@ -55,7 +55,7 @@ func (c *complaints) due(kind complaint, now time.Time) (untold int, ok bool) {
 
 // complain logs a call that failed before a worker ran it. Of those that ran the worker's log has a line, and what
 // is wrong with a caller's own request is told to him alone.
-func (s *Server) complain(c *call, err error) {
+func (k *callDesk) complain(c *call, err error) {
 	code := fault.CodeOf(err)
 	switch code {
 	case fault.NoWorkers, fault.QueueFull, fault.Deadline:
@@ -64,7 +64,7 @@ func (s *Server) complain(c *call, err error) {
 		fault.Gone, fault.JobFailed, fault.ShuttingDown, fault.Internal:
 		return
 	}
-	if untold, ok := s.complaints.due(complaint{c.seen.Route, code}, time.Now()); ok {
-		s.log.WarnContext(c.r.Context(), "a call did not run", "route", c.seen.Route, "request_id", c.w.id, "error", err, "like_it_before", untold)
+	if untold, ok := k.complaints.due(complaint{c.seen.Route, code}, time.Now()); ok {
+		k.log.WarnContext(c.r.Context(), "a call did not run", "route", c.seen.Route, "request_id", c.w.id, "error", err, "like_it_before", untold)
 	}
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // Paths lists the templates of every path that the router knows.
-func (s *Server) Paths() []string { return paths(s.router(s.operations())) }
+func (s *Server) Paths() []string { return paths(s.board.router(s.operations())) }
 
 // Fingerprint is that of a job whose envelope was read at now.
 func Fingerprint(envelope string, now time.Time) (string, error) {

@@ -53,13 +53,20 @@ type replicaView struct {
 	Failures int    `json:"failures"`
 }
 
-func (s *Server) view(r *inference.Route) routeView {
-	state := s.broker.State(r.Name)
+// catalogue shows the routes, to MLflow's clients, to OpenAI's and to ours.
+type catalogue struct {
+	*chassis
+
+	jobs Jobs // nil: there are none
+}
+
+func (t *catalogue) view(r *inference.Route) routeView {
+	state := t.broker.State(r.Name)
 	v := routeView{
 		Name: r.Name, Type: r.Type, Family: r.Family, Description: r.Description, Provider: r.Provider,
 		Invoke:  "/v1/routes/" + r.Name + "/invocations",
 		Workers: state.Workers, Slots: state.Slots, Waiting: state.Waiting,
-		Paused:   s.jobs != nil && s.jobs.Paused(r.Name),
+		Paused:   t.jobs != nil && t.jobs.Paused(r.Name),
 		Replicas: make([]replicaView, 0, len(r.Servers)), Batching: make([]batchingView, 0, len(state.Batching)),
 	}
 	for _, b := range state.Batching {
@@ -91,11 +98,11 @@ func (s *Server) view(r *inference.Route) routeView {
 func hundredths(x float64) float64 { return math.Round(100*x) / 100 }
 
 // listViews answers GET /v1/routes.
-func (s *Server) listViews(w *replyWriter, _ *http.Request, _ string) error {
-	table := s.table.Load()
+func (t *catalogue) listViews(w *replyWriter, _ *http.Request, _ string) error {
+	table := t.table.Load()
 	views := make([]routeView, 0, table.Len())
 	for route := range table.All() {
-		views = append(views, s.view(route))
+		views = append(views, t.view(route))
 	}
 	writeJSON(w, http.StatusOK, "application/json", struct {
 		Routes []routeView `json:"routes"`
@@ -104,12 +111,12 @@ func (s *Server) listViews(w *replyWriter, _ *http.Request, _ string) error {
 }
 
 // getView answers GET /v1/routes/{name}.
-func (s *Server) getView(w *replyWriter, _ *http.Request, name string) error {
-	route := s.table.Load().Route(name)
+func (t *catalogue) getView(w *replyWriter, _ *http.Request, name string) error {
+	route := t.table.Load().Route(name)
 	if route == nil {
 		return absent("route", name)
 	}
-	writeJSON(w, http.StatusOK, "application/json", s.view(route))
+	writeJSON(w, http.StatusOK, "application/json", t.view(route))
 	return nil
 }
 
@@ -122,21 +129,21 @@ type modelView struct {
 }
 
 // viewModel shows when this front end read the route in as its creation: MLflow tells no other.
-func (s *Server) viewModel(r *inference.Route) modelView {
-	return modelView{ID: r.Name, Object: "model", Created: s.applied.Load(), OwnedBy: r.Provider}
+func (t *catalogue) viewModel(r *inference.Route) modelView {
+	return modelView{ID: r.Name, Object: "model", Created: t.applied.Load(), OwnedBy: r.Provider}
 }
 
 // listModels answers GET /v1/models: every route that a path of OpenAI's can reach.
-func (s *Server) listModels(w *replyWriter, _ *http.Request, _ string) error {
+func (t *catalogue) listModels(w *replyWriter, _ *http.Request, _ string) error {
 	models := []modelView{}
-	table := s.table.Load()
+	table := t.table.Load()
 	for route := range table.All() {
 		if route.Type != inference.Raw {
-			models = append(models, s.viewModel(route))
+			models = append(models, t.viewModel(route))
 		}
 	}
 	for split := range table.Splits() {
-		models = append(models, s.viewSplit(table, split))
+		models = append(models, t.viewSplit(table, split))
 	}
 	writeJSON(w, http.StatusOK, "application/json", struct {
 		Object string      `json:"object"`
@@ -146,17 +153,17 @@ func (s *Server) listModels(w *replyWriter, _ *http.Request, _ string) error {
 }
 
 // getModel answers GET /v1/models/{model}.
-func (s *Server) getModel(w *replyWriter, _ *http.Request, name string) error {
-	table := s.table.Load()
+func (t *catalogue) getModel(w *replyWriter, _ *http.Request, name string) error {
+	table := t.table.Load()
 	if split := table.Split(name); split != nil {
-		writeJSON(w, http.StatusOK, "application/json", s.viewSplit(table, split))
+		writeJSON(w, http.StatusOK, "application/json", t.viewSplit(table, split))
 		return nil
 	}
 	route := table.Route(name)
 	if route == nil || route.Type == inference.Raw {
 		return noModel(replaceInvalid(name))
 	}
-	writeJSON(w, http.StatusOK, "application/json", s.viewModel(route))
+	writeJSON(w, http.StatusOK, "application/json", t.viewModel(route))
 	return nil
 }
 

@@ -13,6 +13,16 @@ import (
 	"headrace/internal/inference"
 )
 
+// callDesk answers calls.
+type callDesk struct {
+	*chassis
+
+	limiter    Limiter  // nil: no limits are kept
+	observe    Observer // nil: nobody counts
+	jobs       *jobDesk // nil: no call becomes a job
+	complaints complaints
+}
+
 // call is one POST that asks a model.
 type call struct {
 	w    *replyWriter
@@ -34,13 +44,13 @@ type target struct {
 }
 
 // invoke is the way of every call: gate, deadline, body, dialect, limit, broker, reply.
-func (s *Server) invoke(c *call) error {
-	if !s.gate.enter() {
+func (k *callDesk) invoke(c *call) error {
+	if !k.gate.enter() {
 		c.w.Header().Set("Connection", "close")
 		return errShutdown()
 	}
-	defer s.gate.leave()
-	table := s.table.Load()
+	defer k.gate.leave()
+	table := k.table.Load()
 	key, err := keyOf(c.r.Header)
 	if err != nil {
 		return err
@@ -50,12 +60,12 @@ func (s *Server) invoke(c *call) error {
 		return noRoute(c.path.voice, c.name) // taken away since the path was matched
 	}
 	began := time.Now()
-	wait, err := s.patience(c.r, route)
+	wait, err := k.patience(c.r, route)
 	if err != nil {
 		return err
 	}
-	body, err := s.readBody(c.w, c.r, began.Add(wait))
-	defer s.release(body)
+	body, err := k.readBody(c.w, c.r, began.Add(wait))
+	defer k.release(body)
 	if err != nil {
 		return err
 	}
@@ -64,10 +74,10 @@ func (s *Server) invoke(c *call) error {
 		return err
 	}
 	if c.name == "" {
-		if route, c.name, err = s.lookup(c.r, table, text, c.path.wants); err != nil {
+		if route, c.name, err = k.lookup(c.r, table, text, c.path.wants); err != nil {
 			return err
 		}
-		if wait, err = s.patience(c.r, route); err != nil {
+		if wait, err = k.patience(c.r, route); err != nil {
 			return err
 		}
 	}
@@ -79,39 +89,39 @@ func (s *Server) invoke(c *call) error {
 	}
 	a.Request.ID = c.w.id
 	dropped(c.w.Header(), a.Dropped...)
-	o, prefers, err := s.orderOfCall(c, a, speaks, body.bytes)
+	o, prefers, err := k.orderOfCall(c, a, speaks, body.bytes)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithDeadline(c.r.Context(), began.Add(wait))
 	defer cancel()
 	if c.path.limited && split == nil { // MLflow limits no traffic route, nor its endpoints through it
-		if err := s.limit(ctx, c.r, route); err != nil {
+		if err := k.limit(ctx, c.r, route); err != nil {
 			return err
 		}
 	}
 	if o != nil {
-		return s.submit(c.r.Context(), c, o, prefers)
+		return k.jobs.submit(c.r.Context(), c, o, prefers)
 	}
-	return s.ask(ctx, c, speaks, a)
+	return k.ask(ctx, c, speaks, a)
 }
 
 // ask is the end of a call that waits for its answer.
-func (s *Server) ask(ctx context.Context, c *call, speaks dialect.Dialect, a *dialect.Asked) error {
+func (k *callDesk) ask(ctx context.Context, c *call, speaks dialect.Dialect, a *dialect.Asked) error {
 	if a.Refused != nil {
 		return a.Refused
 	}
-	res, err := s.broker.Call(ctx, a.Route, a.Request)
+	res, err := k.broker.Call(ctx, a.Route, a.Request)
 	if err != nil {
 		return ended(ctx, err)
 	}
 	defer res.Release()
 	c.seen.Queue, c.seen.Upstream = res.Queue, res.Upstream
-	return s.respond(ctx, c.w, speaks, a, res)
+	return k.respond(ctx, c.w, speaks, a, res)
 }
 
 // lookup finds the route a body names, of the type that the path is for, and the name it stands under there.
-func (s *Server) lookup(r *http.Request, table *inference.Table, body dialect.Body, want inference.Type) (*inference.Route, string, error) {
+func (k *callDesk) lookup(r *http.Request, table *inference.Table, body dialect.Body, want inference.Type) (*inference.Route, string, error) {
 	name, err := dialect.ModelOf(body)
 	if err != nil {
 		return nil, "", err
@@ -149,11 +159,11 @@ func kindOf(t inference.Type) string {
 }
 
 // patience is how long a call on route may take; a route that is not known yet gets the front end's time.
-func (s *Server) patience(r *http.Request, route *inference.Route) (time.Duration, error) {
+func (k *callDesk) patience(r *http.Request, route *inference.Route) (time.Duration, error) {
 	if route != nil && route.SyncTimeout > 0 {
 		return patience(r, route.SyncTimeout)
 	}
-	return patience(r, s.cfg.SyncTimeout)
+	return patience(r, k.cfg.SyncTimeout)
 }
 
 // ended is what a failed call failed of, when its context tells it better than the broker can.
@@ -174,13 +184,13 @@ func ended(ctx context.Context, err error) error {
 
 // limit takes one call out of the route's limit. A counter that fails lets the call pass: a limit protects
 // the model, it is no lock.
-func (s *Server) limit(ctx context.Context, r *http.Request, route *inference.Route) error {
-	if route.Limit == nil || s.limiter == nil {
+func (k *callDesk) limit(ctx context.Context, r *http.Request, route *inference.Route) error {
+	if route.Limit == nil || k.limiter == nil {
 		return nil
 	}
-	ok, after, err := s.limiter.Take(ctx, route, s.client(r)+r.URL.Path)
+	ok, after, err := k.limiter.Take(ctx, route, k.client(r)+r.URL.Path)
 	if err != nil {
-		s.log.WarnContext(ctx, "the limit could not be kept", "route", route.Name, "error", err)
+		k.log.WarnContext(ctx, "the limit could not be kept", "route", route.Name, "error", err)
 		return nil
 	}
 	if ok {
@@ -206,14 +216,14 @@ func limitText(l *inference.Limit) string {
 }
 
 // respond writes the answer of a call that ran.
-func (s *Server) respond(ctx context.Context, w *replyWriter, speaks dialect.Dialect, a *dialect.Asked, res *inference.Result) error {
-	out, ok := s.buffers.Get().(*dialect.Output)
+func (c *chassis) respond(ctx context.Context, w *replyWriter, speaks dialect.Dialect, a *dialect.Asked, res *inference.Result) error {
+	out, ok := c.buffers.Get().(*dialect.Output)
 	if !ok {
 		out = new(dialect.Output)
 	}
 	defer func() {
 		out.Reset()
-		s.buffers.Put(out)
+		c.buffers.Put(out)
 	}()
 	if err := speaks.Answer(out, a, res); err != nil {
 		return err
@@ -228,7 +238,7 @@ func (s *Server) respond(ctx context.Context, w *replyWriter, speaks dialect.Dia
 	w.WriteHeader(http.StatusOK)
 	write := func() error { _, err := out.WriteTo(w); return err }
 	if n := out.Len(); n >= dialect.Spliced/2 && n <= gathered-maxHead {
-		_ = s.wires.gather(ctx, w, write) // the caller has gone: there is nobody to tell
+		_ = c.wires.gather(ctx, w, write) // the caller has gone: there is nobody to tell
 		return nil
 	}
 	_ = write()

@@ -71,42 +71,42 @@ func series(entries []batchEntry) [][]int {
 }
 
 // placeItem places one job of a batch. What is wrong with it is its own.
-func (s *Server) placeItem(ctx context.Context, index int, entry batchEntry, requestID string) batchItem {
-	rec, fresh, err := s.placeEnvelope(ctx, entry, requestID)
+func (d *jobDesk) placeItem(ctx context.Context, index int, entry batchEntry, requestID string) batchItem {
+	rec, fresh, err := d.placeEnvelope(ctx, entry, requestID)
 	if err != nil {
-		status, problem := s.itemProblem(ctx, slog.Int("index", index), err, requestID)
+		status, problem := d.itemProblem(ctx, slog.Int("index", index), err, requestID)
 		return batchItem{Index: index, Status: status, Error: problem}
 	}
 	status := http.StatusAccepted
 	if !fresh {
 		status = http.StatusOK
 	}
-	return batchItem{Index: index, Status: status, Job: new(s.viewJob(rec))}
+	return batchItem{Index: index, Status: status, Job: new(d.viewJob(rec))}
 }
 
 // itemProblem is the status and the error of one job of several, of which says which one. Of what is our fault the caller
 // hears that it is, and the log the rest.
-func (s *Server) itemProblem(ctx context.Context, of slog.Attr, err error, requestID string) (status int, body any) {
+func (c *chassis) itemProblem(ctx context.Context, of slog.Attr, err error, requestID string) (status int, body any) {
 	e := fault.From(err)
 	m := meaningOf(e).said(headraceVoice, e)
 	message := e.Message
 	if e.Code == fault.Internal {
-		s.log.LogAttrs(ctx, slog.LevelError, "one job of several failed inside", slog.String("request_id", requestID), of, slog.Any("error", err))
+		c.log.LogAttrs(ctx, slog.LevelError, "one job of several failed inside", slog.String("request_id", requestID), of, slog.Any("error", err))
 		message = internalMessage(requestID)
 	}
 	return m.status, headraceBody(e, m, message, requestID)
 }
 
-func (s *Server) placeEnvelope(ctx context.Context, entry batchEntry, requestID string) (*job.Record, bool, error) {
+func (d *jobDesk) placeEnvelope(ctx context.Context, entry batchEntry, requestID string) (*job.Record, bool, error) {
 	if entry.err != nil {
 		return nil, false, entry.err
 	}
-	o, err := s.orderFrom(entry.envelope)
+	o, err := d.orderFrom(entry.envelope)
 	if err != nil {
 		return nil, false, err
 	}
 	o.asked.Request.ID = requestID
-	return s.place(ctx, o)
+	return d.place(ctx, o)
 }
 
 // batchItem is the answer to one job of a batch.
@@ -118,21 +118,21 @@ type batchItem struct {
 }
 
 // placeJobs answers POST /v1/jobs/batch.
-func (s *Server) placeJobs(w *replyWriter, r *http.Request, _ string) error {
-	if !s.gate.enter() {
+func (d *jobDesk) placeJobs(w *replyWriter, r *http.Request, _ string) error {
+	if !d.gate.enter() {
 		w.Header().Set("Connection", "close")
 		return errShutdown()
 	}
-	defer s.gate.leave()
+	defer d.gate.leave()
 	if r.Header.Get(headerKey) != "" {
 		return badHeader(headerKey, "left out here: a batch has a key for each job, its idempotency_key")
 	}
-	wait, err := patience(r, s.cfg.SyncTimeout)
+	wait, err := patience(r, d.cfg.SyncTimeout)
 	if err != nil {
 		return err
 	}
-	body, err := s.readBody(w, r, deadlineIn(wait))
-	defer s.release(body)
+	body, err := d.readBody(w, r, deadlineIn(wait))
+	defer d.release(body)
 	if err != nil {
 		return err
 	}
@@ -140,7 +140,7 @@ func (s *Server) placeJobs(w *replyWriter, r *http.Request, _ string) error {
 	if err != nil {
 		return err
 	}
-	items := s.placeAll(r.Context(), raw, w.id)
+	items := d.placeAll(r.Context(), raw, w.id)
 	writeJSON(w, http.StatusAccepted, "application/json", struct {
 		Object string      `json:"object"`
 		Data   []batchItem `json:"data"`
@@ -149,7 +149,7 @@ func (s *Server) placeJobs(w *replyWriter, r *http.Request, _ string) error {
 }
 
 // placeAll places the jobs of a batch, many at a time.
-func (s *Server) placeAll(ctx context.Context, raw []json.RawMessage, requestID string) []batchItem {
+func (d *jobDesk) placeAll(ctx context.Context, raw []json.RawMessage, requestID string) []batchItem {
 	entries := make([]batchEntry, len(raw))
 	for i := range raw {
 		entries[i].envelope, entries[i].err = readEnvelope(raw[i])
@@ -161,7 +161,7 @@ func (s *Server) placeAll(ctx context.Context, raw []json.RawMessage, requestID 
 		hands.Go(func() {
 			for indices := range next {
 				for _, i := range indices {
-					items[i] = s.placeItem(ctx, i, entries[i], requestID)
+					items[i] = d.placeItem(ctx, i, entries[i], requestID)
 				}
 			}
 		})

@@ -16,8 +16,8 @@ const heartbeat = 15 * time.Second
 // jobEvents answers GET /v1/jobs/{id}/events: a snapshot, then one event for every change, and the stream ends with
 // the job. An event's id is the record's revision. A caller who resumes with Last-Event-ID gets a snapshot when the
 // job has changed meanwhile; no other history is kept.
-func (s *Server) jobEvents(w *replyWriter, r *http.Request, name string) error {
-	rec, err := s.known(r.Context(), name)
+func (j *jobReader) jobEvents(w *replyWriter, r *http.Request, name string) error {
+	rec, err := j.known(r.Context(), name)
 	if err != nil {
 		return err
 	}
@@ -28,7 +28,7 @@ func (s *Server) jobEvents(w *replyWriter, r *http.Request, name string) error {
 	header.Set("Cache-Control", "no-store")
 	header.Set("X-Accel-Buffering", "no")
 	w.WriteHeader(http.StatusOK)
-	stream := &eventStream{server: s, w: w, control: control}
+	stream := &eventStream{desk: j.jobDesk, w: w, control: control}
 	first := func() error { return stream.send("snapshot", rec) }
 	if `"`+r.Header.Get("Last-Event-ID")+`"` == etag(rec) {
 		first = stream.comment
@@ -41,7 +41,7 @@ func (s *Server) jobEvents(w *replyWriter, r *http.Request, name string) error {
 
 // eventStream writes events to one caller, who may be slow: each write has the time that a reply has.
 type eventStream struct {
-	server  *Server
+	desk    *jobDesk
 	w       *replyWriter
 	control *http.ResponseController
 }
@@ -50,11 +50,11 @@ type eventStream struct {
 func (e *eventStream) follow(ctx context.Context, rec *job.Record) {
 	for !rec.State.Terminal() {
 		seen := rec.Revision
-		waiting, cancel := e.server.patient(ctx, heartbeat)
-		next, err := e.server.jobs.Wait(waiting, rec.ID, func(rec *job.Record) bool { return rec.Revision != seen })
+		waiting, cancel := e.desk.patient(ctx, heartbeat)
+		next, err := e.desk.jobs.Wait(waiting, rec.ID, func(rec *job.Record) bool { return rec.Revision != seen })
 		cancel()
 		switch {
-		case err != nil || ctx.Err() != nil || e.server.gate.isShut():
+		case err != nil || ctx.Err() != nil || e.desk.gate.isShut():
 			return // whoever follows comes again with Last-Event-ID
 		case next.Revision == seen:
 			err = e.comment()
@@ -70,7 +70,7 @@ func (e *eventStream) follow(ctx context.Context, rec *job.Record) {
 }
 
 func (e *eventStream) send(kind string, rec *job.Record) error {
-	data, err := json.Marshal(e.server.viewJob(rec))
+	data, err := json.Marshal(e.desk.viewJob(rec))
 	if err != nil {
 		return fmt.Errorf("writing an event: %w", err)
 	}

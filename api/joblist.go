@@ -184,34 +184,41 @@ type jobPage struct {
 	HasMore bool      `json:"has_more"`
 }
 
+// jobLists has the paths of many jobs.
+type jobLists struct {
+	*jobDesk
+
+	finder JobList
+}
+
 // listJobs answers GET /v1/jobs.
-func (s *Server) listJobs(w *replyWriter, r *http.Request, _ string) error {
+func (l *jobLists) listJobs(w *replyWriter, r *http.Request, _ string) error {
 	f, err := readFilter(r, listParams())
 	if err != nil {
 		return err
 	}
-	return s.writePage(w, r, f)
+	return l.writePage(w, r, f)
 }
 
 // listDead answers GET /v1/dead.
-func (s *Server) listDead(w *replyWriter, r *http.Request, _ string) error {
+func (l *jobLists) listDead(w *replyWriter, r *http.Request, _ string) error {
 	f, err := readFilter(r, listParams("status", "dead"))
 	if err != nil {
 		return err
 	}
 	f.States = []job.State{job.Failed}
-	return s.writePage(w, r, f)
+	return l.writePage(w, r, f)
 }
 
-func (s *Server) writePage(w *replyWriter, r *http.Request, f job.Filter) error {
+func (l *jobLists) writePage(w *replyWriter, r *http.Request, f job.Filter) error {
 	if f.Limit > maxPage {
 		return badParam("limit", "limit must be at most %d; go on with after=last_id", maxPage)
 	}
-	ids, more, err := s.finder.Page(r.Context(), f)
+	ids, more, err := l.finder.Page(r.Context(), f)
 	if err != nil {
 		return err
 	}
-	records, err := s.records(r.Context(), ids)
+	records, err := l.records(r.Context(), ids)
 	if err != nil {
 		return err
 	}
@@ -219,7 +226,7 @@ func (s *Server) writePage(w *replyWriter, r *http.Request, f job.Filter) error 
 	for _, rec := range records {
 		// What has changed since it was listed, and does not fit any more, is left out.
 		if rec != nil && !rec.Gone(time.Now()) && (len(f.States) == 0 || slices.Contains(f.States, rec.State)) {
-			page.Data = append(page.Data, s.viewJob(rec))
+			page.Data = append(page.Data, l.viewJob(rec))
 		}
 	}
 	if len(ids) > 0 { // also of those left out, so that the next page begins behind them
@@ -231,14 +238,14 @@ func (s *Server) writePage(w *replyWriter, r *http.Request, f job.Filter) error 
 }
 
 // records reads records, several at a time; nil for those that are gone.
-func (s *Server) records(ctx context.Context, ids []job.ID) ([]*job.Record, error) {
+func (l *jobLists) records(ctx context.Context, ids []job.ID) ([]*job.Record, error) {
 	records, errs := make([]*job.Record, len(ids)), make([]error, len(ids))
 	next := make(chan int)
 	var hands sync.WaitGroup
 	for range min(listHands, len(ids)) {
 		hands.Go(func() {
 			for i := range next {
-				records[i], errs[i] = s.jobs.Get(ctx, ids[i])
+				records[i], errs[i] = l.jobs.Get(ctx, ids[i])
 			}
 		})
 	}
@@ -259,15 +266,15 @@ func (s *Server) records(ctx context.Context, ids []job.ID) ([]*job.Record, erro
 }
 
 // redriveJob answers POST /v1/dead/{id}/redrive.
-func (s *Server) redriveJob(w *replyWriter, r *http.Request, name string) error {
-	rec, err := s.known(r.Context(), name)
+func (l *jobLists) redriveJob(w *replyWriter, r *http.Request, name string) error {
+	rec, err := l.known(r.Context(), name)
 	if err != nil {
 		return err
 	}
 	if rec.State != job.Failed {
 		return fault.New(fault.Conflict, "job %s is %s; only failed jobs are redriven", rec.ID, rec.State)
 	}
-	return s.retryJob(w, r, name)
+	return (&jobReader{l.jobDesk}).retryJob(w, r, name)
 }
 
 // redriven says what became of a dead job that was to run again.
@@ -278,9 +285,9 @@ type redriven struct {
 }
 
 // redriveMany answers POST /v1/dead/redrive.
-func (s *Server) redriveMany(w *replyWriter, r *http.Request, _ string) error {
-	body, err := s.readBody(w, r, deadlineIn(s.cfg.SyncTimeout))
-	defer s.release(body)
+func (l *jobLists) redriveMany(w *replyWriter, r *http.Request, _ string) error {
+	body, err := l.readBody(w, r, deadlineIn(l.cfg.SyncTimeout))
+	defer l.release(body)
 	if err != nil {
 		return err
 	}
@@ -298,14 +305,14 @@ func (s *Server) redriveMany(w *replyWriter, r *http.Request, _ string) error {
 		return badParam("limit", "limit must be at most %d; what is redriven fails no more, so call again for the rest", maxRedrive)
 	}
 	f.States = []job.State{job.Failed}
-	ids, more, err := s.finder.Page(r.Context(), f)
+	ids, more, err := l.finder.Page(r.Context(), f)
 	if err != nil {
 		return err
 	}
 	done := make([]redriven, 0, len(ids))
 	for _, id := range ids {
-		if _, err := s.jobs.Retry(r.Context(), id); err != nil {
-			status, problem := s.itemProblem(r.Context(), slog.String("job", string(id)), err, w.id)
+		if _, err := l.jobs.Retry(r.Context(), id); err != nil {
+			status, problem := l.itemProblem(r.Context(), slog.String("job", string(id)), err, w.id)
 			done = append(done, redriven{ID: id, Status: status, Error: problem})
 			continue
 		}

@@ -21,7 +21,7 @@ func placedHeaders() []string {
 }
 
 // describeJobs adds to a call that it may become a job.
-func (s *Server) describeJobs(op *operation) {
+func describeJobs(op *operation) {
 	op.headers = slices.Concat(op.headers, optionHeaders(), []string{headerKey})
 	placed := jobPlaced()
 	placed.headers = union(placed.headers, op.beside)
@@ -55,12 +55,13 @@ func ofStore(more ...fault.Code) []fault.Code {
 }
 
 // jobOperations are the paths of durable jobs.
-func (s *Server) jobOperations() []operation {
-	ops := append(s.placeOperations(), s.followOperations()...)
-	ops = append(ops, s.changeOperations()...)
-	ops = append(ops, s.queueOperations()...)
-	if s.finder != nil {
-		ops = append(ops, s.listOperations()...)
+func jobOperations(d *jobDesk, finder JobList) []operation {
+	reads, queues := &jobReader{d}, &queueDesk{d.chassis, d.jobs}
+	ops := append(d.placeOperations(), reads.followOperations()...)
+	ops = append(ops, reads.changeOperations()...)
+	ops = append(ops, queues.queueOperations()...)
+	if finder != nil {
+		ops = append(ops, (&jobLists{d, finder}).listOperations()...)
 	}
 	for i := range ops {
 		ops[i].tag = "Jobs"
@@ -69,25 +70,25 @@ func (s *Server) jobOperations() []operation {
 }
 
 // placeOperations are the paths that place jobs.
-func (s *Server) placeOperations() []operation {
+func (d *jobDesk) placeOperations() []operation {
 	done := jobAnswer("The job, which has ended within Prefer: wait, or was there already.")
 	done.headers = append(done.headers, placedHeaders()...)
 	fails := ofStore(fault.NotFound, fault.KeyReused, fault.Gone, fault.NotImplemented, fault.ShuttingDown)
 	headers := append([]string{headerTimeout, headerRequestID}, optionHeaders()...)
 	return []operation{
 		{
-			method: "POST", path: "/v1/jobs", handle: s.placeJob, body: "JobOrder", headers: append(slices.Clone(headers), headerKey),
+			method: "POST", path: "/v1/jobs", handle: d.placeJob, body: "JobOrder", headers: append(slices.Clone(headers), headerKey),
 			summary: "Place a durable job.", answers: []answer{done, jobPlaced()}, fails: fails, beside: placedHeaders(), examples: orderExamples(),
 		},
 		{
-			method: "POST", path: "/v1/jobs/batch", handle: s.placeJobs, body: "JobBatch", headers: []string{headerTimeout, headerRequestID},
+			method: "POST", path: "/v1/jobs/batch", handle: d.placeJobs, body: "JobBatch", headers: []string{headerTimeout, headerRequestID},
 			summary:  "Place up to 1,000 jobs; each is accepted or refused by itself.",
 			answers:  []answer{{status: http.StatusAccepted, what: "What became of each job.", schema: "JobsPlaced"}},
 			fails:    []fault.Code{fault.ShuttingDown},
 			examples: batchExamples(),
 		},
 		{
-			method: "PUT", path: "/v1/jobs/{id}", handle: s.placeJob, body: "JobOrder", headers: headers,
+			method: "PUT", path: "/v1/jobs/{id}", handle: d.placeJob, body: "JobOrder", headers: headers,
 			summary: "Place a job under an id of your own; the same body again is the same job.",
 			answers: []answer{done, jobPlaced()}, fails: fails, beside: placedHeaders(), examples: orderExamples(),
 		},
@@ -95,7 +96,7 @@ func (s *Server) placeOperations() []operation {
 }
 
 // followOperations are the paths that read one job.
-func (s *Server) followOperations() []operation {
+func (j *jobReader) followOperations() []operation {
 	wait := []string{"wait"}
 	fails := ofStore(fault.NotFound, fault.Gone)
 	ended := []string{"Job-Id", "Job-Status"}
@@ -103,7 +104,7 @@ func (s *Server) followOperations() []operation {
 	running.headers = append(running.headers, ended...)
 	return []operation{
 		{
-			method: "GET", path: "/v1/jobs/{id}", handle: s.getJob, params: wait, headers: []string{"If-None-Match", headerPrefer},
+			method: "GET", path: "/v1/jobs/{id}", handle: j.getJob, params: wait, headers: []string{"If-None-Match", headerPrefer},
 			summary: "A job's state; ?wait=seconds holds until it has ended, or, with If-None-Match, until it changes.",
 			answers: []answer{
 				jobAnswer("The job."), {status: http.StatusNotModified, what: "It has not changed.", headers: []string{"ETag", "Retry-After"}},
@@ -111,7 +112,7 @@ func (s *Server) followOperations() []operation {
 			fails: append(fails, fault.Invalid), examples: ofJob(),
 		},
 		{
-			method: "GET", path: "/v1/jobs/{id}/result", handle: s.jobResult, params: wait, headers: []string{headerPrefer},
+			method: "GET", path: "/v1/jobs/{id}/result", handle: j.jobResult, params: wait, headers: []string{headerPrefer},
 			summary: "The result, in the dialect of the path that took the job.",
 			answers: []answer{
 				{status: http.StatusOK, what: "The result.", schema: "Result", headers: append(ended, "Server-Timing")},
@@ -121,15 +122,15 @@ func (s *Server) followOperations() []operation {
 			fails:  append(fails, fault.Invalid, fault.Conflict, fault.JobFailed, fault.UpstreamBadResponse), examples: ofJob(),
 		},
 		{
-			method: "GET", path: "/v1/jobs/{id}/input", handle: s.jobInput, summary: "What the job was asked with.",
+			method: "GET", path: "/v1/jobs/{id}/input", handle: j.jobInput, summary: "What the job was asked with.",
 			answers: ok("The input as it was sent.", "JobInput"), fails: fails, examples: ofJob(),
 		},
 		{
-			method: "GET", path: "/v1/jobs/{id}/attempts", handle: s.jobAttempts, summary: "The attempts so far.",
+			method: "GET", path: "/v1/jobs/{id}/attempts", handle: j.jobAttempts, summary: "The attempts so far.",
 			answers: ok("Each call to a model server.", "JobAttempts"), fails: fails, examples: ofJob(),
 		},
 		{
-			method: "GET", path: "/v1/jobs/{id}/events", handle: s.jobEvents, headers: []string{"Last-Event-ID"},
+			method: "GET", path: "/v1/jobs/{id}/events", handle: j.jobEvents, headers: []string{"Last-Event-ID"},
 			summary: "Server-sent events: a snapshot, then every change.",
 			answers: []answer{{status: http.StatusOK, what: "The stream, which ends with the job.", schema: "Event", kind: "text/event-stream"}},
 			fails:   fails, examples: ofJob(),
@@ -138,73 +139,73 @@ func (s *Server) followOperations() []operation {
 }
 
 // changeOperations are the paths that change one job.
-func (s *Server) changeOperations() []operation {
+func (j *jobReader) changeOperations() []operation {
 	fails := ofStore(fault.NotFound, fault.Gone)
 	aborted := jobUnderWay()
 	aborted.what = "The job, whose call is being aborted."
 	return []operation{
 		{
-			method: "POST", path: "/v1/jobs/{id}/cancel", handle: s.cancelJob, summary: "Cancel a job; it may be repeated.",
+			method: "POST", path: "/v1/jobs/{id}/cancel", handle: j.cancelJob, summary: "Cancel a job; it may be repeated.",
 			answers: []answer{jobAnswer("The job, which has ended."), aborted}, fails: fails, examples: ofJob(),
 		},
 		{
-			method: "POST", path: "/v1/jobs/{id}/retry", handle: s.retryJob, summary: "Run a failed, cancelled or expired job again.",
+			method: "POST", path: "/v1/jobs/{id}/retry", handle: j.retryJob, summary: "Run a failed, cancelled or expired job again.",
 			answers: []answer{jobPlaced()}, fails: append(fails, fault.Conflict), examples: ofJob(),
 		},
 		{
-			method: "DELETE", path: "/v1/jobs/{id}", handle: s.deleteJob, summary: "Erase a job's input and result; it answers 410 from then on.",
+			method: "DELETE", path: "/v1/jobs/{id}", handle: j.deleteJob, summary: "Erase a job's input and result; it answers 410 from then on.",
 			answers: []answer{{status: http.StatusNoContent, what: "Nothing but a tombstone is left."}, aborted}, fails: fails, examples: ofJob(),
 		},
 	}
 }
 
 // queueOperations are the paths of what jobs wait in.
-func (s *Server) queueOperations() []operation {
+func (q *queueDesk) queueOperations() []operation {
 	one, fails := ok("The queue.", "Queue"), ofStore(fault.NotFound)
 	return []operation{
 		{
-			method: "GET", path: "/v1/queues", handle: s.listQueues, summary: "What waits of each route's jobs.",
+			method: "GET", path: "/v1/queues", handle: q.listQueues, summary: "What waits of each route's jobs.",
 			answers: ok("All queues.", "QueueList"),
 		},
 		{
-			method: "GET", path: "/v1/queues/{name}", handle: s.getQueue, summary: "What waits of one route's jobs.",
+			method: "GET", path: "/v1/queues/{name}", handle: q.getQueue, summary: "What waits of one route's jobs.",
 			answers: one, fails: fails, examples: ofQueue(),
 		},
 		{
-			method: "POST", path: "/v1/queues/{name}/pause", handle: s.pauseQueue, summary: "Start no more jobs of this route until it is resumed.",
+			method: "POST", path: "/v1/queues/{name}/pause", handle: q.pauseQueue, summary: "Start no more jobs of this route until it is resumed.",
 			answers: one, fails: fails, examples: ofQueue(),
 		},
 		{
-			method: "POST", path: "/v1/queues/{name}/resume", handle: s.resumeQueue, summary: "Start jobs of this route again.",
+			method: "POST", path: "/v1/queues/{name}/resume", handle: q.resumeQueue, summary: "Start jobs of this route again.",
 			answers: one, fails: fails, examples: ofQueue(),
 		},
 		{
-			method: "GET", path: "/v1/limits", handle: s.jobLimits, summary: "What jobs may ask for.",
+			method: "GET", path: "/v1/limits", handle: q.jobLimits, summary: "What jobs may ask for.",
 			answers: ok("The limits.", "JobLimits"),
 		},
 	}
 }
 
 // listOperations are the paths that list jobs.
-func (s *Server) listOperations() []operation {
+func (l *jobLists) listOperations() []operation {
 	page, fails := ok("A page of jobs.", "JobList"), ofStore(fault.Invalid)
 	redriven := slices.DeleteFunc(listParams("status", "dead", "after", "before"), func(name string) bool { return name == "limit" })
 	return []operation{
 		{
-			method: "GET", path: "/v1/jobs", handle: s.listJobs, params: listParams(), summary: "List jobs, the newest first.",
+			method: "GET", path: "/v1/jobs", handle: l.listJobs, params: listParams(), summary: "List jobs, the newest first.",
 			answers: page, fails: fails,
 		},
 		{
-			method: "GET", path: "/v1/dead", handle: s.listDead, params: listParams("status", "dead"), summary: "List failed jobs.",
+			method: "GET", path: "/v1/dead", handle: l.listDead, params: listParams("status", "dead"), summary: "List failed jobs.",
 			answers: page, fails: fails,
 		},
 		{
-			method: "POST", path: "/v1/dead/redrive", handle: s.redriveMany, params: append(redriven, "redrive.limit"),
+			method: "POST", path: "/v1/dead/redrive", handle: l.redriveMany, params: append(redriven, "redrive.limit"),
 			summary: "Run failed jobs again: the newest up to limit that match.", body: "Nothing", optional: true,
 			answers: []answer{{status: http.StatusAccepted, what: "What became of each.", schema: "JobsRedriven"}}, fails: fails,
 		},
 		{
-			method: "POST", path: "/v1/dead/{id}/redrive", handle: s.redriveJob, summary: "Run a failed job again.",
+			method: "POST", path: "/v1/dead/{id}/redrive", handle: l.redriveJob, summary: "Run a failed job again.",
 			answers: []answer{jobPlaced()}, fails: ofStore(fault.NotFound, fault.Conflict, fault.Gone), examples: ofJob(),
 		},
 	}

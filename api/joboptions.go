@@ -62,9 +62,9 @@ func (p preference) applied() string {
 	return strings.Join(all, ", ")
 }
 
-// preference reads Prefer. Preferences that are not ours have no effect and are named, and of one that is given twice
+// preferenceOf reads Prefer, and grants a wait of at most longest. Preferences that are not ours have no effect and are named, and of one that is given twice
 // the first one counts, as the RFC wants.
-func (s *Server) preference(r *http.Request) (preference, error) {
+func preferenceOf(r *http.Request, longest time.Duration) (preference, error) {
 	var p preference
 	for _, line := range r.Header.Values(headerPrefer) {
 		for part := range strings.SplitSeq(line, ",") {
@@ -86,7 +86,7 @@ func (s *Server) preference(r *http.Request) (preference, error) {
 					f.Param = headerPrefer
 					return p, f
 				}
-				p.asked, p.wait = true, min(time.Duration(min(n, 1<<30))*time.Second, s.cfg.Jobs.MaxWait)
+				p.asked, p.wait = true, min(time.Duration(min(n, 1<<30))*time.Second, longest)
 			case "":
 			default:
 				p.idle = append(p.idle, idlePreference(name))

@@ -22,14 +22,21 @@ type queueView struct {
 	Slots   int                         `json:"slots"`
 }
 
-func (s *Server) viewQueue(name string) queueView {
-	state := s.broker.State(name)
+// queueDesk has the paths of the queues that jobs wait in.
+type queueDesk struct {
+	*chassis
+
+	jobs Jobs
+}
+
+func (q *queueDesk) viewQueue(name string) queueView {
+	state := q.broker.State(name)
 	v := queueView{
-		Name: name, Object: "queue", Paused: s.jobs.Paused(name), Waiting: make(map[job.Priority]int),
+		Name: name, Object: "queue", Paused: q.jobs.Paused(name), Waiting: make(map[job.Priority]int),
 		Oldest: make(map[job.Priority]*time.Time), Rate: make(map[job.Priority]float64),
-		Limit: s.cfg.Jobs.MaxWaiting, Workers: state.Workers, Slots: state.Slots,
+		Limit: q.cfg.Jobs.MaxWaiting, Workers: state.Workers, Slots: state.Slots,
 	}
-	for priority, lane := range s.jobs.Queue(name) {
+	for priority, lane := range q.jobs.Queue(name) {
 		v.Waiting[priority], v.Rate[priority] = lane.Waiting, math.Round(lane.Rate*100)/100
 		v.Oldest[priority] = nil
 		if !lane.Oldest.IsZero() {
@@ -40,13 +47,13 @@ func (s *Server) viewQueue(name string) queueView {
 }
 
 // listQueues answers GET /v1/queues.
-func (s *Server) listQueues(w *replyWriter, r *http.Request, _ string) error {
-	if err := s.jobs.Counted(r.Context()); err != nil {
+func (q *queueDesk) listQueues(w *replyWriter, r *http.Request, _ string) error {
+	if err := q.jobs.Counted(r.Context()); err != nil {
 		return err
 	}
 	views := []queueView{}
-	for route := range s.table.Load().All() {
-		views = append(views, s.viewQueue(route.Name))
+	for route := range q.table.Load().All() {
+		views = append(views, q.viewQueue(route.Name))
 	}
 	writeJSON(w, http.StatusOK, "application/json", struct {
 		Object string      `json:"object"`
@@ -56,36 +63,36 @@ func (s *Server) listQueues(w *replyWriter, r *http.Request, _ string) error {
 }
 
 // getQueue answers GET /v1/queues/{route}.
-func (s *Server) getQueue(w *replyWriter, r *http.Request, name string) error {
-	if s.table.Load().Route(name) == nil {
+func (q *queueDesk) getQueue(w *replyWriter, r *http.Request, name string) error {
+	if q.table.Load().Route(name) == nil {
 		return noRoute(headraceVoice, name)
 	}
-	if err := s.jobs.Counted(r.Context()); err != nil {
+	if err := q.jobs.Counted(r.Context()); err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusOK, "application/json", s.viewQueue(name))
+	writeJSON(w, http.StatusOK, "application/json", q.viewQueue(name))
 	return nil
 }
 
 // pauseQueue answers POST /v1/queues/{route}/pause.
-func (s *Server) pauseQueue(w *replyWriter, r *http.Request, name string) error {
-	return s.setPaused(w, r, name, true)
+func (q *queueDesk) pauseQueue(w *replyWriter, r *http.Request, name string) error {
+	return q.setPaused(w, r, name, true)
 }
 
 // resumeQueue answers POST /v1/queues/{route}/resume.
-func (s *Server) resumeQueue(w *replyWriter, r *http.Request, name string) error {
-	return s.setPaused(w, r, name, false)
+func (q *queueDesk) resumeQueue(w *replyWriter, r *http.Request, name string) error {
+	return q.setPaused(w, r, name, false)
 }
 
-func (s *Server) setPaused(w *replyWriter, r *http.Request, name string, paused bool) error {
-	if s.table.Load().Route(name) == nil {
+func (q *queueDesk) setPaused(w *replyWriter, r *http.Request, name string, paused bool) error {
+	if q.table.Load().Route(name) == nil {
 		return noRoute(headraceVoice, name)
 	}
-	if err := s.jobs.Pause(r.Context(), name, paused); err != nil {
+	if err := q.jobs.Pause(r.Context(), name, paused); err != nil {
 		return err
 	}
-	s.log.InfoContext(r.Context(), "a queue was paused or resumed", "route", name, "paused", paused, "request_id", w.id)
-	writeJSON(w, http.StatusOK, "application/json", s.viewQueue(name))
+	q.log.InfoContext(r.Context(), "a queue was paused or resumed", "route", name, "paused", paused, "request_id", w.id)
+	writeJSON(w, http.StatusOK, "application/json", q.viewQueue(name))
 	return nil
 }
 
@@ -99,15 +106,15 @@ type standing struct {
 }
 
 // standingOf is nil for a job that is not queued, and while nothing is known.
-func (s *Server) standingOf(ctx context.Context, rec *job.Record) *standing {
+func (d *jobDesk) standingOf(ctx context.Context, rec *job.Record) *standing {
 	if rec.State != job.Queued {
 		return nil
 	}
-	place, ok := s.jobs.Place(ctx, rec)
+	place, ok := d.jobs.Place(ctx, rec)
 	if !ok {
 		return nil
 	}
-	v := &standing{Name: rec.Route + "/" + string(rec.Priority), Position: place.Ahead, Paused: s.jobs.Paused(rec.Route)}
+	v := &standing{Name: rec.Route + "/" + string(rec.Priority), Position: place.Ahead, Paused: d.jobs.Paused(rec.Route)}
 	if place.Wait > 0 && !v.Paused {
 		v.StartsAt, v.Basis = new(time.Now().Add(place.Wait).UTC().Truncate(time.Millisecond)), new("start_rate_60s")
 	}

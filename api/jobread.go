@@ -20,36 +20,39 @@ const (
 	batchHands = 64
 )
 
+// jobReader has the paths of one job that was placed.
+type jobReader struct{ *jobDesk }
+
 // known reads a job and refuses those of which nothing is left.
-func (s *Server) known(ctx context.Context, name string) (*job.Record, error) {
+func (d *jobDesk) known(ctx context.Context, name string) (*job.Record, error) {
 	id, ok := job.ParseID(name)
 	if !ok {
 		return nil, noJob(name)
 	}
-	rec, err := s.jobs.Get(ctx, id)
+	rec, err := d.jobs.Get(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	return rec, s.left(rec)
+	return rec, left(rec)
 }
 
 // endOf is known for a caller who waits for the end.
-func (s *Server) endOf(ctx context.Context, name string, wait time.Duration) (*job.Record, error) {
+func (d *jobDesk) endOf(ctx context.Context, name string, wait time.Duration) (*job.Record, error) {
 	id, ok := job.ParseID(name)
 	if !ok || wait <= 0 {
-		return s.known(ctx, name)
+		return d.known(ctx, name)
 	}
-	ctx, cancel := s.patient(ctx, wait)
+	ctx, cancel := d.patient(ctx, wait)
 	defer cancel()
-	rec, err := s.jobs.WaitEnd(ctx, id)
+	rec, err := d.jobs.WaitEnd(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	return rec, s.left(rec)
+	return rec, left(rec)
 }
 
 // left is nil as long as a job's input and result are kept.
-func (s *Server) left(rec *job.Record) error {
+func left(rec *job.Record) error {
 	if !rec.Gone(time.Now()) {
 		return nil
 	}
@@ -65,12 +68,12 @@ func noJob(name string) error {
 }
 
 // getJob answers GET /v1/jobs/{id}.
-func (s *Server) getJob(w *replyWriter, r *http.Request, name string) error {
-	rec, err := s.known(r.Context(), name)
+func (j *jobReader) getJob(w *replyWriter, r *http.Request, name string) error {
+	rec, err := j.known(r.Context(), name)
 	if err != nil {
 		return err
 	}
-	wait, err := s.waitOf(w, r)
+	wait, err := j.waitOf(w, r)
 	if err != nil {
 		return err
 	}
@@ -81,37 +84,37 @@ func (s *Server) getJob(w *replyWriter, r *http.Request, name string) error {
 	}
 	if wait > 0 && !content(rec) {
 		_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // test recorders have none
-		ctx, cancel := s.patient(r.Context(), wait)
+		ctx, cancel := j.patient(r.Context(), wait)
 		defer cancel()
-		if rec, err = s.jobs.Wait(ctx, rec.ID, content); err != nil {
+		if rec, err = j.jobs.Wait(ctx, rec.ID, content); err != nil {
 			return err
 		}
-		if err := s.left(rec); err != nil {
+		if err := left(rec); err != nil {
 			return err
 		}
 	}
 	header := w.Header()
 	header.Set("ETag", etag(rec))
 	if !rec.State.Terminal() {
-		header.Set("Retry-After", s.pollHint(rec))
+		header.Set("Retry-After", j.pollHint(rec))
 	}
 	if seen != "" && matches(seen, etag(rec)) {
 		w.WriteHeader(http.StatusNotModified)
 		return nil
 	}
-	s.writeJob(r.Context(), w, rec)
+	j.writeJob(r.Context(), w, rec)
 	return nil
 }
 
 // waitOf is how long a caller wants to be held: ?wait=, or Prefer: wait.
-func (s *Server) waitOf(w http.ResponseWriter, r *http.Request) (time.Duration, error) {
+func (j *jobReader) waitOf(w http.ResponseWriter, r *http.Request) (time.Duration, error) {
 	query, err := readQuery(r)
 	if err != nil {
 		return 0, err
 	}
 	text := query.Get("wait")
 	if !query.Has("wait") {
-		p, err := s.preference(r)
+		p, err := preferenceOf(r, j.cfg.Jobs.MaxWait)
 		if err == nil && p.asked {
 			w.Header().Set(headerApplied, preference{asked: true, wait: p.wait}.applied())
 		}
@@ -123,7 +126,7 @@ func (s *Server) waitOf(w http.ResponseWriter, r *http.Request) (time.Duration, 
 		f.Param = "wait"
 		return 0, f
 	}
-	return min(time.Duration(min(seconds, 1e9)*float64(time.Second)), s.cfg.Jobs.MaxWait), nil
+	return min(time.Duration(min(seconds, 1e9)*float64(time.Second)), j.cfg.Jobs.MaxWait), nil
 }
 
 // matches reports whether a list of entity tags names tag.
@@ -137,41 +140,41 @@ func matches(list, tag string) bool {
 }
 
 // jobResult answers GET /v1/jobs/{id}/result.
-func (s *Server) jobResult(w *replyWriter, r *http.Request, name string) error {
-	wait, err := s.waitOf(w, r)
+func (j *jobReader) jobResult(w *replyWriter, r *http.Request, name string) error {
+	wait, err := j.waitOf(w, r)
 	if err != nil {
 		return err
 	}
-	rec, err := s.endOf(r.Context(), name, wait)
+	rec, err := j.endOf(r.Context(), name, wait)
 	if err != nil {
 		return err
 	}
 	w.Header().Set("Job-Id", string(rec.ID))
 	w.Header().Set("Job-Status", string(rec.State))
 	if !rec.State.Terminal() {
-		return s.accepted(w, rec)
+		return j.accepted(w, rec)
 	}
 	if rec.State == job.Failed {
 		f := fault.From(failure(rec))
 		return fault.New(fault.JobFailed, "the job failed: %s: %s", f.Code, f.Message)
 	}
-	return s.deliver(r.Context(), w, rec)
+	return j.deliver(r.Context(), w, rec)
 }
 
 // jobInput answers GET /v1/jobs/{id}/input.
-func (s *Server) jobInput(w *replyWriter, r *http.Request, name string) error {
-	rec, err := s.known(r.Context(), name)
+func (j *jobReader) jobInput(w *replyWriter, r *http.Request, name string) error {
+	rec, err := j.known(r.Context(), name)
 	if err != nil {
 		return err
 	}
 	if rec.Input == nil || rec.State == job.Succeeded && (rec.Store == job.StoreOutputs || rec.Store == job.StoreNone) {
 		return fault.New(fault.Gone, "the input of job %s is not stored: its option store is %q", rec.ID, rec.Store)
 	}
-	if err := s.budget.Reserve(r.Context(), rec.Input.Bytes); err != nil {
+	if err := j.budget.Reserve(r.Context(), rec.Input.Bytes); err != nil {
 		return fault.Wrap(fault.QueueFull, err, "no room for the input in api.max_inflight_bytes; try again")
 	}
-	defer s.budget.Release(rec.Input.Bytes)
-	body, err := s.jobs.Input(r.Context(), rec)
+	defer j.budget.Release(rec.Input.Bytes)
+	body, err := j.jobs.Input(r.Context(), rec)
 	if err != nil {
 		return err
 	}
@@ -181,8 +184,8 @@ func (s *Server) jobInput(w *replyWriter, r *http.Request, name string) error {
 }
 
 // jobAttempts answers GET /v1/jobs/{id}/attempts.
-func (s *Server) jobAttempts(w *replyWriter, r *http.Request, name string) error {
-	rec, err := s.known(r.Context(), name)
+func (j *jobReader) jobAttempts(w *replyWriter, r *http.Request, name string) error {
+	rec, err := j.known(r.Context(), name)
 	if err != nil {
 		return err
 	}
@@ -194,47 +197,47 @@ func (s *Server) jobAttempts(w *replyWriter, r *http.Request, name string) error
 }
 
 // cancelJob answers POST /v1/jobs/{id}/cancel: 200 when the job has ended, 202 while it is being aborted.
-func (s *Server) cancelJob(w *replyWriter, r *http.Request, name string) error {
-	rec, err := s.known(r.Context(), name)
+func (j *jobReader) cancelJob(w *replyWriter, r *http.Request, name string) error {
+	rec, err := j.known(r.Context(), name)
 	if err != nil {
 		return err
 	}
-	if rec, err = s.jobs.Cancel(r.Context(), rec.ID); err != nil {
+	if rec, err = j.jobs.Cancel(r.Context(), rec.ID); err != nil {
 		return err
 	}
 	if !rec.State.Terminal() {
-		return s.accepted(w, rec)
+		return j.accepted(w, rec)
 	}
-	s.writeJob(r.Context(), w, rec)
+	j.writeJob(r.Context(), w, rec)
 	return nil
 }
 
 // retryJob answers POST /v1/jobs/{id}/retry.
-func (s *Server) retryJob(w *replyWriter, r *http.Request, name string) error {
-	rec, err := s.known(r.Context(), name)
+func (j *jobReader) retryJob(w *replyWriter, r *http.Request, name string) error {
+	rec, err := j.known(r.Context(), name)
 	if err != nil {
 		return err
 	}
-	if rec, err = s.jobs.Retry(r.Context(), rec.ID); err != nil {
+	if rec, err = j.jobs.Retry(r.Context(), rec.ID); err != nil {
 		return err
 	}
-	s.announceJob(w, rec, preference{})
-	return s.accepted(w, rec)
+	announceJob(w, rec, preference{})
+	return j.accepted(w, rec)
 }
 
 // deleteJob answers DELETE /v1/jobs/{id}. A running job is cancelled first; when that takes too long, 202 says that
 // it is under way and the call may be repeated.
-func (s *Server) deleteJob(w *replyWriter, r *http.Request, name string) error {
-	rec, err := s.known(r.Context(), name)
+func (j *jobReader) deleteJob(w *replyWriter, r *http.Request, name string) error {
+	rec, err := j.known(r.Context(), name)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := s.patient(r.Context(), s.cfg.Jobs.MaxWait)
+	ctx, cancel := j.patient(r.Context(), j.cfg.Jobs.MaxWait)
 	defer cancel()
-	err = s.jobs.Erase(ctx, rec.ID)
+	err = j.jobs.Erase(ctx, rec.ID)
 	if fault.CodeOf(err) == fault.Conflict { // it did not end in time
-		if rec, err = s.jobs.Get(r.Context(), rec.ID); err == nil {
-			return s.accepted(w, rec)
+		if rec, err = j.jobs.Get(r.Context(), rec.ID); err == nil {
+			return j.accepted(w, rec)
 		}
 	}
 	if err != nil {
@@ -245,11 +248,11 @@ func (s *Server) deleteJob(w *replyWriter, r *http.Request, name string) error {
 }
 
 // jobLimits answers GET /v1/limits.
-func (s *Server) jobLimits(w *replyWriter, _ *http.Request, _ string) error {
-	c := s.cfg.Jobs
+func (q *queueDesk) jobLimits(w *replyWriter, _ *http.Request, _ string) error {
+	c := q.cfg.Jobs
 	seconds := func(d time.Duration) float64 { return d.Seconds() }
 	writeJSON(w, http.StatusOK, "application/json", map[string]any{
-		"max_body_bytes": s.cfg.MaxBody, "sync_timeout_seconds": seconds(s.cfg.SyncTimeout),
+		"max_body_bytes": q.cfg.MaxBody, "sync_timeout_seconds": seconds(q.cfg.SyncTimeout),
 		"max_wait_seconds": seconds(c.MaxWait), "deadline_seconds": seconds(c.Deadline), "max_deadline_seconds": seconds(c.MaxDeadline),
 		"max_run_at_seconds": seconds(furthest), "max_waiting": c.MaxWaiting,
 		"result_ttl_seconds": seconds(c.ResultTTL), "max_result_ttl_seconds": seconds(c.MaxTTL),

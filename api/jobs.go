@@ -104,13 +104,13 @@ const (
 )
 
 // pollHint is what Retry-After says to those who poll a job: about when there is news.
-func (s *Server) pollHint(rec *job.Record) string {
+func (d *jobDesk) pollHint(rec *job.Record) string {
 	wait := time.Second
 	switch rec.State {
 	case job.Scheduled, job.Retrying:
 		wait = time.Until(rec.Due())
 	case job.Queued:
-		wait = drain(s.jobs.Queue(rec.Route)[rec.Priority])
+		wait = drain(d.jobs.Queue(rec.Route)[rec.Priority])
 	case job.Running, job.Cancelling, job.Succeeded, job.Failed, job.Cancelled, job.Expired, job.Erased:
 	}
 	return strconv.Itoa(int(math.Ceil(min(max(wait, time.Second), longestPoll).Seconds())))
@@ -122,6 +122,13 @@ func drain(lane job.Lane) time.Duration {
 		return 0
 	}
 	return time.Duration(min(float64(lane.Waiting)/lane.Rate, longestPause.Seconds()) * float64(time.Second))
+}
+
+// jobDesk places jobs and delivers what became of them.
+type jobDesk struct {
+	*chassis
+
+	jobs Jobs
 }
 
 // order is a job that a caller wants.
@@ -136,12 +143,12 @@ type order struct {
 }
 
 // orderOfCall is the job that the caller of a path for calls prefers to an answer; nil when he does not.
-func (s *Server) orderOfCall(c *call, a *dialect.Asked, speaks dialect.Dialect, body []byte) (*order, preference, error) {
-	p, err := s.preference(c.r)
+func (k *callDesk) orderOfCall(c *call, a *dialect.Asked, speaks dialect.Dialect, body []byte) (*order, preference, error) {
+	p, err := preferenceOf(c.r, k.cfg.Jobs.MaxWait)
 	if err != nil {
 		return nil, p, err
 	}
-	if s.jobs == nil && p.durable() {
+	if k.jobs == nil && p.durable() {
 		p = preference{idle: append(p.idle, headerPrefer)}
 	}
 	dropped(c.w.Header(), append(idleHeaders(c.r.Header, p.durable()), p.idle...)...)
@@ -153,7 +160,7 @@ func (s *Server) orderOfCall(c *call, a *dialect.Asked, speaks dialect.Dialect, 
 		return nil, p, err
 	}
 	o := &order{asked: a, dialect: speaks, body: body, path: c.r.URL.Path, name: c.name}
-	if o.options, err = e.options(s.cfg.Jobs, a.Route, time.Now()); err != nil {
+	if o.options, err = e.options(k.cfg.Jobs, a.Route, time.Now()); err != nil {
 		return nil, p, inHeaders(err)
 	}
 	if store := o.options.Store; p.wait > 0 && (store == job.StoreInputs || store == job.StoreNone) {
@@ -166,8 +173,8 @@ func (s *Server) orderOfCall(c *call, a *dialect.Asked, speaks dialect.Dialect, 
 }
 
 // record makes a new job's record.
-func (s *Server) record(o *order) (*job.Record, error) {
-	form, err := json.Marshal(dialect.FormOf(s.dialects, o.dialect, o.asked))
+func (d *jobDesk) record(o *order) (*job.Record, error) {
+	form, err := json.Marshal(dialect.FormOf(d.dialects, o.dialect, o.asked))
 	if err != nil {
 		return nil, fmt.Errorf("writing a job's form: %w", err)
 	}
@@ -176,7 +183,7 @@ func (s *Server) record(o *order) (*job.Record, error) {
 		ID: o.id, Route: o.asked.Route.Name, Provider: o.asked.Route.Provider, Type: o.asked.Route.Type,
 		Priority: p.priority(), RunAt: p.RunAt, Total: p.Total, QueueTime: p.Queue, Timeout: p.Attempt,
 		ResultTTL: p.ResultTTL, Retry: p.Retry, Store: p.Store, Metadata: p.Metadata, Tags: p.Tags,
-		IdempotencyKey: p.key, Durability: s.cfg.Jobs.Durability, RequestID: o.asked.Request.ID, Form: form,
+		IdempotencyKey: p.key, Durability: d.cfg.Jobs.Durability, RequestID: o.asked.Request.ID, Form: form,
 	}
 	if p.Deadline != nil {
 		rec.Deadline = p.Deadline.UTC()
@@ -189,18 +196,18 @@ func (s *Server) record(o *order) (*job.Record, error) {
 }
 
 // place accepts a job.
-func (s *Server) place(ctx context.Context, o *order) (rec *job.Record, fresh bool, err error) {
+func (d *jobDesk) place(ctx context.Context, o *order) (rec *job.Record, fresh bool, err error) {
 	if o.asked.Refused != nil {
 		return nil, false, o.asked.Refused
 	}
-	wanted, err := s.record(o)
+	wanted, err := d.record(o)
 	if err != nil {
 		return nil, false, err
 	}
 	if o.options.key != "" {
 		// A split may send the call elsewhere the next time, when its shares have changed: that is still the same key.
 		scope := o.path + "\x00" + o.name
-		id, held, err := s.jobs.Key(ctx, scope, o.options.key, wanted.ID, wanted.Fingerprint, s.cfg.Jobs.KeyLife)
+		id, held, err := d.jobs.Key(ctx, scope, o.options.key, wanted.ID, wanted.Fingerprint, d.cfg.Jobs.KeyLife)
 		if err != nil {
 			return nil, false, err
 		}
@@ -210,39 +217,39 @@ func (s *Server) place(ctx context.Context, o *order) (rec *job.Record, fresh bo
 		}
 		wanted.ID = id // whoever was first: accepting the same job twice makes one
 	}
-	rec, fresh, err = s.jobs.Accept(ctx, wanted, o.body, o.asked.Request)
+	rec, fresh, err = d.jobs.Accept(ctx, wanted, o.body, o.asked.Request)
 	if err == nil && !fresh {
-		err = s.left(rec) // to ask for it again does not bring it back
+		err = left(rec) // to ask for it again does not bring it back
 	}
 	if err != nil {
-		err = later(err, drain(s.jobs.Queue(wanted.Route)[wanted.Priority]))
+		err = later(err, drain(d.jobs.Queue(wanted.Route)[wanted.Priority]))
 	}
 	return rec, fresh, err
 }
 
 // submit is the end of a call that asks for a job: it places it, waits as long as the caller prefers, and writes the
 // result in his dialect, or 202 and the job.
-func (s *Server) submit(ctx context.Context, c *call, o *order, p preference) error {
-	rec, fresh, err := s.place(ctx, o)
+func (d *jobDesk) submit(ctx context.Context, c *call, o *order, p preference) error {
+	rec, fresh, err := d.place(ctx, o)
 	if err != nil {
 		return err
 	}
-	s.announceJob(c.w, rec, p)
+	announceJob(c.w, rec, p)
 	if !fresh {
 		c.w.Header().Set(headerReplayed, "true")
 	}
-	if rec, err = s.waitFor(ctx, rec, p.wait); err != nil {
+	if rec, err = d.waitFor(ctx, rec, p.wait); err != nil {
 		return err
 	}
 	if !rec.State.Terminal() || p.wait == 0 {
-		return s.accepted(c.w, rec)
+		return d.accepted(c.w, rec)
 	}
 	c.w.Header().Set("Job-Status", string(rec.State))
-	return s.deliver(ctx, c.w, rec)
+	return d.deliver(ctx, c.w, rec)
 }
 
 // announceJob sets the headers that every reply about a placed job has.
-func (s *Server) announceJob(w http.ResponseWriter, rec *job.Record, p preference) {
+func announceJob(w http.ResponseWriter, rec *job.Record, p preference) {
 	header := w.Header()
 	at := "/v1/jobs/" + string(rec.ID)
 	header.Set("Location", at)
@@ -254,28 +261,28 @@ func (s *Server) announceJob(w http.ResponseWriter, rec *job.Record, p preferenc
 }
 
 // accepted writes 202 and the job.
-func (s *Server) accepted(w *replyWriter, rec *job.Record) error {
+func (d *jobDesk) accepted(w *replyWriter, rec *job.Record) error {
 	header := w.Header()
-	header.Set("Retry-After", s.pollHint(rec))
+	header.Set("Retry-After", d.pollHint(rec))
 	header.Set("ETag", etag(rec))
-	writeJSON(w, http.StatusAccepted, "application/json", s.viewJob(rec))
+	writeJSON(w, http.StatusAccepted, "application/json", d.viewJob(rec))
 	return nil
 }
 
 // waitFor waits until a job has ended, at most for wait, until the caller leaves or this front end drains.
-func (s *Server) waitFor(ctx context.Context, rec *job.Record, wait time.Duration) (*job.Record, error) {
+func (d *jobDesk) waitFor(ctx context.Context, rec *job.Record, wait time.Duration) (*job.Record, error) {
 	if wait <= 0 || rec.State.Terminal() {
 		return rec, nil
 	}
-	ctx, cancel := s.patient(ctx, wait)
+	ctx, cancel := d.patient(ctx, wait)
 	defer cancel()
-	return s.jobs.WaitEnd(ctx, rec.ID)
+	return d.jobs.WaitEnd(ctx, rec.ID)
 }
 
 // patient is a context that ends with the wait, the caller's leaving, or the drain.
-func (s *Server) patient(ctx context.Context, wait time.Duration) (context.Context, context.CancelFunc) {
+func (c *chassis) patient(ctx context.Context, wait time.Duration) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithTimeout(ctx, wait)
-	stop := context.AfterFunc(s.draining, cancel)
+	stop := context.AfterFunc(c.draining, cancel)
 	return ctx, func() {
 		stop()
 		cancel()
@@ -283,7 +290,7 @@ func (s *Server) patient(ctx context.Context, wait time.Duration) (context.Conte
 }
 
 // deliver writes the result of a job that has ended, in the dialect of the path that took it, or why there is none.
-func (s *Server) deliver(ctx context.Context, w *replyWriter, rec *job.Record) error {
+func (d *jobDesk) deliver(ctx context.Context, w *replyWriter, rec *job.Record) error {
 	switch rec.State {
 	case job.Succeeded:
 	case job.Failed:
@@ -293,16 +300,16 @@ func (s *Server) deliver(ctx context.Context, w *replyWriter, rec *job.Record) e
 	case job.Erased, job.Scheduled, job.Queued, job.Running, job.Retrying, job.Cancelling:
 		return fault.New(fault.Gone, "job %s is %s", rec.ID, rec.State)
 	}
-	speaks, a, res, release, err := s.resultOf(ctx, rec)
+	speaks, a, res, release, err := d.resultOf(ctx, rec)
 	if err != nil {
 		return err
 	}
 	defer release()
-	return s.respond(ctx, w, speaks, a, res)
+	return d.respond(ctx, w, speaks, a, res)
 }
 
 // resultOf reads the result of a job that succeeded, and how it is written. release gives its bytes back.
-func (s *Server) resultOf(ctx context.Context, rec *job.Record) (speaks dialect.Dialect, a *dialect.Asked, res *inference.Result, release func(), err error) {
+func (d *jobDesk) resultOf(ctx context.Context, rec *job.Record) (speaks dialect.Dialect, a *dialect.Asked, res *inference.Result, release func(), err error) {
 	var f dialect.Form
 	if err := json.Unmarshal(rec.Form, &f); err != nil {
 		return nil, nil, nil, nil, fmt.Errorf("reading the form of job %s: %w", rec.ID, err)
@@ -311,19 +318,19 @@ func (s *Server) resultOf(ctx context.Context, rec *job.Record) (speaks dialect.
 		return nil, nil, nil, nil, fault.New(fault.Gone, "the result of job %s is not stored: its option store is %q", rec.ID, rec.Store)
 	}
 	size := rec.Result.Bytes
-	if err := s.budget.Reserve(ctx, size); err != nil {
+	if err := d.budget.Reserve(ctx, size); err != nil {
 		return nil, nil, nil, nil, fault.Wrap(fault.QueueFull, err, "no room for the result in api.max_inflight_bytes; try again")
 	}
-	if res, err = s.jobs.Result(ctx, rec); err != nil {
-		s.budget.Release(size)
+	if res, err = d.jobs.Result(ctx, rec); err != nil {
+		d.budget.Release(size)
 		return nil, nil, nil, nil, err
 	}
 	res.Upstream = rec.Upstream
 	if rec.StartedAt != nil && rec.QueuedAt != nil {
 		res.Queue = max(rec.StartedAt.Sub(rec.Began()), 0)
 	}
-	speaks, a = f.Restore(s.dialects, rec)
-	return speaks, a, res, func() { s.budget.Release(size) }, nil
+	speaks, a = f.Restore(d.dialects, rec)
+	return speaks, a, res, func() { d.budget.Release(size) }, nil
 }
 
 // failure is what a failed job failed of, as a synchronous call would tell it.
@@ -353,22 +360,22 @@ func because(rec *job.Record) string {
 func etag(rec *job.Record) string { return `"` + strconv.FormatUint(rec.Revision, 10) + `"` }
 
 // placeJob answers POST /v1/jobs and PUT /v1/jobs/{id}.
-func (s *Server) placeJob(w *replyWriter, r *http.Request, name string) error {
-	if !s.gate.enter() {
+func (d *jobDesk) placeJob(w *replyWriter, r *http.Request, name string) error {
+	if !d.gate.enter() {
 		w.Header().Set("Connection", "close")
 		return errShutdown()
 	}
-	defer s.gate.leave()
-	wait, err := patience(r, s.cfg.SyncTimeout)
+	defer d.gate.leave()
+	wait, err := patience(r, d.cfg.SyncTimeout)
 	if err != nil {
 		return err
 	}
-	body, err := s.readBody(w, r, deadlineIn(wait))
-	defer s.release(body)
+	body, err := d.readBody(w, r, deadlineIn(wait))
+	defer d.release(body)
 	if err != nil {
 		return err
 	}
-	prefers, err := s.preference(r)
+	prefers, err := preferenceOf(r, d.cfg.Jobs.MaxWait)
 	if err != nil {
 		return err
 	}
@@ -380,27 +387,27 @@ func (s *Server) placeJob(w *replyWriter, r *http.Request, name string) error {
 	if err := e.identify(r.Header, name); err != nil {
 		return err
 	}
-	o, err := s.orderFrom(e)
+	o, err := d.orderFrom(e)
 	if err != nil {
 		return err
 	}
 	o.options.awaited, o.asked.Request.ID = prefers.asked, w.id
-	rec, fresh, err := s.place(r.Context(), o)
+	rec, fresh, err := d.place(r.Context(), o)
 	if err != nil {
 		return err
 	}
-	s.announceJob(w, rec, prefers)
+	announceJob(w, rec, prefers)
 	if !fresh {
 		w.Header().Set(headerReplayed, "true")
 	}
-	if rec, err = s.waitFor(r.Context(), rec, prefers.wait); err != nil {
+	if rec, err = d.waitFor(r.Context(), rec, prefers.wait); err != nil {
 		return err
 	}
 	if rec.State.Terminal() && prefers.wait > 0 || r.Method == http.MethodPut && !fresh {
-		s.writeJob(r.Context(), w, rec)
+		d.writeJob(r.Context(), w, rec)
 		return nil
 	}
-	return s.accepted(w, rec)
+	return d.accepted(w, rec)
 }
 
 // identify takes the idempotency key of a header and the id of a path, which the envelope may name as well.
@@ -420,11 +427,11 @@ func (e *envelope) identify(h http.Header, id string) error {
 }
 
 // orderFrom reads an envelope: the route, its input, and options.
-func (s *Server) orderFrom(e *envelope) (*order, error) {
+func (d *jobDesk) orderFrom(e *envelope) (*order, error) {
 	if e.Route == "" {
 		return nil, missing("route", "names the route to ask; GET /v1/routes lists them")
 	}
-	route, _ := named(s.table.Load(), e.Route, cmp.Or(e.Key, e.ID))
+	route, _ := named(d.table.Load(), e.Route, cmp.Or(e.Key, e.ID))
 	if route == nil {
 		return nil, noRoute(headraceVoice, e.Route)
 	}
@@ -435,14 +442,14 @@ func (s *Server) orderFrom(e *envelope) (*order, error) {
 	if err != nil {
 		return nil, dialect.Within("input", err)
 	}
-	o := &order{dialect: s.dialects.Own, body: e.Input, path: "/v1/jobs", name: e.Route}
+	o := &order{dialect: d.dialects.Own, body: e.Input, path: "/v1/jobs", name: e.Route}
 	if o.asked, err = o.dialect.Read(route, text); err != nil {
 		if text.Has("route") && text.Has("input") {
 			return nil, badOption("input", `holds "route" and "input" itself: it is a whole job. Place it as it is, or give the route once and only what stands in its "input"`)
 		}
 		return nil, dialect.Within("input", err)
 	}
-	if o.options, err = e.checked(s.cfg.Jobs, route, time.Now()); err != nil {
+	if o.options, err = e.checked(d.cfg.Jobs, route, time.Now()); err != nil {
 		return nil, err
 	}
 	if o.options.key, err = idempotencyKey(e.Key); err != nil || e.ID == "" {

@@ -127,12 +127,12 @@ func viewProblem(p *job.Problem) *problemView {
 }
 
 // writeJob writes a job that is shown alone: with where it waits, its attempts, and its result when that is small.
-func (s *Server) writeJob(ctx context.Context, w http.ResponseWriter, rec *job.Record) {
-	v := s.viewJob(rec)
-	v.Queue, v.Attempts = s.standingOf(ctx, rec), viewAttempts(rec)
+func (d *jobDesk) writeJob(ctx context.Context, w http.ResponseWriter, rec *job.Record) {
+	v := d.viewJob(rec)
+	v.Queue, v.Attempts = d.standingOf(ctx, rec), viewAttempts(rec)
 	if rec.Result != nil {
 		// What cannot be read now is left to /result, which says why.
-		_ = s.describeResult(ctx, rec, &v)
+		_ = d.describeResult(ctx, rec, &v)
 	}
 	w.Header().Set("ETag", etag(rec))
 	w.Header().Set("Cache-Control", "no-store")
@@ -140,8 +140,8 @@ func (s *Server) writeJob(ctx context.Context, w http.ResponseWriter, rec *job.R
 }
 
 // describeResult adds to a view what /result writes: its size, its digest and, when it is small, itself.
-func (s *Server) describeResult(ctx context.Context, rec *job.Record, v *jobView) error {
-	speaks, a, res, release, err := s.resultOf(ctx, rec)
+func (d *jobDesk) describeResult(ctx context.Context, rec *job.Record, v *jobView) error {
+	speaks, a, res, release, err := d.resultOf(ctx, rec)
 	if err != nil {
 		return err
 	}
@@ -167,7 +167,7 @@ func (s *Server) describeResult(ctx context.Context, rec *job.Record, v *jobView
 	return nil
 }
 
-func (s *Server) viewJob(r *job.Record) jobView {
+func (d *jobDesk) viewJob(r *job.Record) jobView {
 	self := "/v1/jobs/" + string(r.ID)
 	v := jobView{
 		ID: string(r.ID), Object: "job", Run: r.Run, Route: r.Route, Provider: r.Provider, Priority: r.Priority,
@@ -187,7 +187,7 @@ func (s *Server) viewJob(r *job.Record) jobView {
 	}
 	if r.Reason != "" {
 		v.StatusReason = new(r.Reason)
-	} else if r.State == job.Queued && s.jobs.Paused(r.Route) {
+	} else if r.State == job.Queued && d.jobs.Paused(r.Route) {
 		v.StatusReason = new("queue_paused")
 	}
 	var form dialect.Form

@@ -9,22 +9,22 @@ import (
 )
 
 // list answers GET /api/2.0/gateway/routes/ and GET /api/2.0/endpoints/.
-func (s *Server) list(l dialect.Listing) handler {
+func (t *catalogue) list(l dialect.Listing) handler {
 	return func(w *replyWriter, r *http.Request, _ string) error {
 		from, err := dialect.PageStart(r.URL.RawQuery)
 		if err != nil {
 			return err
 		}
 		var out dialect.Output
-		l.Page(&out, s.table.Load(), from)
+		l.Page(&out, t.table.Load(), from)
 		return writeOutput(w, &out)
 	}
 }
 
 // get answers for one entry.
-func (s *Server) get(l dialect.Listing) handler {
+func (t *catalogue) get(l dialect.Listing) handler {
 	return func(w *replyWriter, _ *http.Request, name string) error {
-		route := s.table.Load().Route(name)
+		route := t.table.Load().Route(name)
 		if route == nil {
 			return absent(l.Word, name)
 		}

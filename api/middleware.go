@@ -43,7 +43,7 @@ func (w *replyWriter) Write(p []byte) (int, error) {
 func (w *replyWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // middleware wraps the router from outside, so that replies to unknown paths go through it as well.
-func (s *Server) middleware(next http.Handler) http.Handler {
+func (b *switchboard) middleware(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
 		reply := &replyWriter{ResponseWriter: w, id: requestID(r)}
@@ -51,25 +51,25 @@ func (s *Server) middleware(next http.Handler) http.Handler {
 		if ambiguous(r) {
 			w.Header().Set("Connection", "close")
 		}
-		defer s.finish(reply, r, began)
+		defer b.finish(reply, r, began)
 		next.ServeHTTP(reply, r)
 	})
 }
 
 // finish logs the request, and turns a panic into an internal error.
-func (s *Server) finish(w *replyWriter, r *http.Request, began time.Time) {
+func (b *switchboard) finish(w *replyWriter, r *http.Request, began time.Time) {
 	if p := recover(); p != nil {
 		if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 			panic(p) //nolint:forbidigo // the server's own way to cut a connection passes through
 		}
-		s.log.ErrorContext(r.Context(), "a handler panicked", "request_id", w.id, "panic", p, "stack", string(debug.Stack()))
+		b.log.ErrorContext(r.Context(), "a handler panicked", "request_id", w.id, "panic", p, "stack", string(debug.Stack()))
 		if w.status != 0 {
 			panic(http.ErrAbortHandler) //nolint:forbidigo // a reply that broke off must not look whole
 		}
 		problem(w, r, fault.New(fault.Internal, "panic"))
 	}
-	if s.log.Enabled(r.Context(), slog.LevelDebug) {
-		s.log.DebugContext(r.Context(), "request", "request_id", w.id, "method", r.Method, "path", r.URL.Path,
+	if b.log.Enabled(r.Context(), slog.LevelDebug) {
+		b.log.DebugContext(r.Context(), "request", "request_id", w.id, "method", r.Method, "path", r.URL.Path,
 			"status", w.status, "duration_ms", time.Since(began).Milliseconds())
 	}
 }

@@ -26,18 +26,18 @@ func (s *Server) serveOpenAPI(w *replyWriter, _ *http.Request, _ string) error {
 	return nil
 }
 
-func (s *Server) serveDocs(w *replyWriter, _ *http.Request, _ string) error {
+func serveDocs(w *replyWriter, _ *http.Request, _ string) error {
 	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src 'self'")
 	writeBytes(w, http.StatusOK, "text/html; charset=utf-8", page)
 	return nil
 }
 
-func (s *Server) serveIcon(w *replyWriter, _ *http.Request, _ string) error {
+func serveIcon(w *replyWriter, _ *http.Request, _ string) error {
 	writeBytes(w, http.StatusOK, "image/vnd.microsoft.icon", icon)
 	return nil
 }
 
-func (s *Server) toDocs(w *replyWriter, _ *http.Request, _ string) error {
+func toDocs(w *replyWriter, _ *http.Request, _ string) error {
 	w.Header().Set("Location", "/docs")
 	w.Header().Set("Content-Length", "0")
 	w.WriteHeader(http.StatusTemporaryRedirect)

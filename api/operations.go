@@ -60,34 +60,34 @@ func ok(what, schema string) []answer {
 
 // operations lists everything the front end serves, in the order a reader wants.
 func (s *Server) operations() []operation {
-	ops := s.calls()
-	ops = append(ops, s.mlflowLists()...)
-	ops = append(ops, s.ownLists()...)
+	ops := s.calls.operations()
+	ops = append(ops, s.catalogue.mlflowLists()...)
+	ops = append(ops, s.catalogue.ownLists()...)
 	if s.jobs != nil {
-		ops = append(ops, s.jobOperations()...)
+		ops = append(ops, jobOperations(s.jobs, s.finder)...)
 	}
 	return append(ops, s.operating()...)
 }
 
 // ownLists are the operations that show routes to OpenAI's clients and to ours.
-func (s *Server) ownLists() []operation {
+func (t *catalogue) ownLists() []operation {
 	one := []openapi.Example{{Name: "embeddings", At: "embeddings"}}
 	unknown := []fault.Code{fault.NotFound}
 	return []operation{
 		{
-			method: "GET", path: "/v1/models", heads: true, handle: s.listModels, tag: "OpenAI", summary: "List the routes that OpenAI's paths reach, as models.",
+			method: "GET", path: "/v1/models", heads: true, handle: t.listModels, tag: "OpenAI", summary: "List the routes that OpenAI's paths reach, as models.",
 			answers: ok("The models.", "Models"),
 		},
 		{
-			method: "GET", path: "/v1/models/{model}", handle: s.getModel, tag: "OpenAI", summary: "One route as a model.",
+			method: "GET", path: "/v1/models/{model}", handle: t.getModel, tag: "OpenAI", summary: "One route as a model.",
 			answers: ok("The model.", "Model"), fails: unknown, examples: one,
 		},
 		{
-			method: "GET", path: "/v1/routes", handle: s.listViews, tag: "Headrace", summary: "List the routes and how they fare.",
+			method: "GET", path: "/v1/routes", handle: t.listViews, tag: "Headrace", summary: "List the routes and how they fare.",
 			answers: ok("The routes.", "Routes"),
 		},
 		{
-			method: "GET", path: "/v1/routes/{name}", handle: s.getView, tag: "Headrace", summary: "One route and how it fares.",
+			method: "GET", path: "/v1/routes/{name}", handle: t.getView, tag: "Headrace", summary: "One route and how it fares.",
 			answers: ok("The route.", "Route"), fails: unknown, examples: one,
 		},
 	}
@@ -107,15 +107,15 @@ func (s *Server) operating() []operation {
 		{method: "HEAD", path: "/readyz", handle: s.ready, summary: "The status alone.", answers: ready, fails: notReady},
 		{method: "GET", path: "/openapi.json", handle: s.serveOpenAPI, summary: "This description.", answers: document},
 		{method: "HEAD", path: "/openapi.json", handle: s.serveOpenAPI, summary: "Its headers.", answers: document},
-		{method: "GET", path: "/docs", heads: true, handle: s.serveDocs, summary: "A page for people, without foreign assets.", answers: page},
-		{method: "GET", path: "/redoc", handle: s.serveDocs, summary: "The same page, under MLflow's second address for it.", answers: page},
-		{method: "HEAD", path: "/redoc", handle: s.serveDocs, summary: "Its headers.", answers: page},
+		{method: "GET", path: "/docs", heads: true, handle: serveDocs, summary: "A page for people, without foreign assets.", answers: page},
+		{method: "GET", path: "/redoc", handle: serveDocs, summary: "The same page, under MLflow's second address for it.", answers: page},
+		{method: "HEAD", path: "/redoc", handle: serveDocs, summary: "Its headers.", answers: page},
 		{
-			method: "GET", path: "/favicon.ico", handle: s.serveIcon, summary: "The icon.",
+			method: "GET", path: "/favicon.ico", handle: serveIcon, summary: "The icon.",
 			answers: []answer{{status: http.StatusOK, what: "The icon.", schema: "Image", kind: "image/vnd.microsoft.icon"}},
 		},
 		{
-			method: "GET", path: "/", heads: true, handle: s.toDocs, summary: "Redirects to the page.",
+			method: "GET", path: "/", heads: true, handle: toDocs, summary: "Redirects to the page.",
 			answers: []answer{{status: http.StatusTemporaryRedirect, what: "To /docs.", headers: []string{"Location"}}},
 		},
 	}
@@ -135,46 +135,46 @@ func (s *Server) operating() []operation {
 	return ops
 }
 
-// calls are the operations that ask a model.
-func (s *Server) calls() []operation {
-	newer := func(*inference.Route) dialect.Dialect { return s.dialects.Endpoints }
-	own := func(*inference.Route) dialect.Dialect { return s.dialects.Own }
+// operations are those that ask a model.
+func (k *callDesk) operations() []operation {
+	newer := func(*inference.Route) dialect.Dialect { return k.dialects.Endpoints }
+	own := func(*inference.Route) dialect.Dialect { return k.dialects.Own }
 	declared := func(r *inference.Route) dialect.Dialect {
 		if r.Family == inference.Routes {
-			return s.dialects.Routes
+			return k.dialects.Routes
 		}
-		return s.dialects.Endpoints
+		return k.dialects.Endpoints
 	}
 	openai := func(want inference.Type) target {
-		return target{voice: openAIVoice, dialect: func(*inference.Route) dialect.Dialect { return s.dialects.OpenAI }, wants: want}
+		return target{voice: openAIVoice, dialect: func(*inference.Route) dialect.Dialect { return k.dialects.OpenAI }, wants: want}
 	}
 	ops := []operation{
 		{
 			method: "POST", path: "/gateway/{name}/invocations", named: true, tag: "MLflow", body: "GatewayCall",
 			summary: "Ask a route, in the dialect of the list that declares it.", answers: ok("", "GatewayAnswer"), examples: gatewayExamples(),
-			handle: s.asks(target{voice: mlflowVoice, dialect: declared, limited: true}),
+			handle: k.asks(target{voice: mlflowVoice, dialect: declared, limited: true}),
 		},
 		{
 			method: "POST", path: "/endpoints/{name}/invocations", named: true, tag: "MLflow", body: "EndpointCall",
 			summary: "Ask a route, in MLflow's newer dialect.", answers: ok("", "EndpointAnswer"), examples: endpointExamples(),
-			handle: s.asks(target{voice: mlflowVoice, dialect: newer, limited: true}),
+			handle: k.asks(target{voice: mlflowVoice, dialect: newer, limited: true}),
 		},
 		{
 			method: "POST", path: "/v1/embeddings", tag: "OpenAI", body: "OpenAIEmbeddings", answers: ok("", "Vectors"),
-			summary: "Embed texts.", handle: s.asks(openai(inference.Embeddings)), examples: openAIEmbeddingsExamples(),
+			summary: "Embed texts.", handle: k.asks(openai(inference.Embeddings)), examples: openAIEmbeddingsExamples(),
 		},
 		{
 			method: "POST", path: "/v1/chat/completions", tag: "OpenAI", body: "OpenAIChat", answers: ok("", "ChatCompletion"),
-			summary: "Continue a conversation.", handle: s.asks(openai(inference.Chat)), examples: openAIChatExamples(),
+			summary: "Continue a conversation.", handle: k.asks(openai(inference.Chat)), examples: openAIChatExamples(),
 		},
 		{
 			method: "POST", path: "/v1/completions", tag: "OpenAI", body: "OpenAICompletions", answers: ok("", "Completion"),
-			summary: "Complete prompts.", handle: s.asks(openai(inference.Completions)), examples: openAICompletionsExamples(),
+			summary: "Complete prompts.", handle: k.asks(openai(inference.Completions)), examples: openAICompletionsExamples(),
 		},
 		{
 			method: "POST", path: "/v1/routes/{name}/invocations", named: true, tag: "Headrace", body: "EndpointCall",
 			summary: "Ask a route, in MLflow's newer dialect or, on a raw route, in the model server's own.", answers: ok("", "EndpointAnswer"),
-			handle: s.asks(target{voice: headraceVoice, dialect: own}), examples: endpointExamples(),
+			handle: k.asks(target{voice: headraceVoice, dialect: own}), examples: endpointExamples(),
 		},
 	}
 	for i := range ops {
@@ -190,8 +190,8 @@ func (s *Server) calls() []operation {
 			op.answers[0].headers = append(op.answers[0].headers, headerDropped)
 		case headraceVoice:
 		}
-		if s.jobs != nil {
-			s.describeJobs(op)
+		if k.jobs != nil {
+			describeJobs(op)
 		}
 	}
 	return ops
@@ -205,51 +205,51 @@ func callFailures() []fault.Code {
 	}
 }
 
-func (s *Server) asks(path target) handler {
+func (k *callDesk) asks(path target) handler {
 	return func(w *replyWriter, r *http.Request, name string) error {
 		c := &call{w: w, r: r, path: path, name: name}
 		began := time.Now()
-		err := s.invoke(c)
+		err := k.invoke(c)
 		if err != nil && c.seen.Route != "" {
-			err = later(err, backlogPause(s.broker.State(c.seen.Route)))
+			err = later(err, backlogPause(k.broker.State(c.seen.Route)))
 		}
-		if s.observe != nil && c.seen.Route != "" {
+		if k.observe != nil && c.seen.Route != "" {
 			c.seen.Took, c.seen.Code = time.Since(began), fault.CodeOf(err)
-			s.observe.Answered(c.seen)
+			k.observe.Answered(c.seen)
 		}
-		s.complain(c, err)
+		k.complain(c, err)
 		return err
 	}
 }
 
 // mlflowLists are the operations that show routes to MLflow's clients, and those it never implemented.
-func (s *Server) mlflowLists() []operation {
+func (t *catalogue) mlflowLists() []operation {
 	routes, endpoints := dialect.RoutesListing(), dialect.EndpointsListing()
 	paged, unknown, never := []string{"page_token"}, []fault.Code{fault.NotFound}, []fault.Code{fault.NotImplemented}
 	one := []openapi.Example{{Name: "embeddings", At: "embeddings"}}
 	ops := []operation{
 		{
-			method: "GET", path: "/api/2.0/gateway/routes/", handle: s.list(routes), summary: "List the routes.",
+			method: "GET", path: "/api/2.0/gateway/routes/", handle: t.list(routes), summary: "List the routes.",
 			params: paged, answers: ok("The routes.", "MLflowRoutes"), fails: []fault.Code{fault.Invalid},
 		},
 		{
-			method: "GET", path: "/api/2.0/gateway/routes/{name}", handle: s.get(routes), summary: "One route.",
+			method: "GET", path: "/api/2.0/gateway/routes/{name}", handle: t.get(routes), summary: "One route.",
 			answers: ok("The route.", "MLflowRoute"), fails: unknown, examples: one,
 		},
 		{
-			method: "GET", path: "/api/2.0/endpoints/", handle: s.list(endpoints), summary: "List the endpoints.",
+			method: "GET", path: "/api/2.0/endpoints/", handle: t.list(endpoints), summary: "List the endpoints.",
 			params: paged, answers: ok("The endpoints.", "MLflowEndpoints"), fails: []fault.Code{fault.Invalid},
 		},
 		{
-			method: "GET", path: "/api/2.0/endpoints/{name}", handle: s.get(endpoints), summary: "One endpoint.",
+			method: "GET", path: "/api/2.0/endpoints/{name}", handle: t.get(endpoints), summary: "One endpoint.",
 			answers: ok("The endpoint.", "MLflowEndpoint"), fails: unknown, examples: one,
 		},
 		{
-			method: "GET", path: "/api/3.0/gateway/endpoint/{name}", handle: s.get(endpoints), summary: "One endpoint.",
+			method: "GET", path: "/api/3.0/gateway/endpoint/{name}", handle: t.get(endpoints), summary: "One endpoint.",
 			answers: ok("The endpoint.", "MLflowEndpoint"), fails: unknown, examples: one,
 		},
 		{
-			method: "GET", path: "/api/3.0/gateway/route/{name}", handle: s.getSplit,
+			method: "GET", path: "/api/3.0/gateway/route/{name}", handle: t.getSplit,
 			summary: "One traffic route: a name whose calls are spread over endpoints.",
 			answers: ok("The traffic route.", "TrafficRoute"), fails: unknown,
 		},
@@ -257,11 +257,11 @@ func (s *Server) mlflowLists() []operation {
 	for _, base := range []string{"/api/2.0/gateway/limits/", "/api/2.0/endpoints/limits/"} {
 		ops = append(ops,
 			operation{
-				method: "GET", path: base + "{name}", handle: s.getLimits, fails: never,
+				method: "GET", path: base + "{name}", handle: t.getLimits, fails: never,
 				summary: "Not implemented, as in MLflow's open-source gateway: always 501.",
 			},
 			operation{
-				method: "POST", path: base, handle: s.setLimits, body: "Limits", fails: never,
+				method: "POST", path: base, handle: t.setLimits, body: "Limits", fails: never,
 				summary:  "Not implemented, as in MLflow's open-source gateway: 501 when the body is right.",
 				examples: []openapi.Example{{Name: "limits", Body: `{"route": "embeddings", "limits": []}`}},
 			},
@@ -283,25 +283,25 @@ func onlyRoutes(table *inference.Table) bool {
 	return table.Len() > 0
 }
 
-func (s *Server) noLimits(call string) error {
-	if onlyRoutes(s.table.Load()) {
+func (t *catalogue) noLimits(call string) error {
+	if onlyRoutes(t.table.Load()) {
 		return fault.New(fault.NotImplemented, "The %s API is not available in OSS MLflow AI Gateway.", call)
 	}
 	return fault.New(fault.NotImplemented, "The %s API is not available yet.", call)
 }
 
-func (s *Server) getLimits(_ *replyWriter, _ *http.Request, _ string) error {
-	return s.noLimits("get_limits")
+func (t *catalogue) getLimits(_ *replyWriter, _ *http.Request, _ string) error {
+	return t.noLimits("get_limits")
 }
 
 // setLimits checks the body before it says that it does nothing with it, as MLflow does.
-func (s *Server) setLimits(w *replyWriter, r *http.Request, _ string) error {
-	wait, err := patience(r, s.cfg.SyncTimeout)
+func (t *catalogue) setLimits(w *replyWriter, r *http.Request, _ string) error {
+	wait, err := patience(r, t.cfg.SyncTimeout)
 	if err != nil {
 		return err
 	}
-	body, err := s.readBody(w, r, deadlineIn(wait))
-	defer s.release(body)
+	body, err := t.readBody(w, r, deadlineIn(wait))
+	defer t.release(body)
 	if err != nil {
 		return err
 	}
@@ -312,5 +312,5 @@ func (s *Server) setLimits(w *replyWriter, r *http.Request, _ string) error {
 	if err := dialect.CheckLimits(text); err != nil {
 		return err
 	}
-	return s.noLimits("set_limits")
+	return t.noLimits("set_limits")
 }

@@ -11,9 +11,12 @@ import (
 	"headrace/internal/fault"
 )
 
+// switchboard brings each request to its operation and writes its errors.
+type switchboard struct{ *chassis }
+
 // router maps paths and methods to operations. The paths of calls come first, as calls are most of the
 // traffic. It is the only place that knows mux.
-func (s *Server) router(ops []operation) *mux.Router {
+func (b *switchboard) router(ops []operation) *mux.Router {
 	router := mux.NewRouter().SkipClean(true)
 	var order []string
 	methods := make(map[string][]operation)
@@ -24,9 +27,9 @@ func (s *Server) router(ops []operation) *mux.Router {
 		methods[op.path] = append(methods[op.path], op)
 	}
 	for _, path := range order {
-		router.Handle(path, s.serve(methods[path]))
+		router.Handle(path, b.serve(methods[path]))
 	}
-	router.NotFoundHandler = s.unknown(router, methods)
+	router.NotFoundHandler = b.unknown(router, methods)
 	return router
 }
 
@@ -44,7 +47,7 @@ func paths(router *mux.Router) []string {
 }
 
 // serve dispatches the methods of one path.
-func (s *Server) serve(ops []operation) http.Handler {
+func (b *switchboard) serve(ops []operation) http.Handler {
 	var allow []string
 	for _, op := range ops {
 		allow = append(allow, op.method)
@@ -52,8 +55,8 @@ func (s *Server) serve(ops []operation) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		name := placed(mux.Vars(r))
 		reply := asReply(w)
-		if ops[0].named && !answers(s.table.Load(), name) {
-			s.fail(reply, r, noRoute(voiceOf(r.URL.Path), name))
+		if ops[0].named && !answers(b.table.Load(), name) {
+			b.fail(reply, r, noRoute(voiceOf(r.URL.Path), name))
 			return
 		}
 		at := slices.IndexFunc(ops, func(op operation) bool {
@@ -61,11 +64,11 @@ func (s *Server) serve(ops []operation) http.Handler {
 		})
 		if at < 0 {
 			w.Header().Set("Allow", strings.Join(allow, ", "))
-			s.fail(reply, r, fault.New(fault.MethodNotAllowed, "Method Not Allowed"))
+			b.fail(reply, r, fault.New(fault.MethodNotAllowed, "Method Not Allowed"))
 			return
 		}
 		if err := ops[at].handle(reply, r, name); err != nil {
-			s.fail(reply, r, err)
+			b.fail(reply, r, err)
 		}
 	})
 }
@@ -103,10 +106,10 @@ func noRoute(v voice, name string) error {
 }
 
 // fail writes an error in the voice of the path.
-func (s *Server) fail(w *replyWriter, r *http.Request, err error) {
+func (c *chassis) fail(w *replyWriter, r *http.Request, err error) {
 	e := fault.From(err)
 	if e.Code == fault.Internal {
-		s.log.ErrorContext(r.Context(), "a call failed inside", "request_id", w.id, "path", r.URL.Path, "error", err)
+		c.log.ErrorContext(r.Context(), "a call failed inside", "request_id", w.id, "path", r.URL.Path, "error", err)
 	}
 	problem(w, r, e)
 }
@@ -114,7 +117,7 @@ func (s *Server) fail(w *replyWriter, r *http.Request, err error) {
 // unknown answers for paths that do not exist: a redirect where only the trailing slash is too many or
 // missing, else 404. The redirect names the path alone: the host of a request is its sender's word. What is meant for
 // a proxy, CONNECT and targets that name a host, is redirected nowhere.
-func (s *Server) unknown(router *mux.Router, methods map[string][]operation) http.Handler {
+func (b *switchboard) unknown(router *mux.Router, methods map[string][]operation) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		reply := asReply(w)
 		path := r.URL.Path + "/"
@@ -122,8 +125,8 @@ func (s *Server) unknown(router *mux.Router, methods map[string][]operation) htt
 			path = strings.TrimRight(r.URL.Path, "/")
 		}
 		proxied := r.Method == http.MethodConnect || r.URL.Host != ""
-		if proxied || path == "" || strings.HasPrefix(path, "//") || !s.exists(router, methods, path) {
-			s.fail(reply, r, nothingThere(r.URL.Path))
+		if proxied || path == "" || strings.HasPrefix(path, "//") || !b.exists(router, methods, path) {
+			b.fail(reply, r, nothingThere(r.URL.Path))
 			return
 		}
 		address := path
@@ -136,7 +139,7 @@ func (s *Server) unknown(router *mux.Router, methods map[string][]operation) htt
 	})
 }
 
-func (s *Server) exists(router *mux.Router, methods map[string][]operation, path string) bool {
+func (b *switchboard) exists(router *mux.Router, methods map[string][]operation, path string) bool {
 	var match mux.RouteMatch
 	probe := &http.Request{Method: http.MethodGet, URL: &url.URL{Path: path}}
 	if !router.Match(probe, &match) || match.Route == nil {
@@ -146,7 +149,7 @@ func (s *Server) exists(router *mux.Router, methods map[string][]operation, path
 	if err != nil || len(methods[template]) == 0 {
 		return false
 	}
-	return !methods[template][0].named || answers(s.table.Load(), placed(match.Vars))
+	return !methods[template][0].named || answers(b.table.Load(), placed(match.Vars))
 }
 
 // quoteLocation escapes what may not stand in an address.

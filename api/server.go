@@ -10,10 +10,8 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
-	"sync/atomic"
 	"time"
 
-	"headrace/api/dialect"
 	"headrace/internal/budget"
 	"headrace/internal/fault"
 	"headrace/internal/inference"
@@ -114,30 +112,21 @@ type Deps struct {
 	Logger  *slog.Logger     // nil: nothing is logged
 }
 
-// Server is the HTTP front end.
+// Server is the HTTP front end: it listens, routes and drains. What paths do is done by the desks.
 type Server struct {
-	cfg        Config
-	broker     Broker
-	budget     *budget.Bytes
-	limiter    Limiter
-	jobs       Jobs
-	finder     JobList
-	observe    Observer
-	metrics    http.Handler
-	log        *slog.Logger
-	table      atomic.Pointer[inference.Table]
-	applied    atomic.Int64 // when, in seconds since 1970
-	dialects   dialect.Set
-	handler    http.Handler
-	gate       gate
-	buffers    sync.Pool
-	wires      *wirePool
-	complaints complaints
-	openapi    []byte
-	draining   context.Context //nolint:containedctx // ends when the front end drains; those who are made to wait hear of it
-	drains     context.CancelFunc
-	hurried    chan struct{} // is closed when draining is to wait for no call any more
-	hurry      func()
+	*chassis
+
+	metrics   http.Handler
+	calls     *callDesk
+	catalogue *catalogue
+	jobs      *jobDesk // nil: there are no paths of jobs
+	finder    JobList
+	board     *switchboard
+	handler   http.Handler
+	openapi   []byte
+	drains    context.CancelFunc
+	hurried   chan struct{} // is closed when draining is to wait for no call any more
+	hurry     func()
 
 	mu       sync.Mutex
 	listener net.Listener
@@ -152,24 +141,23 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	if deps.Broker == nil || deps.Budget == nil {
 		return nil, errors.New("api: a broker and a budget are needed")
 	}
-	s := &Server{
-		cfg: cfg, broker: deps.Broker, budget: deps.Budget, limiter: deps.Limiter, jobs: deps.Jobs, finder: deps.List, observe: deps.Observe, metrics: deps.Metrics,
-		log:      cmp.Or(deps.Logger, slog.New(slog.DiscardHandler)),
-		dialects: dialect.New(),
-		gate:     newGate(),
-		wires:    newWirePool(),
-	}
-	s.hurried = make(chan struct{})
+	c := newChassis(cfg, deps)
+	s := &Server{chassis: c, metrics: deps.Metrics, finder: deps.List, hurried: make(chan struct{}), board: &switchboard{c}}
 	s.hurry = sync.OnceFunc(func() { close(s.hurried) })
 	s.draining, s.drains = context.WithCancel(context.Background())
-	s.buffers.New = func() any { return new(dialect.Output) }
+	s.calls = &callDesk{chassis: c, limiter: deps.Limiter, observe: deps.Observe}
+	s.catalogue = &catalogue{chassis: c}
+	if deps.Jobs != nil {
+		s.jobs = &jobDesk{c, deps.Jobs}
+		s.calls.jobs, s.catalogue.jobs = s.jobs, deps.Jobs
+	}
 	s.Apply(deps.Table)
 	operations := s.operations()
 	var err error
 	if s.openapi, err = describe(cfg.Version, operations); err != nil {
 		return nil, fmt.Errorf("api: %w", err)
 	}
-	s.handler = s.middleware(s.router(operations))
+	s.handler = s.board.middleware(s.board.router(operations))
 	return s, nil
 }
 

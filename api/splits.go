@@ -38,8 +38,8 @@ func draw(key string) int {
 }
 
 // getSplit answers GET /api/3.0/gateway/route/{name}, as MLflow 3 does.
-func (s *Server) getSplit(w *replyWriter, _ *http.Request, name string) error {
-	split := s.table.Load().Split(name)
+func (t *catalogue) getSplit(w *replyWriter, _ *http.Request, name string) error {
+	split := t.table.Load().Split(name)
 	if split == nil {
 		return absent("route", name)
 	}
@@ -49,8 +49,8 @@ func (s *Server) getSplit(w *replyWriter, _ *http.Request, name string) error {
 }
 
 // viewSplit is a split as GET /v1/models shows it.
-func (s *Server) viewSplit(table *inference.Table, split *inference.Split) modelView {
-	view := s.viewModel(table.Route(split.Destinations[0].Route))
+func (t *catalogue) viewSplit(table *inference.Table, split *inference.Split) modelView {
+	view := t.viewModel(table.Route(split.Destinations[0].Route))
 	view.ID = split.Name
 	return view
 }
