@@ -18,6 +18,27 @@ const firstStep = 64 << 10
 type held struct {
 	bytes    []byte
 	reserved int64
+	began    time.Time // when the reading began
+}
+
+// receive lets a request in and reads its body, within the time that its caller gives it, at most for most. done gives
+// back what the body has reserved and lets the request out of the gate; it is never nil and is to be called at the end of
+// the request, also after an error.
+func (c *chassis) receive(w http.ResponseWriter, r *http.Request, most time.Duration) (body held, done func(), err error) {
+	if !c.gate.enter() {
+		w.Header().Set("Connection", "close")
+		return held{}, func() {}, errShutdown()
+	}
+	began := time.Now()
+	wait, err := patience(r, most)
+	if err == nil {
+		body, err = c.readBody(w, r, began.Add(wait))
+	}
+	body.began = began
+	return body, func() {
+		c.release(body)
+		c.gate.leave()
+	}, err
 }
 
 // readBody reads a whole body within the budget, and until the deadline. What the returned body has reserved

@@ -9,5 +9,15 @@
 //	dialect/        the forms of bodies: bytes in, bytes out
 //	problem.go      the one table from fault.Code to status and body
 //
+// The handlers belong to desks, which share the chassis (chassis.go) and have what only they need beside it:
+//
+//	callDesk      calls: invoke.go
+//	jobDesk       places jobs and delivers what became of them: jobs.go, jobbatch.go
+//	jobReader     one job that was placed: jobread.go, jobevents.go
+//	jobLists      many jobs: joblist.go
+//	queueDesk     the queues that jobs wait in: jobqueues.go
+//	catalogue     the routes, as each dialect's clients list them: headrace.go, lists.go, splits.go
+//	switchboard   requests to operations, errors to replies: middleware.go, routes.go
+//
 // The route table is immutable and swapped as a whole by Server.Apply; a call keeps the table it began with.
 package api

@@ -45,11 +45,6 @@ type target struct {
 
 // invoke is the way of every call: gate, deadline, body, dialect, limit, broker, reply.
 func (k *callDesk) invoke(c *call) error {
-	if !k.gate.enter() {
-		c.w.Header().Set("Connection", "close")
-		return errShutdown()
-	}
-	defer k.gate.leave()
 	table := k.table.Load()
 	key, err := keyOf(c.r.Header)
 	if err != nil {
@@ -59,13 +54,8 @@ func (k *callDesk) invoke(c *call) error {
 	if route == nil && c.name != "" {
 		return noRoute(c.path.voice, c.name) // taken away since the path was matched
 	}
-	began := time.Now()
-	wait, err := k.patience(c.r, route)
-	if err != nil {
-		return err
-	}
-	body, err := k.readBody(c.w, c.r, began.Add(wait))
-	defer k.release(body)
+	body, done, err := k.receive(c.w, c.r, k.patience(route))
+	defer done()
 	if err != nil {
 		return err
 	}
@@ -77,9 +67,10 @@ func (k *callDesk) invoke(c *call) error {
 		if route, c.name, err = k.lookup(c.r, table, text, c.path.wants); err != nil {
 			return err
 		}
-		if wait, err = k.patience(c.r, route); err != nil {
-			return err
-		}
+	}
+	wait, err := patience(c.r, k.patience(route))
+	if err != nil {
+		return err
 	}
 	c.seen.Route = route.Name
 	speaks := c.path.dialect(route)
@@ -93,7 +84,7 @@ func (k *callDesk) invoke(c *call) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithDeadline(c.r.Context(), began.Add(wait))
+	ctx, cancel := context.WithDeadline(c.r.Context(), body.began.Add(wait))
 	defer cancel()
 	if c.path.limited && split == nil { // MLflow limits no traffic route, nor its endpoints through it
 		if err := k.limit(ctx, c.r, route); err != nil {
@@ -158,12 +149,12 @@ func kindOf(t inference.Type) string {
 	return "such an"
 }
 
-// patience is how long a call on route may take; a route that is not known yet gets the front end's time.
-func (k *callDesk) patience(r *http.Request, route *inference.Route) (time.Duration, error) {
+// patience is the most that a call on route may take; a route that is not known yet gets the front end's time.
+func (k *callDesk) patience(route *inference.Route) time.Duration {
 	if route != nil && route.SyncTimeout > 0 {
-		return patience(r, route.SyncTimeout)
+		return route.SyncTimeout
 	}
-	return patience(r, k.cfg.SyncTimeout)
+	return k.cfg.SyncTimeout
 }
 
 // ended is what a failed call failed of, when its context tells it better than the broker can.

@@ -119,20 +119,11 @@ type batchItem struct {
 
 // placeJobs answers POST /v1/jobs/batch.
 func (d *jobDesk) placeJobs(w *replyWriter, r *http.Request, _ string) error {
-	if !d.gate.enter() {
-		w.Header().Set("Connection", "close")
-		return errShutdown()
-	}
-	defer d.gate.leave()
 	if r.Header.Get(headerKey) != "" {
 		return badHeader(headerKey, "left out here: a batch has a key for each job, its idempotency_key")
 	}
-	wait, err := patience(r, d.cfg.SyncTimeout)
-	if err != nil {
-		return err
-	}
-	body, err := d.readBody(w, r, deadlineIn(wait))
-	defer d.release(body)
+	body, done, err := d.receive(w, r, d.cfg.SyncTimeout)
+	defer done()
 	if err != nil {
 		return err
 	}

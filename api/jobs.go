@@ -361,17 +361,8 @@ func etag(rec *job.Record) string { return `"` + strconv.FormatUint(rec.Revision
 
 // placeJob answers POST /v1/jobs and PUT /v1/jobs/{id}.
 func (d *jobDesk) placeJob(w *replyWriter, r *http.Request, name string) error {
-	if !d.gate.enter() {
-		w.Header().Set("Connection", "close")
-		return errShutdown()
-	}
-	defer d.gate.leave()
-	wait, err := patience(r, d.cfg.SyncTimeout)
-	if err != nil {
-		return err
-	}
-	body, err := d.readBody(w, r, deadlineIn(wait))
-	defer d.release(body)
+	body, done, err := d.receive(w, r, d.cfg.SyncTimeout)
+	defer done()
 	if err != nil {
 		return err
 	}
