@@ -86,10 +86,10 @@ func table() []mutant {
 			edits: []edit{
 				{`	verdict := ack
 	if r.State == job.Queued {
-		verdict = nak
+		verdict = nakKept
 	}`, `	verdict := nakLater
 	if r.State == job.Queued {
-		verdict = nak
+		verdict = nakKept
 	}`},
 				{`		case job.Succeeded, job.Failed, job.Cancelled, job.Expired, job.Erased:
 			return true, nil
@@ -136,11 +136,12 @@ var latestResult atomic.Value
 		},
 		{
 			name: "call repeated without a record", breaks: history.Recorded,
-			edits: []edit{{`	reply, release, err := t.upstream.Do(ctx, call, t.route.MaxReply)
+			edits: []edit{{`	return t.upstream.Do(ctx, call, t.route.MaxReply)
 `, `	reply, release, err := t.upstream.Do(ctx, call, t.route.MaxReply)
 	if err != nil {
 		reply, release, err = t.upstream.Do(ctx, call, t.route.MaxReply)
 	}
+	return reply, release, err
 `}},
 		},
 		{
@@ -171,13 +172,13 @@ var latestResult atomic.Value
 			edits: []edit{
 				{`	verdict := ack
 	if r.State == job.Queued {
-		verdict = nak
+		verdict = nakKept
 	}`, `	verdict := ack
 	if time.Now().UnixMicro()%8 == 0 { // all of them would keep the workers busy
 		verdict = nakLater
 	}
 	if r.State == job.Queued {
-		verdict = nak
+		verdict = nakKept
 	}`},
 				{`		d.settle(ack) // it has ended, or the sweeper queues it again when its time comes
 `, `		d.settle(nakLater)
@@ -186,13 +187,12 @@ var latestResult atomic.Value
 		},
 		{
 			name: "slot never given back", breaks: history.Idle,
-			edits: []edit{{`		p.busy.Add(-1)
-		<-p.slots
-`, `		if took := time.Now().UnixMicro(); took%4 == 0 {
-			return
-		}
-		p.busy.Add(-1)
-		<-p.slots
+			edits: []edit{{`	d.busy--
+	rows := l.batch.Load.Rows
+`, `	if now.UnixMicro()%4 != 0 {
+		d.busy--
+	}
+	rows := l.batch.Load.Rows
 `}},
 		},
 		{
