@@ -1,8 +1,3 @@
-// Package job holds the words of a durable job: its id, its states and the moves between them, and its record.
-//
-// The record is the truth about a job. Whoever changes one reads it, makes a move of this package on it, and
-// writes it back on the condition that nobody else has written meanwhile. The moves are pure: they decide, and the
-// one who calls them acts.
 package job
 
 import (
@@ -18,7 +13,7 @@ import (
 	"headrace/internal/inference"
 )
 
-// ID names a job: "job_" and 26 characters that sort by the time of making.
+// ID names a job: "job_" and 26 characters that sort by the time at which they were made.
 type ID string
 
 const (
@@ -54,10 +49,10 @@ func ParseID(s string) (ID, bool) {
 	return ID(s), strings.IndexFunc(s, func(r rune) bool { return !legal(r) }) < 0
 }
 
-// State is where a job stands.
+// State is the state of a job; doc.go draws the moves between them.
 type State string
 
-// The states. Erased is a tombstone: nothing but the fact is left.
+// The states.
 const (
 	Scheduled  State = "scheduled"
 	Queued     State = "queued"
@@ -82,7 +77,7 @@ func (s State) Terminal() bool {
 	return false
 }
 
-// Waiting reports whether the job waits for a worker, or for the time at which it may.
+// Waiting reports whether the job waits for a worker, or for the time at which it may start.
 func (s State) Waiting() bool { return s == Scheduled || s == Queued || s == Retrying }
 
 // Priority is one of three classes. None starves another.
@@ -98,10 +93,10 @@ const (
 // Priorities lists the closed set, the most urgent first.
 func Priorities() []Priority { return []Priority{Interactive, Standard, Batch} }
 
-// Store says what of a job is kept.
+// Store says which of input and result are kept after a success.
 type Store string
 
-// What is kept until the result's expiry. Whatever is not kept is dropped when the job ends.
+// What is kept until the result expires. The rest is dropped when the job ends.
 const (
 	StoreBoth    Store = "both"
 	StoreInputs  Store = "inputs"
@@ -152,10 +147,10 @@ func ProblemOf(err error) *Problem {
 	return &Problem{Code: string(f.Code), Message: f.Message, Status: f.Status, Retryable: Retryable(f)}
 }
 
-// maxDetail bounds what a record keeps of a model server's words.
+// maxDetail bounds the bytes that a record keeps of a model server's error.
 const maxDetail = 4 << 10
 
-// withDetail is the problem with what the model server said, as far as that is short.
+// withDetail returns the problem with what the model server said, if that is short enough.
 func (p *Problem) withDetail(f *fault.Error) *Problem {
 	if len(f.Detail) == 0 || len(f.Detail) > maxDetail || !json.Valid(f.Detail) {
 		return p
@@ -165,15 +160,15 @@ func (p *Problem) withDetail(f *fault.Error) *Problem {
 	return &full
 }
 
-// Schema is raised when older versions would misunderstand a record, and Edition when a member is added that they may
-// ignore: then they keep it.
+// Schema is raised when older versions would misunderstand a record; they then leave it alone. Edition is raised when a
+// field is added that they may ignore; they then keep it.
 const (
 	Schema  = 0
 	Edition = 1
 )
 
-// Record is everything that is known of a job but its input and a large result. Its JSON is what is stored; what
-// callers see is made of it elsewhere.
+// Record is everything that is known of a job except its input and a large result. Its JSON is what is stored; what callers
+// see is made from it elsewhere.
 type Record struct {
 	ID       ID             `json:"id"`
 	Run      int            `json:"run"`
@@ -202,8 +197,8 @@ type Record struct {
 	Retry     Retry         `json:"retry"`
 	Store     Store         `json:"store"`
 
-	// Starts counts how often a worker has begun with the job. It tells one start from all others, also from an
-	// earlier one of the same worker.
+	// Starts counts how often a worker has begun to run the job. It tells one start from all others, also from an earlier one of
+	// the same worker.
 	Starts             int       `json:"starts,omitempty"`
 	Attempt            int       `json:"attempt"` // of this run; failed ones and the one that runs
 	Interruptions      int       `json:"interruptions,omitempty"`
@@ -224,27 +219,27 @@ type Record struct {
 	Tags           []string          `json:"tags,omitempty"`
 	Durability     string            `json:"durability"`
 	RequestID      string            `json:"request_id,omitempty"`
-	// Form is the front end's: how the result is written for the caller.
+	// Form belongs to the front end: how the result is written for the caller.
 	Form json.RawMessage `json:"form,omitempty"`
 
 	// Schema and Edition are the highest of the versions that have written the record.
 	Schema  int `json:"schema,omitempty"`
 	Edition int `json:"edition,omitempty"`
-	// Unknown are members that a newer version has added; they are kept.
+	// Unknown holds fields that a newer version has added; they are kept.
 	Unknown map[string]json.RawMessage `json:"-"`
 	// Revision is the record's number in its stream; it grows with every write and is not part of the JSON.
 	Revision uint64 `json:"-"`
 }
 
-// Clone gives a record that may be moved without the first one changing. Bodies and what callers gave are shared: no
-// move changes them.
+// Clone returns a copy that may be moved without changing r. The two share bodies and what the caller gave, which no move
+// changes.
 func (r *Record) Clone() *Record {
 	c := *r
 	c.Attempts = slices.Clone(r.Attempts)
 	return &c
 }
 
-// Began is when the time of this run began to count: when it was asked for, or its earliest start where that was later.
+// Began returns when the time of this run began to count: when it was requested, or its earliest start if that was later.
 func (r *Record) Began() time.Time {
 	asked := r.Deadline.Add(-r.Total)
 	if r.RunAt != nil && r.RunAt.After(asked) {
@@ -253,7 +248,7 @@ func (r *Record) Began() time.Time {
 	return asked
 }
 
-// Due is the next time at which something has to be done about a job that nobody runs; zero when nothing has.
+// Due returns the next time at which something is due about a job that is not running; zero when nothing is.
 func (r *Record) Due() time.Time {
 	due := time.Time{}
 	earlier := func(t *time.Time) {

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Entry is what a list of jobs knows of one: enough to find it. The record is the truth.
+// Entry is what a list of jobs knows of one job: enough to find it. The record decides.
 type Entry struct {
 	ID         ID
 	Route      string
@@ -19,12 +19,12 @@ type Entry struct {
 	ErrorCode  string
 	Tags       []string
 	Metadata   map[string]string
-	// Shard and Revision say where in the records' streams it was written.
+	// Shard and Revision say where in the records' streams the entry was read.
 	Shard    string
 	Revision uint64
 }
 
-// Filter says which jobs are to be listed. Zero values do not restrict. The newest come first.
+// Filter selects jobs. Zero values do not restrict. The newest jobs come first.
 type Filter struct {
 	States         []State
 	Route          string
@@ -42,8 +42,8 @@ type Filter struct {
 	Limit          int
 }
 
-// Order is a text by which jobs sort in the order of their making: an id of ours itself, one that a client chose
-// behind the time at which it was accepted.
+// Order returns a text by which jobs sort in the order in which they were accepted: an id of ours itself, an id that a client
+// chose after the time at which it was accepted.
 func Order(id ID, created time.Time) string {
 	if Ours(id) {
 		return string(id)

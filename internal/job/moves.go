@@ -9,33 +9,33 @@ import (
 )
 
 const (
-	// MaxAttemptsKept bounds the history in a record.
+	// MaxAttemptsKept bounds the attempts that a record remembers.
 	MaxAttemptsKept = 50
 	// aloneAfter is the number of interruptions after which a job runs alone.
 	aloneAfter = 2
-	// poisonAfter is the number of interruptions while alone after which a job is given up.
+	// poisonAfter is the number of interruptions, while it runs alone, after which a job fails.
 	poisonAfter = 5
 	// tombstoneLife is how long a job is remembered after its result has expired or was erased.
 	tombstoneLife = 7 * 24 * time.Hour
 )
 
-// Reasons beside error codes.
+// Reasons other than error codes.
 const (
 	ReasonPoison       = "poison"
 	ReasonDeadline     = "deadline"
 	ReasonQueueTimeout = "queue_timeout"
-	// ReasonWithdrawn is that of a tombstone in whose place a job may be accepted: its caller was refused.
+	// ReasonWithdrawn marks a tombstone that a new job may replace: its caller was refused.
 	ReasonWithdrawn = "withdrawn"
 )
 
-// ErrMove says that a job is not in a state from which it can go where it was sent.
+// ErrMove reports that the job's state does not allow a move.
 var ErrMove = errors.New("the job's state does not allow it")
 
 func (r *Record) refuse(verb string) error {
 	return fmt.Errorf("%s: the job is %s: %w", verb, r.State, ErrMove)
 }
 
-// Accept puts a new record into its first state. A deadline that it has already is its caller's.
+// Accept puts a new record into its first state. It keeps a deadline that the caller has set.
 func (r *Record) Accept(now time.Time) {
 	r.Run, r.CreatedAt = 1, now
 	if r.Deadline.IsZero() {
@@ -53,7 +53,7 @@ func (r *Record) wait(now time.Time) {
 	r.Queue(now)
 }
 
-// Queue makes the job wait for a worker from now on. The time that it may wait runs from the first time on.
+// Queue makes the job wait for a worker from now on. Its queue timeout runs from the first call on.
 func (r *Record) Queue(now time.Time) {
 	r.State, r.Owner, r.NextAttemptAt = Queued, "", nil
 	r.QueuedAt = &now
@@ -63,7 +63,7 @@ func (r *Record) Queue(now time.Time) {
 	}
 }
 
-// Ripe reports whether a job that waits may start now.
+// Ripe reports whether a waiting job may start now.
 func (r *Record) Ripe(now time.Time) bool {
 	switch r.State {
 	case Queued:
@@ -77,7 +77,7 @@ func (r *Record) Ripe(now time.Time) bool {
 	return false
 }
 
-// Lapse ends a job that waits and whose time is over, and reports whether it did.
+// Lapse ends a waiting job whose time is over, and reports whether it did.
 func (r *Record) Lapse(now time.Time) bool {
 	switch {
 	case !r.State.Waiting():
@@ -92,17 +92,17 @@ func (r *Record) Lapse(now time.Time) bool {
 	return true
 }
 
-// Alone reports whether the job must not share a call or a batch with others: it was interrupted too often.
+// Alone reports whether the job must not share a call or a batch with others because it was interrupted too often.
 func (r *Record) Alone() bool { return r.Interruptions >= aloneAfter }
 
-// StartsAlone reports whether the next start is one of a job that runs alone. Of a running job that is the one after
-// its worker was lost.
+// StartsAlone reports whether the next start is one of a job that runs alone. For a running job the next start is the one
+// after its worker was lost.
 func (r *Record) StartsAlone() bool {
 	return r.Alone() || r.State == Running && r.Interruptions+1 >= aloneAfter
 }
 
-// Start gives a ripe job to a worker, or takes a running one over whose worker was lost, which counts as an
-// interruption. A job that has become poison or too late ends instead; then its state is terminal.
+// Start gives a ripe job to a worker, or gives it a running job whose worker was lost, which counts as an interruption. A job
+// that has become poison, or is too late, ends instead; then its state is terminal.
 func (r *Record) Start(worker string, now time.Time) error {
 	switch {
 	case r.State == Running:
@@ -140,7 +140,7 @@ func (r *Record) Start(worker string, now time.Time) error {
 	return nil
 }
 
-// interrupt notes that the running attempt's worker was lost: it counts apart from failed attempts.
+// interrupt ends an attempt whose worker was lost: it counts apart from failed attempts.
 func (r *Record) interrupt(now time.Time) {
 	if r.Alone() {
 		r.AloneInterruptions++
@@ -158,12 +158,12 @@ func (r *Record) close(outcome string, problem *Problem, now time.Time) {
 	}
 }
 
-// Held reports whether worker still has the job that it has begun with.
+// Held reports whether worker still has the job that it began with the given start.
 func (r *Record) Held(worker string, start int) bool {
 	return (r.State == Running || r.State == Cancelling) && r.Owner == worker && r.Starts == start
 }
 
-// Closed reports whether worker itself has ended what it began with, and nothing was started since.
+// Closed reports whether worker itself has ended what it began with the given start, and no later start exists.
 func (r *Record) Closed(worker string, start int) bool {
 	n := len(r.Attempts)
 	if n == 0 || r.Starts != start {
@@ -173,7 +173,7 @@ func (r *Record) Closed(worker string, start int) bool {
 	return a.Worker == worker && a.EndedAt != nil && a.Outcome != "interrupted"
 }
 
-// Succeed ends a running job with a result. A cancel that came too late does not throw a paid result away.
+// Succeed ends a running job with a result. A cancel that came too late does not discard the result.
 func (r *Record) Succeed(result *Body, upstream time.Duration, now time.Time) error {
 	if r.State != Running && r.State != Cancelling {
 		return r.refuse("succeed")
@@ -184,8 +184,8 @@ func (r *Record) Succeed(result *Body, upstream time.Duration, now time.Time) er
 	return nil
 }
 
-// Fail ends the running attempt. The job is tried again after a pause when that can help and its policy and its
-// time allow it; else it has failed. pause is the one to take unless the model server asked for more.
+// Fail ends the running attempt. The job is retried after a pause when that can help and its policy and its time allow it;
+// otherwise it has failed. pause is the time to wait unless the model server asked for more.
 func (r *Record) Fail(f *fault.Error, pause time.Duration, now time.Time) error {
 	if r.State != Running && r.State != Cancelling {
 		return r.refuse("fail")
@@ -200,7 +200,7 @@ func (r *Record) Fail(f *fault.Error, pause time.Duration, now time.Time) error 
 	next := now.Add(max(pause, f.RetryAfter))
 	switch {
 	case !now.Before(r.Deadline):
-		if f.Code == fault.UpstreamTimeout { // it was the job's time that was over, not the model server's
+		if f.Code == fault.UpstreamTimeout { // the job's time was over, not the model server's
 			r.Error = ProblemOf(fault.New(fault.Deadline, "the job's deadline passed while the model server was asked"))
 		}
 		r.end(Failed, ReasonDeadline, now)
@@ -213,8 +213,8 @@ func (r *Record) Fail(f *fault.Error, pause time.Duration, now time.Time) error 
 	return nil
 }
 
-// Return hands a running job back because its worker stops or the broker was away: neither a failed attempt nor
-// an interruption.
+// Return hands a running job back because its worker stops or the broker was away. It counts neither as a failed attempt nor
+// as an interruption.
 func (r *Record) Return(now time.Time) error {
 	switch r.State {
 	case Running:
@@ -230,8 +230,8 @@ func (r *Record) Return(now time.Time) error {
 	return nil
 }
 
-// ReturnApart is Return for a job whose call ended badly, and that shared it with others: it may not have been its
-// fault. It shares no call any more in this run.
+// ReturnApart is Return for a job that shared a call which failed, perhaps because of another request. For the rest of the
+// run the job shares no call.
 func (r *Record) ReturnApart(now time.Time) error {
 	err := r.Return(now)
 	r.Apart = r.Apart || err == nil && r.State == Queued
@@ -241,7 +241,7 @@ func (r *Record) ReturnApart(now time.Time) error {
 // Unshared reports whether the job must have a call to itself.
 func (r *Record) Unshared() bool { return r.Apart || r.Alone() }
 
-// Abort ends a running job whose cancel was asked for.
+// Abort ends a running job that was cancelled.
 func (r *Record) Abort(now time.Time) error {
 	if r.State != Cancelling {
 		return r.refuse("abort")
@@ -251,8 +251,8 @@ func (r *Record) Abort(now time.Time) error {
 	return nil
 }
 
-// Cancel ends a waiting job, and asks for the end of a running one. It does nothing to a job that has ended, or
-// is cancelled already.
+// Cancel ends a waiting job, and requests the end of a running one. It does nothing to a job that has ended or is being
+// cancelled already.
 func (r *Record) Cancel(now time.Time) {
 	switch {
 	case r.State.Waiting():
@@ -293,7 +293,7 @@ func (r *Record) Erase(now time.Time) error {
 	return nil
 }
 
-// Withdraw makes a tombstone of a job that waits and whose acceptance failed after all.
+// Withdraw makes a tombstone of a waiting job that could not be accepted after all.
 func (r *Record) Withdraw(now time.Time) error {
 	r.Cancel(now)
 	if err := r.Erase(now); err != nil {
@@ -303,7 +303,7 @@ func (r *Record) Withdraw(now time.Time) error {
 	return nil
 }
 
-// Withdrawn reports whether nobody was ever told that the job was accepted.
+// Withdrawn reports whether the job was withdrawn: no caller was told that it had been accepted.
 func (r *Record) Withdrawn() bool { return r.State == Erased && r.Reason == ReasonWithdrawn }
 
 func (r *Record) end(state State, reason string, now time.Time) {
@@ -322,12 +322,12 @@ func (r *Record) end(state State, reason string, now time.Time) {
 	}
 }
 
-// Gone reports whether the job's input and result are no more.
+// Gone reports whether the job's input and result no longer exist.
 func (r *Record) Gone(now time.Time) bool {
 	return r.State == Erased || r.State.Terminal() && r.ExpiresAt != nil && !now.Before(*r.ExpiresAt)
 }
 
-// Life is how long the record must be kept from now; 0 = until it changes.
+// Life returns how long the record must be kept from now; 0 means until it changes.
 func (r *Record) Life(now time.Time) time.Duration {
 	if !r.State.Terminal() || r.ExpiresAt == nil {
 		return 0

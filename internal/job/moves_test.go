@@ -155,8 +155,8 @@ func TestMoves(t *testing.T) {
 	}
 }
 
-// Whatever happens to a job, and in whatever order: a terminal state is left by a new run or by erasing only, one
-// attempt at most is open, attempts and interruptions add up, and what ended has an expiry.
+// Whatever happens to a job, in any order: only a new run or an erasure leaves a terminal state, at most one attempt is open,
+// attempts and interruptions add up, and a job that ended has an expiry.
 func TestMovesInAnyOrder(t *testing.T) {
 	t.Parallel()
 	names := make([]string, 0, len(moves()))
@@ -207,7 +207,7 @@ func TestMovesInAnyOrder(t *testing.T) {
 	}
 }
 
-// What has to be paid for counts as an attempt; a lost worker does not.
+// An attempt that reached the model server counts; one whose worker was lost does not.
 func TestInterruptions(t *testing.T) {
 	t.Parallel()
 	r, now := record(), begin()
@@ -247,7 +247,7 @@ func TestInterruptions(t *testing.T) {
 	}
 }
 
-// One start of a worker is not taken for another one.
+// Held tells one start of a worker from another.
 func TestHeld(t *testing.T) {
 	t.Parallel()
 	r := in(t, job.Running)
@@ -315,7 +315,7 @@ func TestRetry(t *testing.T) {
 	}
 }
 
-// Pauses are spread over the whole of a bound that grows, so jobs that failed together come back one by one.
+// Pauses are spread over the whole of a growing bound, so jobs that failed together do not return together.
 func TestPause(t *testing.T) {
 	t.Parallel()
 	const n = 2000
@@ -340,7 +340,7 @@ func TestPause(t *testing.T) {
 	}
 }
 
-// Queue timeout and deadline: who has never started expires, who runs fails, and at the same instant one of both is true.
+// Queue timeout and deadline: a job that has never started expires, a running job fails, and at the same instant one of both holds.
 func TestTimesOver(t *testing.T) {
 	t.Parallel()
 	r := record()

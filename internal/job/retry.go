@@ -9,14 +9,14 @@ import (
 
 const (
 	firstPause = time.Second
-	// leastPause is enough for a worker to have given its lease back, so that the next one is a new one.
+	// leastPause is enough for a worker to have returned its lease, so that the next lease is a new one.
 	leastPause = 50 * time.Millisecond
 	// MaxPause is the longest pause before another attempt, unless the model server asks for more.
 	MaxPause = 10 * time.Minute
 )
 
-// Retryable reports whether another attempt can help: the model server was away, overloaded or too slow, or the
-// broker could not carry the call. What the model server refused or answered in a wrong shape stays so.
+// Retryable reports whether another attempt can help: the model server was away, overloaded or too slow, or the broker could
+// not carry the call. A request that the model server refused, or answered in a wrong shape, is not retried.
 func Retryable(f *fault.Error) bool {
 	switch f.Code {
 	case fault.UpstreamUnavailable, fault.UpstreamTimeout, fault.QueueFull, fault.NoWorkers, fault.ShuttingDown, fault.RateLimited:
@@ -30,8 +30,8 @@ func Retryable(f *fault.Error) bool {
 	return false
 }
 
-// Pause is the time before the attempt after attempt, with full jitter: anything between nothing and a bound that
-// doubles each time, so that many jobs that failed together do not come back together.
+// Pause returns the time to wait before the next attempt, with full jitter: a random time up to a bound that doubles with each
+// attempt, so that jobs that failed together do not return together.
 func Pause(attempt int) time.Duration {
 	bound := MaxPause
 	if attempt < 10 {

@@ -1,5 +1,5 @@
-// Package joblist lists jobs: it keeps what their records say in an SQL file that can be searched. The file is a
-// projection; it may be removed at any time and is then filled again from the records, which are the truth.
+// Package joblist lists jobs: it keeps what their records say in an SQL file that can be searched. The file is a projection of
+// the records: it may be removed at any time, and is then rebuilt from them. Begin with List.
 package joblist
 
 import (
@@ -21,28 +21,28 @@ import (
 )
 
 const (
-	// writeEvery is how often what was noted is written: a job that ends within that time is written once.
+	// writeEvery is how often new entries are written: a job that ends within that time is written once.
 	writeEvery = 250 * time.Millisecond
 	// maxPending is how many entries are held before they are written.
 	maxPending = 4096
-	// cleanEvery is how often jobs are dropped of which nothing can be read any more.
+	// cleanEvery is how often jobs are dropped whose results have expired.
 	cleanEvery = time.Minute
-	// catchUp bounds how long a list waits for what was written before it was asked for.
+	// catchUp bounds how long a list waits for entries that were written before it was requested.
 	catchUp = time.Second
 	// searchPatience bounds one search.
 	searchPatience = 10 * time.Second
-	// What SQLite says of a file that is spoilt: https://www.sqlite.org/rescode.html.
+	// What SQLite says of a corrupt file: https://www.sqlite.org/rescode.html.
 	corrupt, notDatabase  = 11, 26
 	inputOutput, diskFull = 10, 13
 )
 
-// Source tells what is written of jobs.
+// Source knows what is written of jobs.
 type Source interface {
 	// Written is the number of the last record written, by shard.
 	Written(ctx context.Context) (map[string]uint64, error)
 }
 
-// List is the projection. New makes it, Run keeps it, and whoever follows the records feeds it.
+// List is the projection. New makes it, Run keeps it, and the follower of the records feeds it.
 type List struct {
 	path   string
 	log    *slog.Logger
@@ -55,8 +55,8 @@ type List struct {
 	mu        sync.Mutex
 	pending   map[job.ID]job.Entry
 	positions map[string]position // by shard
-	missing   map[string]uint64   // by shard: a number that was waited for and does not come
-	news      chan struct{}       // closed and made anew when something was seen
+	missing   map[string]uint64   // by shard: a number that was awaited in vain
+	news      chan struct{}       // closed and replaced when something was seen
 }
 
 // position is how far a shard was followed.
@@ -66,7 +66,7 @@ type position struct {
 	at     time.Time // when that number was written
 }
 
-// New makes a list in the file at path, whose folder is made. The file belongs to the list.
+// New returns a list in the file at path, whose folder is made. The file belongs to the list.
 func New(path string, source Source, log *slog.Logger) (*List, error) {
 	if path == "" {
 		return nil, errors.New("joblist: the file has no name")
@@ -77,8 +77,8 @@ func New(path string, source Source, log *slog.Logger) (*List, error) {
 	}, nil
 }
 
-// Run opens the file and writes to it until ctx ends. A file that cannot be used is made anew; one that cannot be
-// made at all is replaced by memory, with a warning.
+// Run opens the file and writes to it until ctx ends. It replaces a file that it cannot use; when it cannot make one, it
+// keeps the list in memory and logs a warning.
 func (l *List) Run(ctx context.Context) error {
 	db, err := open(ctx, l.path)
 	if err != nil {
@@ -137,7 +137,7 @@ func open(ctx context.Context, path string) (*sql.DB, error) {
 	return prepare(ctx, path)
 }
 
-// prepare opens a file and makes its tables. What another version has made is dropped.
+// prepare opens a file and makes its tables. It drops tables that another version has made.
 func prepare(ctx context.Context, path string) (*sql.DB, error) {
 	// A lost last second is followed again, so nothing has to be synced.
 	db, err := sql.Open("sqlite", "file:"+filepath.ToSlash(path)+
@@ -171,8 +171,8 @@ func setUp(ctx context.Context, db *sql.DB) (*sql.DB, error) {
 	return db, nil
 }
 
-// From is where to go on in a shard; what was noted of another stream, or of a past that still does not know, is
-// forgotten. It implements what follows the records.
+// From returns the number from which a shard must be followed. It forgets entries of another stream, and those of a past that
+// still does not know. It implements jobs.Listing.
 func (l *List) From(ctx context.Context, shard, stream string, still func(uint64, time.Time) (bool, error)) (uint64, error) {
 	select {
 	case <-l.ready:
@@ -197,7 +197,7 @@ func (l *List) From(ctx context.Context, shard, stream string, still func(uint64
 	if !valid {
 		was = position{stream: stream}
 	}
-	l.begin(shard, was) // before anything is forgotten: nothing is to be written of an earlier position any more
+	l.begin(shard, was) // before anything is forgotten, so that nothing of an earlier position is written afterwards
 	if !valid {
 		if err := forget(ctx, l.db, shard); err != nil {
 			return 0, err
@@ -216,8 +216,8 @@ func (l *List) begin(shard string, at position) {
 	delete(l.missing, shard)
 }
 
-// Note takes an entry; it is written within a moment, or when somebody lists. When many are held it writes them
-// first, so that whoever tells of jobs waits for the file.
+// Note takes an entry. It is written within a moment, or when a list is requested. When many are held Note writes them first,
+// so that the follower of the records waits for the file.
 func (l *List) Note(ctx context.Context, e job.Entry) error {
 	if l.hold(e) < maxPending {
 		return nil
@@ -225,7 +225,7 @@ func (l *List) Note(ctx context.Context, e job.Entry) error {
 	return l.write(ctx)
 }
 
-// hold keeps an entry, unless there is a newer one of the same job, and says how many are kept.
+// hold keeps an entry, unless it has a newer one of the same job, and returns how many it keeps.
 func (l *List) hold(e job.Entry) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -246,8 +246,8 @@ func (l *List) Seen(shard string, revision uint64, at time.Time) {
 	}
 }
 
-// Page lists jobs, the newest first, and whether there are more in the direction that was asked for. It knows of
-// everything that was written before it was called. Every error is a *fault.Error.
+// Page lists jobs, the newest first, and reports whether there are more in the requested direction. It includes everything
+// that was written before it was called. Every error is a *fault.Error.
 func (l *List) Page(ctx context.Context, f job.Filter) (ids []job.ID, more bool, err error) {
 	select {
 	case <-l.ready:
@@ -276,7 +276,7 @@ func (l *List) unwritten(err error) error {
 	return f
 }
 
-// current waits until what was written before has been noted.
+// current waits until everything that was written before has been noted.
 func (l *List) current(ctx context.Context) error {
 	written, err := l.source.Written(ctx)
 	if err != nil {
@@ -300,7 +300,7 @@ func (l *List) current(ctx context.Context) error {
 		case <-ctx.Done():
 			return fault.New(fault.Deadline, "the list of jobs was not ready in time")
 		case <-timer.C:
-			// What was written last has expired, or a new file is still being filled: then the list is shorter.
+			// The last record may have expired, or a new file is still being filled: then the list is shorter.
 			l.mu.Lock()
 			defer l.mu.Unlock()
 			maps.Copy(l.missing, written)

@@ -98,7 +98,7 @@ func page(t *testing.T, list *joblist.List, f job.Filter) string {
 	return strings.ReplaceAll(fmt.Sprint(ids, more), "client-", "")
 }
 
-// A file goes on where it ended; a stream that was made anew makes it forget; a spoilt file is made anew.
+// A file is followed on from where it ended; a stream that was replaced makes it forget; a corrupt file is replaced.
 func TestListGoesOn(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "list", "jobs.db")
@@ -149,8 +149,8 @@ func TestListGoesOn(t *testing.T) {
 	}
 }
 
-// A stream whose broker has lost what it wrote last gives numbers again: what was noted of it is forgotten, at once and
-// after a restart. When it is not known what the stream has, nothing is.
+// A stream whose broker has lost its last writes assigns numbers again: entries of them are forgotten, at once and after a
+// restart. When it is not known what the stream has, nothing is forgotten.
 func TestListOfAnotherPast(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "jobs.db")
@@ -186,7 +186,7 @@ func TestListOfAnotherPast(t *testing.T) {
 	}
 }
 
-// Where no file can be made the list is kept in memory.
+// When no file can be made the list is kept in memory.
 func TestListInMemory(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "file")
@@ -201,7 +201,7 @@ func TestListInMemory(t *testing.T) {
 	}
 }
 
-// What was written before a list was asked for is on it, also when it is noted only later.
+// What was written before a list was requested is on it, also when it is noted only later.
 func TestListWaits(t *testing.T) {
 	t.Parallel()
 	list, _ := run(t, filepath.Join(t.TempDir(), "jobs.db"), written{"0": 2})
@@ -217,7 +217,7 @@ func TestListWaits(t *testing.T) {
 	}
 }
 
-// The latest of several changes counts, in whatever order they are told; what has expired is not listed.
+// The latest of several changes counts, in any order of arrival; expired jobs are not listed.
 func TestListLatest(t *testing.T) {
 	t.Parallel()
 	list, _ := run(t, filepath.Join(t.TempDir(), "jobs.db"), written{})

@@ -16,7 +16,7 @@ import (
 
 const schemaVersion = 2
 
-// schema drops what is there and makes it anew. Times are unix milliseconds, 0 = not yet; those of shards nanoseconds.
+// schema drops the existing tables and makes new ones. Times are unix milliseconds, 0 = not yet; those of shards nanoseconds.
 const schema = `
 DROP TABLE IF EXISTS shards; DROP TABLE IF EXISTS jobs; DROP TABLE IF EXISTS labels;
 CREATE TABLE shards (shard TEXT PRIMARY KEY, stream TEXT NOT NULL, seen INTEGER NOT NULL, at INTEGER NOT NULL) WITHOUT ROWID;
@@ -146,7 +146,7 @@ func writeEntries(ctx context.Context, tx *sql.Tx, entries map[job.ID]job.Entry)
 	return nil
 }
 
-// drop removes jobs and their labels. where is ours, never a caller's.
+// drop removes jobs and their labels. where is always ours, never a caller's text.
 func drop(ctx context.Context, tx *sql.Tx, where string, args ...any) error {
 	//nolint:gosec // as above
 	if _, err := tx.ExecContext(ctx, "DELETE FROM labels WHERE place IN (SELECT place FROM jobs WHERE "+where+")", args...); err != nil {
@@ -156,7 +156,7 @@ func drop(ctx context.Context, tx *sql.Tx, where string, args ...any) error {
 	return err
 }
 
-// clean drops jobs of which nothing can be read any more.
+// clean drops jobs whose results have expired.
 func (l *List) clean(ctx context.Context) error {
 	l.writing.Lock()
 	defer l.writing.Unlock()
@@ -229,7 +229,7 @@ func failed(ctx context.Context, err error) error {
 	return fault.Wrap(fault.Internal, err, "internal error")
 }
 
-// placeOf is where a job stands in the list, which the parameter name gives. One of ours has its place in its name.
+// placeOf returns the place of a job in the list, which the parameter name gives. An id of ours contains its place.
 func placeOf(ctx context.Context, db *sql.DB, name string, id job.ID) (string, error) {
 	if job.Ours(id) {
 		return string(id), nil
@@ -247,7 +247,7 @@ func placeOf(ctx context.Context, db *sql.DB, name string, id job.ID) (string, e
 	return place, nil
 }
 
-// conditions are what a job must fulfil.
+// conditions are the SQL conditions of a filter.
 func conditions(f job.Filter) (where []string, args []any) {
 	add := func(text string, values ...any) {
 		where, args = append(where, text), append(args, values...)
