@@ -94,7 +94,7 @@ func (g *gateway) ready(ctx context.Context, process *child) error {
 	})
 }
 
-// freeAddr is a loopback address that nobody listens on at this moment.
+// freeAddr returns a loopback address that is free at this moment.
 func freeAddr(ctx context.Context) (string, error) {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {

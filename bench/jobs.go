@@ -71,7 +71,7 @@ func syncTime(dir string) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer func() { _ = file.Close() }() // nobody reads it
+	defer func() { _ = file.Close() }() // the file is never read
 	took := make([]float64, syncProbes)
 	for i := range took {
 		began := time.Now()

@@ -18,7 +18,7 @@ type target struct {
 	requests [][]byte // rendered; clients go through them in turn
 	// least and most are the bytes that the body of a good reply has.
 	least, most int
-	pid         int // whose processor time is counted; 0 = nobody's
+	pid         int // of the process whose processor time is counted; 0 = none
 }
 
 // window is what one closed-loop load on one target gave.

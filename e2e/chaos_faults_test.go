@@ -97,9 +97,9 @@ func chaosSchedule(s chaosSettings) []chaosFault {
 		f.length = 200*time.Millisecond + time.Duration(random.ExpFloat64()*float64(longest)/5)
 		f.length = min(f.length, longest)
 		if kind == stopBroker || kind == fillDisk || kind == modelSlow || kind == modelBusy || kind == modelAway {
-			f.length = min(f.length, 4*time.Second) // nothing goes on meanwhile
+			f.length = min(f.length, 4*time.Second) // no job runs during it
 		}
-		if kind == stopWorker && s.lease < s.length/3 { // so long that another one takes its jobs
+		if kind == stopWorker && s.lease < s.length/3 { // long enough for another worker to take its jobs
 			f.length = max(f.length, s.lease*5/2)
 		}
 		faults = append(faults, f)
@@ -248,7 +248,7 @@ func (c *chaos) seeEnds(f chaosFault) {
 	}
 }
 
-// fill leaves the broker without room for a while. It is left alone meanwhile, so that it has to recover by itself.
+// fill leaves the broker without room for a while. The broker is not touched, so that it has to recover by itself.
 func (c *chaos) fill(f chaosFault) {
 	r := c.fleet.broker
 	r.busy.Lock()
@@ -263,7 +263,7 @@ func (c *chaos) fill(f chaosFault) {
 	c.recovers(f)
 }
 
-// recovers waits until jobs are accepted again in every shard, though nobody restarts the broker.
+// recovers waits until jobs are accepted again in every shard, although the broker is not restarted.
 func (c *chaos) recovers(f chaosFault) {
 	within := 30*time.Second + longestFault(c.set.length) // for which the front ends may be stopped or cut off
 	began := time.Now()

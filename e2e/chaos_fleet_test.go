@@ -172,7 +172,7 @@ func newChaosFleet(t *testing.T, s chaosSettings, model string) *chaosFleet {
 	return f
 }
 
-// lastingAddr is a loopback address that nobody listens on, and that nobody is given by chance while its owner is dead:
+// lastingAddr returns a free loopback address that no other process gets by chance while its owner is dead:
 // its port is below those that the kernel chooses for connections.
 func lastingAddr(t *testing.T) string {
 	t.Helper()

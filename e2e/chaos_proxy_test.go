@@ -16,7 +16,7 @@ type proxy struct {
 	mu      sync.Mutex
 	conns   map[net.Conn]bool
 	delay   time.Duration // of everything
-	dark    bool          // nothing comes through, and nobody is told
+	dark    bool          // nothing comes through, and neither side notices
 	changed chan struct{} // closed when dark changes, or everything ends
 	over    bool
 	running sync.WaitGroup
@@ -50,7 +50,7 @@ func (p *proxy) accept(l net.Listener) {
 		}
 		p.running.Go(func() {
 			far, err := net.DialTimeout("tcp", p.target, 5*time.Second)
-			if err != nil { // as if nobody listened
+			if err != nil { // as if the port were closed
 				_ = near.Close()
 				return
 			}

@@ -14,7 +14,7 @@ import (
 
 // settle waits until every job has ended, for a bounded time, and looks at each of them for the last time.
 func (c *chaos) settle(random *rand.Rand, up time.Time) {
-	c.pauseQueue(random, false) // whoever has paused it last may not have known
+	c.pauseQueue(random, false) // the client that paused it last may not have got an answer
 	waiting := 0
 	for range 25 { // the broker counts while it starts
 		waiting = max(waiting, c.fleet.waiting())
@@ -129,7 +129,7 @@ func (c *chaos) attempts(random *rand.Rand, n int) ([]chaosAttempt, bool) {
 }
 
 // interrupted tells how long interrupted jobs were without a worker, as far as they say: a model server that answers at
-// once has them for a moment only. Some of it is the time for which nobody was there.
+// once has them for a moment only. Some of it is time for which no worker ran.
 func (c *chaos) interrupted(random *rand.Rand) {
 	var gaps []time.Duration
 	for _, n := range c.h.Interrupted() {

@@ -24,7 +24,7 @@ type chaos struct {
 	kills    atomic.Int64   // processes
 	applied  atomic.Int64   // faults
 	looked   atomic.Int64   // jobs, at the end
-	over     atomic.Bool    // nobody asks for new jobs
+	over     atomic.Bool    // no new jobs are placed
 	failed   sync.Map       // why, by number
 	asked    sync.Map       // how, by number
 	ends     sync.WaitGroup // those who wait for ends while the power goes

@@ -90,7 +90,7 @@ func ownDisk(t *testing.T, size int64) (disk, error) {
 	d.free = func(int) error { return resize(size) }
 	d.fill = func(int) error {
 		var err error
-		for range 100 { // the broker may write meanwhile, and it cannot be smaller than what it holds
+		for range 100 { // the broker may write at the same time, and the disk cannot be smaller than what it holds
 			var s syscall.Statfs_t
 			if err := syscall.Statfs(root, &s); err != nil {
 				return err

@@ -33,8 +33,8 @@ func nextEvent(lines *bufio.Scanner) (name, id, data string, ok bool) {
 	return "", "", "", false
 }
 
-// The front end that a caller follows a job through is killed: the other one goes on where he was, first with a
-// snapshot when the job has changed meanwhile.
+// The front end through which a caller follows a job is killed: the other one continues from there, first with a
+// snapshot when the job has changed since.
 func TestJobEventsElsewhere(t *testing.T) {
 	t.Parallel()
 	model := mlflowtest.New(t)
@@ -86,8 +86,8 @@ func TestJobEventsElsewhere(t *testing.T) {
 	}
 }
 
-// The broker is killed while a caller waits for a job: front ends are not ready, the caller is told 503 and which job
-// his is, and when the broker is back the worker that has run it all the time ends it.
+// The broker is killed while a caller waits for a job: front ends are not ready, and the caller gets 503 with the id of
+// its job. When the broker is back, the worker that has kept running the job ends it.
 func TestBrokerIsAwayFromAJob(t *testing.T) {
 	t.Parallel()
 	model := mlflowtest.New(t)

@@ -41,7 +41,7 @@ func (p *pressed) operations() []operation {
 			}
 		}
 	}
-	// Whoever draws from these wants the same ones for the same seed.
+	// A random choice from these must be the same for the same seed.
 	slices.SortFunc(all, func(a, b operation) int {
 		return cmp.Or(strings.Compare(a.path, b.path), strings.Compare(a.method, b.method))
 	})

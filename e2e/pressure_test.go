@@ -124,7 +124,7 @@ func TestPressure(t *testing.T) {
 	}
 }
 
-// crowd lets n clients ask for a while. Whoever is refused is told when to come again.
+// crowd lets n clients call for a while. A refused client is told when to try again.
 func (p *pressed) crowd(n int, length time.Duration) (answered int64) {
 	p.t.Helper()
 	transport := &http.Transport{MaxIdleConnsPerHost: n}

@@ -71,7 +71,7 @@ func (p *pool) run(ctx context.Context) {
 	}
 }
 
-// serve leases from one intake until ctx ends, and looks after the model servers meanwhile.
+// serve leases from one intake and probes the model servers until ctx ends.
 func (p *pool) serve(ctx context.Context, routes []*inference.Route, targets map[string]*target) {
 	var watching sync.WaitGroup
 	defer watching.Wait()

@@ -79,7 +79,7 @@ func counting(handle func(context.Context, *calls.Claim)) (counted func(context.
 }
 
 // A front end that dies between claiming a key and writing the record: whoever asks again gets the same job.
-func TestJobKeyWithoutRecord(t *testing.T) {
+func TestKeyWithoutRecordMakesItsJob(t *testing.T) {
 	t.Parallel()
 	r := newJobRig(t, inProcess)
 	handle, ran := counting(r.echo)
@@ -100,7 +100,7 @@ func TestJobKeyWithoutRecord(t *testing.T) {
 }
 
 // A front end that dies between writing the record and queueing: the sweeper queues the job, and it runs once.
-func TestJobRecordWithoutPlace(t *testing.T) {
+func TestJobWithoutPlaceIsQueued(t *testing.T) {
 	t.Parallel()
 	r := newJobRig(t, inProcess)
 	handle, ran := counting(r.echo)
@@ -115,7 +115,7 @@ func TestJobRecordWithoutPlace(t *testing.T) {
 }
 
 // A place in the queue that is asked for again, because the first answer was lost, is one place.
-func TestJobQueuedAgain(t *testing.T) {
+func TestJobHasOnePlaceInItsQueue(t *testing.T) {
 	t.Parallel()
 	r := newJobRig(t, inProcess)
 	rec := r.accept(r.record(), `"x"`)
@@ -145,7 +145,7 @@ func copyOf(rec *job.Record) *job.Record {
 
 // A worker that dies after it has written the end and before it has given the lease back: the message comes again and
 // is dropped.
-func TestJobEndedAndQueued(t *testing.T) {
+func TestEndedJobIsDroppedFromItsQueue(t *testing.T) {
 	t.Parallel()
 	r := newJobRig(t, inProcess)
 	handle, ran := counting(r.echo)
@@ -176,7 +176,7 @@ func (r *jobRig) startedBy(worker, item string, edit func(*job.Record)) *job.Rec
 
 // A worker that dies while it runs a job, also after it has stored a large result and before the record: the job runs
 // again, that is an interruption and no failed attempt, and one result is visible.
-func TestJobWorkerLost(t *testing.T) {
+func TestJobOfALostWorkerRunsAgain(t *testing.T) {
 	t.Parallel()
 	r := newJobRig(t, inProcess)
 	rec := r.startedBy("lost", `"x"`, nil)
@@ -196,7 +196,7 @@ func TestJobWorkerLost(t *testing.T) {
 }
 
 // A job whose worker lives and has given it up, because the broker was away for too long, was not interrupted.
-func TestJobGivenUp(t *testing.T) {
+func TestJobGivenUpByItsWorkerWasNotInterrupted(t *testing.T) {
 	t.Parallel()
 	r := newJobRig(t, inProcess)
 	r.work(1, r.echo)
@@ -260,7 +260,7 @@ func (r *jobRig) newWorkerEndWith(ack time.Duration) (*calls.WorkerEnd, func()) 
 }
 
 // The message of a job that runs is lost, and put back: whoever gets it leaves the job to the worker that has it.
-func TestJobRunsStill(t *testing.T) {
+func TestLostLeaseIsNoLostWorker(t *testing.T) {
 	t.Parallel()
 	r := newJobRig(t, inProcess)
 	hold, claimed, proceed := hold(r.rig)
@@ -340,7 +340,7 @@ func TestJobWorkerIsolated(t *testing.T) {
 
 // A job that was interrupted twice runs alone: no other job runs in its process meanwhile, none is lost by that, and
 // after five more interruptions it has failed and harms nobody any more.
-func TestJobAlone(t *testing.T) {
+func TestInterruptedJobRunsAlone(t *testing.T) {
 	t.Parallel()
 	r := newJobRig(t, inProcess)
 	suspect := r.startedBy("lost", `"suspect"`, func(rec *job.Record) { rec.Interruptions = 1 })
@@ -383,7 +383,7 @@ func TestJobAlone(t *testing.T) {
 }
 
 // A message that names no job is dropped. A record that cannot be read keeps nobody else from being served.
-func TestJobUnreadable(t *testing.T) {
+func TestUnreadableJobDelaysNoOther(t *testing.T) {
 	t.Parallel()
 	r := newJobRig(t, inProcess)
 	store := r.stored()

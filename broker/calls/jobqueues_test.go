@@ -49,7 +49,7 @@ func TestJobPause(t *testing.T) {
 }
 
 // A waiting job is told its place, which becomes less as those before it are started; the queue tells its age.
-func TestJobPlace(t *testing.T) {
+func TestWaitingJobKnowsItsPosition(t *testing.T) {
 	t.Parallel()
 	r := newJobRig(t, inProcess)
 	var last *job.Record

@@ -120,7 +120,7 @@ func (r *jobRig) result(rec *job.Record) string {
 }
 
 // A job runs once and its result can be read from every front end, small and large.
-func TestJobRuns(t *testing.T) {
+func TestJobRunsOnceAndAllReadItsResult(t *testing.T) {
 	t.Parallel()
 	for _, f := range []form{inProcess, overTCP, locally} {
 		t.Run(string(f), func(t *testing.T) {
@@ -201,7 +201,7 @@ func TestJobAcceptedOnce(t *testing.T) {
 }
 
 // An idempotency key belongs to the first job that claims it.
-func TestJobKey(t *testing.T) {
+func TestKeyBelongsToItsFirstJob(t *testing.T) {
 	t.Parallel()
 	r := newJobRig(t, inProcess)
 	won := make(chan job.ID, 100)
@@ -228,7 +228,7 @@ func TestJobKey(t *testing.T) {
 }
 
 // A failed attempt is repeated when that can help, and not otherwise.
-func TestJobRetries(t *testing.T) {
+func TestFailedAttemptIsRepeatedWhenThatHelps(t *testing.T) {
 	t.Parallel()
 	r := newJobRig(t, inProcess)
 	var made atomic.Int64
@@ -315,7 +315,7 @@ func TestJobHandedBack(t *testing.T) {
 }
 
 // A scheduled job starts at its time, and one whose time to start is over expires.
-func TestJobTimes(t *testing.T) {
+func TestScheduledJobStartsAtItsTimeOrExpires(t *testing.T) {
 	t.Parallel()
 	r := newJobRig(t, inProcess)
 	later := r.record()
@@ -401,7 +401,7 @@ func TestJobsBesideCalls(t *testing.T) {
 }
 
 // No more jobs wait than may, and the limit gives way again.
-func TestJobLimit(t *testing.T) {
+func TestWaitingJobsAreLimited(t *testing.T) {
 	t.Parallel()
 	r := newJobRig(t, inProcess)
 	r.maxWaiting = 20

@@ -136,7 +136,7 @@ func (r *jobRig) echoAnyway(ctx context.Context, c *calls.Claim) {
 }
 
 // A cancel whose broadcast was lost is seen at the next heartbeat.
-func TestJobCancelUnheard(t *testing.T) {
+func TestUnheardCancelIsSeenAtTheHeartbeat(t *testing.T) {
 	t.Parallel()
 	r := newJobRig(t, inProcess)
 	handle, claimed, _ := hold(r.rig)
@@ -276,7 +276,7 @@ func TestJobSweeperEnds(t *testing.T) {
 }
 
 // Urgent jobs that come behind a flood of others are run first, and the flood is not forgotten.
-func TestJobPriorities(t *testing.T) {
+func TestUrgentJobsOvertakeAFlood(t *testing.T) {
 	t.Parallel()
 	r := newJobRig(t, inProcess)
 	var mu sync.Mutex
@@ -374,7 +374,7 @@ func TestJobsRollingWorkers(t *testing.T) {
 
 // The streams fill up: jobs are refused in time, none that is refused is left behind, and everything that was accepted
 // ends. When there is room again jobs are accepted.
-func TestJobStoreFull(t *testing.T) {
+func TestFullStoreRefusesJobsAndEndsAcceptedOnes(t *testing.T) {
 	t.Parallel()
 	for name, limits := range map[string]records.Limits{
 		"records": {MaxStore: 1 << 30, MaxRetained: 400}, "bytes": {MaxStore: 4 << 20}, "places": {MaxStore: 1 << 20, MaxRetained: 1 << 20},
@@ -463,7 +463,7 @@ func TestJobRecordMembers(t *testing.T) {
 
 // A disk whose syncs take longer than anybody waits: accepting is refused in bounded time with an error that may be
 // repeated, callers do not pile up, and when the disk is itself again everything goes on.
-func TestJobSlowDisk(t *testing.T) {
+func TestSlowDiskRefusesInBoundedTime(t *testing.T) {
 	t.Parallel()
 	if !natsd.SyncOnRequest {
 		t.Skip("here the NATS server syncs by itself, and cannot be held up")

@@ -10,7 +10,7 @@ import (
 	"headrace/broker/keeper"
 )
 
-func TestYielding(t *testing.T) {
+func TestIdleLanesYieldFirst(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	ago := func(d time.Duration) *time.Time { at := now.Add(-d); return &at }

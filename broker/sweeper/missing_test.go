@@ -8,7 +8,7 @@ import (
 )
 
 // A busy lane, which always has jobs that have just ended, is not searched again and again.
-func TestShortage(t *testing.T) {
+func TestBusyLaneIsNotSearchedAgainAndAgain(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	var s sweeper.Shortage

@@ -28,7 +28,7 @@ func (h *History) gone(n int) {
 	case !e.erase && !e.lost:
 		e.lost = true
 		h.note(n, erased, 0)
-		h.violate(Ends, n, "it is gone, and nobody asked for that")
+		h.violate(Ends, n, "it is gone, and no client asked for that")
 		return
 	}
 	h.note(n, erased, 0)

@@ -1,7 +1,7 @@
 // Package history proves what durable jobs promise, on what clients saw of them and what a model server ran. It knows
-// neither HTTP nor processes: whoever drives them notes what happened, and Check judges it.
+// neither HTTP nor processes: its user drives them and notes what happened, and Check judges it.
 //
-//	I1  every accepted job is there, and ends in exactly one final state, and in one that somebody asked for
+//	I1  every accepted job is there, and ends in exactly one final state, and in one that a client asked for
 //	I2  a final state, once seen, stays as it is within its run; nothing runs again that has succeeded, and what is erased stays erased
 //	I3  a result, once read, is the same bytes at every later read, and is there until it expires
 //	I4  a model server runs a job at most as often as its record explains and its policy allows, none of a paused queue, and every result was computed
@@ -209,7 +209,7 @@ func (h *History) Ran(n int) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if n < 0 || n >= len(h.jobs) {
-		h.violate(Recorded, -1, "a model server was asked for job %d, which nobody asked for", n)
+		h.violate(Recorded, -1, "a model server was called for job %d, which no client asked for", n)
 		return 0
 	}
 	h.jobs[n].ran++
@@ -316,7 +316,7 @@ func (h *History) agrees(n int, s state, v View, asked Moment) bool {
 	e := &h.jobs[n]
 	switch {
 	case v.State == job.Cancelled && !e.cancel:
-		h.violate(Ends, n, "it is cancelled, and nobody asked for that")
+		h.violate(Ends, n, "it is cancelled, and no client asked for that")
 	case e.state == s && v.State.Terminal() && e.revision != v.Revision:
 		h.violate(Final, n, "it has %s at revision %d, and at revision %d once more", v.State, min(e.revision, v.Revision), max(e.revision, v.Revision))
 	case e.state == 0 || e.state == s:

@@ -79,7 +79,7 @@ func TestCheckFinds(t *testing.T) {
 			h.Saw(n, view(job.Failed, 1, 9), asked)
 		}},
 		"a revision in two states": {history.Final, "revision 3", func(h *history.History, n int) { h.Saw(n, view(job.Expired, 1, 3), 0) }},
-		"a run that nobody asked for": {history.Final, "run 2", func(h *history.History, n int) {
+		"a run that no client asked for": {history.Final, "run 2", func(h *history.History, n int) {
 			h.Saw(n, view(job.Succeeded, 2, 9), h.Now())
 		}},
 		"a run that comes back": {history.Final, "run 1 was seen after run 2", func(h *history.History, n int) {
@@ -284,7 +284,7 @@ func TestCheckAllows(t *testing.T) {
 	}
 }
 
-// Whoever drives a run asks what is left to look at.
+// The driver of a run asks what is left to look at.
 func TestLists(t *testing.T) {
 	t.Parallel()
 	h, done := life()

@@ -28,7 +28,7 @@ const (
 )
 
 // tendHeap keeps the heap of a process in shape until ctx ends: no collection for every few megabytes, and no memory kept
-// that was needed in a burst only. Whoever sets GOGC or GOMEMLIMIT has other plans.
+// that was needed in a burst only. It does nothing when GOGC or GOMEMLIMIT is set.
 func tendHeap(ctx context.Context) error {
 	if os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" {
 		<-ctx.Done()

@@ -128,7 +128,7 @@ func TestPrefer(t *testing.T) {
 			}
 		}
 	}
-	// Whoever waits for an answer that is not to be kept would get none.
+	// A caller that waits for a result that is not kept would get none.
 	for _, store := range []string{"none", "inputs"} {
 		r := call(t, "POST", "http://"+addr+"/v1/embeddings", `{"model":"emb","input":"a"}`, "Prefer: wait=20", "Job-Store: "+store)
 		if r.status != 400 || !strings.Contains(r.body, `"param":"Job-Store"`) || r.header.Get("Job-Id") != "" {
@@ -360,7 +360,7 @@ func TestJobBatch(t *testing.T) {
 	}
 }
 
-// Whoever comes again for a job that is there needs no room for another one.
+// A repeated request for an existing job needs no room for another one.
 func TestJobAskedForAgainWhenFull(t *testing.T) {
 	t.Parallel()
 	addr := up(t, "[jobs]\nmax_waiting = 1\n")
@@ -391,7 +391,7 @@ func TestJobAskedForAgainWhenFull(t *testing.T) {
 }
 
 // A deadline that was given as a time is that time.
-func TestJobDeadline(t *testing.T) {
+func TestDeadlineGivenAsTimeIsKept(t *testing.T) {
 	t.Parallel()
 	addr := up(t, "")
 	at := time.Now().Add(time.Hour).Truncate(time.Second)
@@ -424,7 +424,7 @@ func TestJobBatchRefuses(t *testing.T) {
 	if r := call(t, "POST", "http://"+addr+"/v1/jobs/batch", `{"jobs":[`+job+`]}`, "Idempotency-Key: k"); r.status != 400 || r.job.Param != "Idempotency-Key" || !strings.Contains(r.body, "idempotency_key") {
 		t.Errorf("a key for the batch: %d %s", r.status, r.body)
 	}
-	// Nobody could ask for the job that has the path's name.
+	// A job with the path's name could not be read.
 	if r := call(t, "POST", "http://"+addr+"/v1/jobs", `{"id":"batch",`+job[1:]); r.status != 400 || r.job.Param != "id" {
 		t.Errorf("the id batch: %d %s", r.status, r.body)
 	}
@@ -588,7 +588,7 @@ func stream(ctx context.Context, t *testing.T, url string, headers ...string) <-
 	return events
 }
 
-// The events of a job: a snapshot first, each with the record's revision, the end, and a stream that is closed. Whoever
+// The events of a job: a snapshot first, each with the record's revision, the end, and a stream that is closed. A caller that
 // resumes on another connection gets a snapshot when there is news, and no gap.
 func TestJobEvents(t *testing.T) {
 	t.Parallel()
@@ -628,7 +628,7 @@ func TestJobEvents(t *testing.T) {
 	}
 }
 
-// Callers who read nothing of their events disturb nobody.
+// Callers that do not read their events do not disturb others.
 func TestJobSlowReaders(t *testing.T) {
 	t.Parallel()
 	addr := up(t, "")
@@ -654,7 +654,7 @@ func TestJobSlowReaders(t *testing.T) {
 	}
 }
 
-// Whoever waits for a job and leaves does not take it with him; a synchronous call that is left is aborted.
+// A job continues when the caller that waits for it leaves; a synchronous call is aborted.
 func TestJobOutlivesItsCaller(t *testing.T) {
 	t.Parallel()
 	addr, model := upWith(t, "")

@@ -280,7 +280,7 @@ func TestJobInputsThatCannotBeMeant(t *testing.T) {
 }
 
 // A job whose model server answers nonsense fails once, in the caller's words; one whose server is away is retried.
-func TestJobFails(t *testing.T) {
+func TestNonsenseFailsAtOnceAndAbsenceIsRetried(t *testing.T) {
 	t.Parallel()
 	addr, model := upWith(t, "")
 	model.Handle(nil)

@@ -19,7 +19,7 @@ import (
 // patience bounds how long Eventually waits.
 const patience = 20 * time.Second
 
-// FreeAddr is a loopback address at which nobody listens.
+// FreeAddr returns a loopback address that is free at this moment.
 func FreeAddr(t *testing.T) string {
 	t.Helper()
 	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -89,7 +89,7 @@ func UpFrom(t *testing.T, addr, path string) (stop func()) {
 	return stop
 }
 
-// Get asks for a page; the status is 0 where nobody answers.
+// Get requests a page; the status is 0 when there is no answer.
 func Get(t *testing.T, url string) (status int, body string) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)

@@ -9,8 +9,8 @@ import (
 
 // Bytes is a bounded number of bytes that are held at the same time. It is safe for concurrent use.
 //
-// Waiters are served in order, so a large reservation is not starved by others that wait. But whoever finds
-// room at once does not queue behind them: a reply of a kilobyte must not wait until twenty megabytes fit. (That
+// Waiters are served in order, so a large reservation is not starved by others that wait. But a caller that finds
+// room does not queue behind them: a reply of a kilobyte must not wait until twenty megabytes fit. (That
 // is why this is not a weighted semaphore.)
 type Bytes struct {
 	limit int64

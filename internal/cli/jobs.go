@@ -20,7 +20,7 @@ type jobsRun struct {
 }
 
 const aboutJobs = `Place durable jobs, follow them, and find them again. A job that was accepted reaches exactly one end, whatever
-dies meanwhile; its result can be read until it expires.`
+dies before then; its result can be read until it expires.`
 
 func (s *shell) jobsCommand() *cobra.Command {
 	cmd := &cobra.Command{

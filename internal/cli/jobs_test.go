@@ -122,7 +122,7 @@ func TestJobsFileGoesOn(t *testing.T) {
 	var batches atomic.Int64
 	front := between(t, addr, func(w http.ResponseWriter, r *http.Request, on http.Handler) {
 		if r.Method == http.MethodPost && batches.Add(1) == 3 {
-			_, err := io.Copy(io.Discard, r.Body) // else nobody notices that the client leaves
+			_, err := io.Copy(io.Discard, r.Body) // otherwise the server does not notice that the client leaves
 			cancel()
 			if err == nil {
 				<-r.Context().Done()

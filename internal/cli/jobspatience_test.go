@@ -13,8 +13,8 @@ import (
 	"headrace/internal/apptest"
 )
 
-// Whoever waits for a job in a shell waits on while the gateway is replaced; one that was never reached, and a job that
-// is not there, end the wait at once.
+// A shell that waits for a job keeps waiting while the gateway is replaced; a gateway that was never reached, and a job that
+// does not exist, end the wait at once.
 func TestJobsWaitOutlivesTheGateway(t *testing.T) {
 	t.Parallel()
 	const running = `{"object":"job","id":"a","route":"emb","status":"running","created_at":"2026-01-31T12:00:00Z","finished_at":null}`
@@ -48,7 +48,7 @@ func TestJobsWaitOutlivesTheGateway(t *testing.T) {
 	}
 }
 
-// Whoever follows a job in a shell follows on from where he was, until the job has ended.
+// A shell that follows a job continues from where it was, until the job has ended.
 func TestJobsEventsOutliveTheGateway(t *testing.T) {
 	t.Parallel()
 	event := func(id int, kind, status string) string {

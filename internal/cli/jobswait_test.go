@@ -201,7 +201,7 @@ func TestSubmitAsksAgain(t *testing.T) {
 	front := between(t, addr, func(w http.ResponseWriter, r *http.Request, on http.Handler) {
 		if r.URL.Path == "/v1/jobs/batch" && placed.Add(1) == 1 {
 			on.ServeHTTP(httptest.NewRecorder(), r) // it happens
-			panic(http.ErrAbortHandler)             //nolint:forbidigo // and nobody hears of it
+			panic(http.ErrAbortHandler)             //nolint:forbidigo // and the client gets no answer
 		}
 		on.ServeHTTP(w, r)
 	})

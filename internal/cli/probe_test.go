@@ -21,7 +21,7 @@ func TestProbe(t *testing.T) {
 	}
 	for name, test := range map[string]struct {
 		kind   string
-		answer func(mlflowtest.Request) mlflowtest.Reply // nil: nobody listens
+		answer func(mlflowtest.Request) mlflowtest.Reply // nil: the port is closed
 		fits   bool
 		says   string
 	}{

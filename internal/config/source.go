@@ -124,7 +124,7 @@ func (s *Source) read() (digest, []byte) {
 	return newOrigin(text, used).digest, text
 }
 
-// keep replaces routes of next by equal ones of old, so that whoever compares tables sees what has changed.
+// keep replaces routes of next by equal ones of old, so that a comparison of the tables shows what has changed.
 func keep(old, next *inference.Table) *inference.Table {
 	var routes []*inference.Route
 	for r := range next.All() {

@@ -342,7 +342,7 @@ func (t *table) tables(name string) []*table {
 	return out
 }
 
-// finish reports keys that nobody asked for.
+// finish reports keys that were not read: they are unknown.
 func (t *table) finish() {
 	for name := range t.values {
 		if slices.Contains(t.known, name) {

@@ -29,7 +29,7 @@ func warnings(doc *document, c *Config) []Problem {
 			{"worker.ops_listen", c.Worker.OpsListen, "read the workers' metrics, with the addresses of the model servers"},
 		} {
 			if l.address != "" && !loopback(l.address) {
-				warn(l.key, hint, "other machines can reach "+reach(l.address)+"; whoever does can "+l.what+", without a password")
+				warn(l.key, hint, "other machines can reach "+reach(l.address)+"; any of them can "+l.what+", without a password")
 			}
 		}
 	}

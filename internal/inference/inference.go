@@ -58,7 +58,7 @@ func (r *Request) Size() int64 {
 	return n
 }
 
-// Result is a normalised answer. Whoever receives one calls Release once, after its bytes have been
+// Result is a normalised answer. Its receiver calls Release once, after its bytes have been
 // written out; they must not be used afterwards.
 type Result struct {
 	// Items are raw JSON values in order: strings for completions and chat, arrays of numbers for embeddings.

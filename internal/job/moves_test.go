@@ -208,7 +208,7 @@ func TestMovesInAnyOrder(t *testing.T) {
 }
 
 // An attempt that reached the model server counts; one whose worker was lost does not.
-func TestInterruptions(t *testing.T) {
+func TestInterruptionsAreNoAttempts(t *testing.T) {
 	t.Parallel()
 	r, now := record(), begin()
 	start := func(worker string) {
@@ -248,7 +248,7 @@ func TestInterruptions(t *testing.T) {
 }
 
 // Held tells one start of a worker from another.
-func TestHeld(t *testing.T) {
+func TestHeldTellsOneStartFromAnother(t *testing.T) {
 	t.Parallel()
 	r := in(t, job.Running)
 	first := r.Starts
@@ -273,7 +273,7 @@ func TestHeld(t *testing.T) {
 }
 
 // What is tried again, after what pause, and for how long.
-func TestRetry(t *testing.T) {
+func TestWhichFailuresAreRetried(t *testing.T) {
 	t.Parallel()
 	busy := &fault.Error{Code: fault.UpstreamError, Status: 429, Message: "busy", RetryAfter: 90 * time.Second}
 	for name, test := range map[string]struct {
@@ -316,7 +316,7 @@ func TestRetry(t *testing.T) {
 }
 
 // Pauses are spread over the whole of a growing bound, so jobs that failed together do not return together.
-func TestPause(t *testing.T) {
+func TestPausesAreSpreadOverTheirBound(t *testing.T) {
 	t.Parallel()
 	const n = 2000
 	for attempt := range 15 {
@@ -341,7 +341,7 @@ func TestPause(t *testing.T) {
 }
 
 // Queue timeout and deadline: a job that has never started expires, a running job fails, and at the same instant one of both holds.
-func TestTimesOver(t *testing.T) {
+func TestJobWhoseTimeIsOverEnds(t *testing.T) {
 	t.Parallel()
 	r := record()
 	r.QueueTime = time.Minute
@@ -381,7 +381,7 @@ func TestTimesOver(t *testing.T) {
 }
 
 // A result, and what is kept of it, until its expiry; then a tombstone.
-func TestExpiry(t *testing.T) {
+func TestResultExpiresIntoATombstone(t *testing.T) {
 	t.Parallel()
 	for _, store := range []job.Store{job.StoreBoth, job.StoreInputs, job.StoreOutputs, job.StoreNone} {
 		r := in(t, job.Running)
@@ -403,7 +403,7 @@ func TestExpiry(t *testing.T) {
 }
 
 // Ids sort by the time of their making; those of clients are read as they are.
-func TestIDs(t *testing.T) {
+func TestIDsSortByTheirTime(t *testing.T) {
 	t.Parallel()
 	last := job.ID("")
 	for i := range 100 {

@@ -32,7 +32,7 @@ type Options struct {
 	Refuse         func()      // called for each connection, which is then refused; nil = those with User and Password pass
 }
 
-// refuser lets nobody in.
+// refuser refuses every connection.
 type refuser func()
 
 // Check is what the server asks.
@@ -82,7 +82,7 @@ func (s *Server) Stop() {
 	}
 }
 
-// Restart makes it run anew with its options, after change, if any, has been made to a copy of them.
+// Restart starts the server again with a copy of its options, to which change, if not nil, is applied.
 func (s *Server) Restart(change func(*Options)) {
 	s.tb.Helper()
 	s.Stop()

@@ -122,7 +122,7 @@ func readBody(ctx context.Context, resp *http.Response, limit int64, h *held) ([
 }
 
 // readUnknown reads a reply whose length is not known: a little for nothing, then with as much reserved as it
-// may need at most. Nobody waits for the budget while holding a part of it, so none waits for another for ever.
+// may need at most. No reader waits for the budget while it holds a part of it, so readers cannot wait for each other for ever.
 func readUnknown(ctx context.Context, in io.Reader, limit int64, h *held) ([]byte, error) {
 	free := min(limit, unreserved)
 	body, err := io.ReadAll(io.LimitReader(in, free+1))

@@ -231,7 +231,7 @@ func (s *replicas) stillDown(r *replica, first time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if r.state != Down {
-		return // a call got through meanwhile
+		return // a call has got through since
 	}
 	r.failures++
 	r.probeAt = time.Now().Add(pause(first, r.failures))

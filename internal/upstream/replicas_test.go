@@ -144,7 +144,7 @@ func TestAllDown(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	}
-	b.Up() // nobody probes here, yet a mark refuses no call
+	b.Up() // nothing probes here, yet a mark refuses no call
 	if _, _, err := c.Do(t.Context(), call("{}"), plenty); err != nil {
 		t.Error(err)
 	}

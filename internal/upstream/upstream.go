@@ -1,7 +1,7 @@
 // Package upstream sends calls to one model server, which may have several replicas.
 //
 // It knows HTTP and nothing of what the bytes mean. Connections are kept alive and reused; one that the
-// server closed meanwhile is replaced without the caller's noticing. Redirects, cookies and proxies of the
+// server has closed since is replaced silently. Redirects, cookies and proxies of the
 // environment play no part. Replies are bounded, and reserved against a budget before they are read.
 //
 // With several replicas the least busy one gets the call. One that cannot be connected to is put aside and
@@ -102,7 +102,7 @@ func New(cfg Config) (*Client, error) {
 // Close closes the connections that are not in use. Calls still work afterwards.
 func (c *Client) Close() { c.transport.CloseIdleConnections() }
 
-// tidy keeps no connection for later once Run has ended: nobody is left to use or to close it.
+// tidy keeps no connection for later once Run has ended: nothing is left to use or to close it.
 func (c *Client) tidy() {
 	if c.ran.Load() && c.runs.Load() == 0 {
 		c.Close()
