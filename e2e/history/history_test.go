@@ -58,8 +58,8 @@ func TestCheckFinds(t *testing.T) {
 			h.Accepted(h.Ask(), view(job.Running, 1, 9), h.Now())
 		}},
 		"a job that is in no state": {history.Ends, "no state", func(h *history.History, n int) { h.Saw(n, view("lost", 1, 9), h.Now()) }},
-		"a job that was erased":     {history.Ends, "nobody asked", func(h *history.History, n int) { h.Saw(n, view(job.Erased, 1, 9), h.Now()) }},
-		"a job that nobody cancelled": {history.Ends, "nobody asked", func(h *history.History, _ int) {
+		"a job that was erased":     {history.Ends, "no client asked", func(h *history.History, n int) { h.Saw(n, view(job.Erased, 1, 9), h.Now()) }},
+		"a job that nobody cancelled": {history.Ends, "no client asked", func(h *history.History, _ int) {
 			n := h.Ask()
 			h.Accepted(n, view(job.Cancelled, 1, 9), h.Now())
 			h.AskCancel(n)
@@ -152,7 +152,7 @@ func TestCheckFinds(t *testing.T) {
 		"a result that changes":   {history.Same, "has changed", func(h *history.History, n int) { h.Read(n, 1, 43) }},
 		"a result of another job": {history.Same, "not its own", func(h *history.History, n int) { h.Wrong(n, "it is job 7's") }},
 		"an execution too many":   {history.Recorded, "2 times", func(h *history.History, n int) { h.Ran(n) }},
-		"an execution of nobody":  {history.Recorded, "nobody asked", func(h *history.History, _ int) { h.Ran(17) }},
+		"an execution that no client asked for":  {history.Recorded, "no client asked", func(h *history.History, _ int) { h.Ran(17) }},
 		"a history that is too short": {history.Recorded, "3 times", func(h *history.History, n int) {
 			h.Ran(n)
 			h.Ran(n)

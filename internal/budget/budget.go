@@ -28,11 +28,10 @@ type waiter struct {
 // New makes a budget of limit bytes.
 func New(limit int64) *Bytes { return &Bytes{limit: limit} }
 
-// TryReserve takes n bytes at once or not at all. What it took is given back by Release(n).
+// TryReserve takes n bytes at once or not at all. Return them with Release(n).
 func (b *Bytes) TryReserve(n int64) bool { return b.TryReserveBeyond(n, 0) }
 
-// TryReserveBeyond is TryReserve for bytes that are in memory already: together with others they may pass the limit by
-// beyond.
+// TryReserveBeyond is TryReserve for bytes that are in memory already: together they may exceed the limit by beyond.
 func (b *Bytes) TryReserveBeyond(n, beyond int64) bool {
 	if n <= 0 {
 		return true
@@ -46,8 +45,8 @@ func (b *Bytes) TryReserveBeyond(n, beyond int64) bool {
 	return true
 }
 
-// Reserve waits for n bytes until ctx ends, and returns its cause then. More than the whole budget is never
-// granted: it waits, too.
+// Reserve waits for n bytes until ctx ends, and then returns its cause. More than the whole budget is never granted, so it waits
+// until then, too.
 func (b *Bytes) Reserve(ctx context.Context, n int64) error {
 	if b.TryReserve(n) {
 		return nil
@@ -74,7 +73,7 @@ func (b *Bytes) Reserve(ctx context.Context, n int64) error {
 	return context.Cause(ctx)
 }
 
-// Release gives n bytes back.
+// Release returns n bytes to the budget.
 func (b *Bytes) Release(n int64) {
 	if n <= 0 {
 		return
@@ -85,7 +84,7 @@ func (b *Bytes) Release(n int64) {
 	b.grant()
 }
 
-// grant serves waiters from the front. It must be called with mu held.
+// grant serves waiters in order. It must be called with mu held.
 func (b *Bytes) grant() {
 	for e := b.waiting.Front(); e != nil; e = b.waiting.Front() {
 		w, ok := e.Value.(*waiter)

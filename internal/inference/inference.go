@@ -32,7 +32,7 @@ const (
 	Endpoints Family = "endpoints" // MLflow 2.9 and later: input, choices
 )
 
-// Request is one call in neutral form. Its slices are read-only once it is handed on.
+// Request is one call in neutral form. Its slices are read-only once it was passed on.
 type Request struct {
 	ID    string // the request id, for logs on the way
 	Route string // name of the route
@@ -43,7 +43,7 @@ type Request struct {
 	Params []byte
 	// Body is, on a Raw route, the caller's body as it came. nil elsewhere.
 	Body []byte
-	// Once says that every run of it is recorded: nothing on the way to the model server repeats it silently.
+	// Once says that every run of the request is recorded: nothing on the way to the model server may repeat it silently.
 	Once bool
 	// Alone says that it must not share a call with others: it may be what kills model servers or workers.
 	Alone bool
@@ -58,8 +58,8 @@ func (r *Request) Size() int64 {
 	return n
 }
 
-// Result is a normalised answer. Its receiver calls Release once, after its bytes have been
-// written out; they must not be used afterwards.
+// Result is a normalised answer. Its receiver calls Release once, after writing out its bytes; they must not be used
+// afterwards.
 type Result struct {
 	// Items are raw JSON values in order: strings for completions and chat, arrays of numbers for embeddings.
 	// For embeddings there is one for each item of the request unless the model server answered otherwise.
@@ -79,10 +79,10 @@ type Result struct {
 	release func()
 }
 
-// OnRelease sets what gives the result's bytes back to their budget. It replaces any earlier function.
+// OnRelease sets the function that returns the result's bytes to their budget. It replaces any earlier one.
 func (r *Result) OnRelease(f func()) { r.release = f }
 
-// Release gives the result's bytes back. It is safe to call on a nil result and more than once.
+// Release returns the result's bytes. It is safe to call on a nil result and more than once.
 func (r *Result) Release() {
 	if r != nil && r.release != nil {
 		r.release()

@@ -1,10 +1,9 @@
 // Package splice locates values inside JSON text without decoding them.
 //
-// It hands out slices of the text it was given, so numbers and strings travel on byte for byte. Beside the
-// JSON that encoding/json accepts it tolerates the tokens NaN, Infinity and -Infinity, which Python's json
-// writes, and reports where they stand so that they can be made null before the text leaves the house.
-// Nesting is limited to MaxDepth levels. As with encoding/json, bytes that are not UTF-8 are accepted inside
-// strings; a caller who minds checks the whole text with utf8.Valid, which is cheap.
+// It returns slices of the text it was given, so numbers and strings travel byte for byte. In addition to the JSON that
+// encoding/json accepts it tolerates the tokens NaN, Infinity and -Infinity, which Python's json writes, and reports where they
+// stand so that they can be made null before the text is sent on. Nesting is limited to MaxDepth levels. As with encoding/json,
+// bytes that are not UTF-8 are accepted inside strings; check the whole text with utf8.Valid, which is cheap, to refuse them.
 package splice
 
 import (
@@ -61,10 +60,10 @@ type SyntaxError struct {
 	Reason string // what was expected or wrong
 }
 
-// Error is the reason and the offset.
+// Error returns the reason and the offset.
 func (e *SyntaxError) Error() string { return fmt.Sprintf("%s at byte %d", e.Reason, e.Offset) }
 
-// KindOf tells the kind of a value from its first bytes. It does not check the rest.
+// KindOf returns the kind of a value, by its first bytes. It does not check the rest.
 func KindOf(value []byte) Kind {
 	i := skipSpace(value, 0)
 	if i >= len(value) {
@@ -115,7 +114,7 @@ type Member struct {
 
 // Members lists the members of the one object that text holds, in order; a key that occurs twice is listed
 // twice (Python and Go let the last one win). Everything is checked on the way; the error is a *SyntaxError,
-// also when text holds something else than an object.
+// also when text does not hold an object.
 func Members(text []byte) ([]Member, error) {
 	var members []Member
 	r := NewReader(text)
@@ -134,7 +133,7 @@ func Members(text []byte) ([]Member, error) {
 }
 
 // Elements lists the elements of the one array that text holds. Everything is checked on the way; the error
-// is a *SyntaxError, also when text holds something else than an array.
+// is a *SyntaxError, also when text does not hold an array.
 func Elements(text []byte) ([][]byte, error) {
 	var elements [][]byte
 	r := NewReader(text)

@@ -19,7 +19,7 @@ import (
 	"headrace/internal/provider"
 )
 
-// unreserved is how much of a reply of unknown length is read before the budget is asked.
+// unreserved is how much of a reply of unknown length is read before the budget is used.
 const unreserved = 1 << 20
 
 // errTooLarge ends the reading of a reply over its limit.
@@ -28,7 +28,7 @@ var errTooLarge = errors.New("the reply is too large")
 // errEncoding ends the reading of a reply in an unknown or wrong Content-Encoding.
 var errEncoding = errors.New("the reply is compressed in an unknown or wrong way")
 
-// errNoRoom ends the waiting for room in the budget.
+// errNoRoom ends the wait for room in the budget.
 var errNoRoom = errors.New("no room for the reply")
 
 // read reads a reply whole and closes it.
@@ -58,10 +58,10 @@ func (c *Client) read(ctx context.Context, r *replica, resp *http.Response, maxR
 	return reply, sync.OnceFunc(h.release), nil
 }
 
-// maxRetryAfter bounds what is believed of a Retry-After.
+// maxRetryAfter is the longest Retry-After that is trusted.
 const maxRetryAfter = time.Hour
 
-// retryAfter reads the header: a number of seconds or a date (RFC 9110, 10.2.3). What cannot be read counts as absent.
+// retryAfter reads the header: a number of seconds or a date (RFC 9110, 10.2.3). A value that cannot be read counts as absent.
 func retryAfter(text string, now time.Time) time.Duration {
 	if text == "" {
 		return 0
@@ -121,8 +121,8 @@ func readBody(ctx context.Context, resp *http.Response, limit int64, h *held) ([
 	return body, err
 }
 
-// readUnknown reads a reply whose length is not known: a little for nothing, then with as much reserved as it
-// may need at most. No reader waits for the budget while it holds a part of it, so readers cannot wait for each other for ever.
+// readUnknown reads a reply whose length is not known: a little without a reservation, then with as much reserved as it may need
+// at most. No reader waits for the budget while it holds a part of it, so readers cannot wait for each other for ever.
 func readUnknown(ctx context.Context, in io.Reader, limit int64, h *held) ([]byte, error) {
 	free := min(limit, unreserved)
 	body, err := io.ReadAll(io.LimitReader(in, free+1))
@@ -156,7 +156,7 @@ func readUnknown(ctx context.Context, in io.Reader, limit int64, h *held) ([]byt
 	}
 }
 
-// decoded undoes the Content-Encoding; known tells that the length is the announced one.
+// decoded undoes the Content-Encoding; known reports that the length is the announced one.
 func decoded(resp *http.Response) (body io.Reader, known bool, err error) {
 	encoding := strings.ToLower(strings.TrimSpace(resp.Header.Get("Content-Encoding")))
 	if !compressed(encoding) || resp.ContentLength == 0 {
@@ -177,8 +177,8 @@ func decoded(resp *http.Response) (body io.Reader, known bool, err error) {
 	return d, false, nil
 }
 
-// compressed tells the codings of RFC 9110 and their like. What else stands in Content-Encoding, "utf-8" for example, is a
-// mistake of the server's and says nothing of the body.
+// compressed recognises the codings of RFC 9110 and similar ones. Any other Content-Encoding, "utf-8" for example, is a mistake
+// of the server and says nothing about the body.
 func compressed(encoding string) bool {
 	switch encoding {
 	case "gzip", "x-gzip", "deflate", "compress", "x-compress", "br", "zstd":
@@ -187,7 +187,7 @@ func compressed(encoding string) bool {
 	return strings.Contains(encoding, ",") // one after the other
 }
 
-// inflate reads "deflate", which some servers take for a zlib stream and others for a bare one.
+// inflate reads "deflate", which some servers take for a zlib stream and others for a raw one.
 func inflate(in io.Reader) (io.Reader, error) {
 	b := bufio.NewReader(in)
 	head, err := b.Peek(2)
@@ -200,7 +200,7 @@ func inflate(in io.Reader) (io.Reader, error) {
 	return flate.NewReader(b), nil
 }
 
-// decoding reads a compressed body and tells its own faults from those of the connection.
+// decoding reads a compressed body and separates its own errors from those of the connection.
 type decoding struct {
 	src source
 	out io.Reader
@@ -214,7 +214,7 @@ func (d *decoding) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// blame gives the connection's error when there was one, else the compressed form is at fault.
+// blame returns the connection's error when there was one; otherwise the compressed form is at fault.
 func (d *decoding) blame(err error) error {
 	if d.src.err != nil && !errors.Is(d.src.err, io.EOF) {
 		return d.src.err

@@ -21,19 +21,19 @@ const (
 	Down    State = "down"    // it could not be connected to
 )
 
-// Replica is how one replica fares.
+// Replica is the state of one replica.
 type Replica struct {
 	URL      string // without user, password and query
 	State    State
 	Busy     int       // calls in flight
 	Failures int       // failed attempts to connect since it answered last, probes included
-	Since    time.Time // when it came into this state
+	Since    time.Time // when it entered this state
 }
 
 // Replicas lists the replicas in the order of the configuration.
 func (c *Client) Replicas() []Replica { return c.replicas.list() }
 
-// replica is guarded by the mutex of its set, url and shown aside, which never change.
+// replica is guarded by the mutex of its set, except url and shown, which never change.
 type replica struct {
 	url   *url.URL
 	shown string
@@ -63,7 +63,7 @@ func newReplicas(targets []*url.URL) *replicas {
 
 func (s *replicas) len() int { return len(s.all) }
 
-// take chooses a replica that is not among the tried ones, of which there must be one, and counts a call.
+// take chooses a replica that is not in tried, of which there must be one, and counts a call.
 func (s *replicas) take(tried []*replica) *replica {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -87,7 +87,7 @@ func (s *replicas) done(r *replica) {
 	r.busy--
 }
 
-// answered notes that the replica speaks HTTP, whatever it said.
+// answered records that the replica speaks HTTP, whatever it answered.
 func (s *replicas) answered(r *replica) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -95,7 +95,7 @@ func (s *replicas) answered(r *replica) {
 	r.become(Up)
 }
 
-// lost notes that the replica could not be connected to.
+// lost records that the replica could not be connected to.
 func (s *replicas) lost(r *replica) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -133,8 +133,8 @@ type load struct {
 	down, tried bool
 }
 
-// pick chooses the least busy replica that is up or unknown, and only when there is none a down one: a mark
-// must never refuse a call. Among equals the first from start on wins, so they take turns. -1: all were tried.
+// pick chooses the least busy replica that is up or unknown, and a down one only when there is no other: a mark must never refuse
+// a call. Among equals the first from start on wins, so they take turns. It returns -1 when all were tried.
 func pick(loads []load, start int) int {
 	best := -1
 	for k := range loads {
@@ -153,7 +153,7 @@ func pick(loads []load, start int) int {
 // maxPause is the longest pause between two probes.
 const maxPause = 30 * time.Second
 
-// pause is how long to wait after the given number of failed attempts in a row: first, doubling up to maxPause.
+// pause returns how long to wait after the given number of failed attempts in a row: first, doubling up to maxPause.
 func pause(first time.Duration, failures int) time.Duration {
 	p := first
 	for range failures - 1 {
@@ -195,7 +195,7 @@ func (c *Client) Run(ctx context.Context) error {
 	}
 }
 
-// due lists the replicas to probe now, or says how long none is.
+// due returns the replicas to probe now, and how long to wait when there are none.
 func (s *replicas) due(now time.Time) (due []*replica, wait time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

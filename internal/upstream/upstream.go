@@ -1,8 +1,8 @@
 // Package upstream sends calls to one model server, which may have several replicas.
 //
-// It knows HTTP and nothing of what the bytes mean. Connections are kept alive and reused; one that the
-// server has closed since is replaced silently. Redirects, cookies and proxies of the
-// environment play no part. Replies are bounded, and reserved against a budget before they are read.
+// It knows HTTP, not what the bytes mean. It keeps connections alive and reuses them; it silently replaces one that the server
+// has closed since. It ignores redirects, cookies and the environment's proxies. It bounds replies, and reserves them against a
+// budget before it reads them.
 //
 // With several replicas the least busy one gets the call. One that cannot be connected to is put aside and
 // probed until it answers again; a call that could not be sent goes to the next one.
@@ -36,8 +36,7 @@ import (
 // one that closes first should be the one that would otherwise use it.
 const idleTimeout = 4 * time.Second
 
-// Config says where the model server is and how to call it. URLs is required; a zero elsewhere stands for
-// the default.
+// Config says where the model server is and how to call it. URLs is required; a zero value elsewhere means the default.
 type Config struct {
 	// URLs are the base URLs of the replicas, http or https. A path is a prefix, a query is kept, user and
 	// password become an Authorization header.
@@ -46,11 +45,11 @@ type Config struct {
 	Headers map[string]string
 	// TLSCA is a PEM file with the only authorities a server's certificate may come from; "" = the system's.
 	TLSCA string
-	// ConnectTimeout bounds the connecting, TLS included; default 2 s.
+	// ConnectTimeout bounds connecting, TLS included; default 2 s.
 	ConnectTimeout time.Duration
-	// MaxIdle is how many unused connections are kept for each replica; default 1. It should be the slots.
+	// MaxIdle is how many unused connections are kept for each replica; default 1. It should equal the number of slots.
 	MaxIdle int
-	// Budget is what replies are reserved against; nil = nothing is counted.
+	// Budget is what replies are reserved against; nil means that nothing is counted.
 	Budget *budget.Bytes
 	// UserAgent is the header's value; default "headrace".
 	UserAgent string
@@ -68,7 +67,7 @@ type Client struct {
 	ran  atomic.Bool  // there was one
 }
 
-// New checks cfg and reads its TLSCA. It opens no connection: a server that is down is none of its business.
+// New checks cfg and reads its TLSCA. It opens no connection, so the server may be down.
 func New(cfg Config) (*Client, error) {
 	cfg.ConnectTimeout = cmp.Or(cfg.ConnectTimeout, 2*time.Second)
 	cfg.ProbePause = cmp.Or(cfg.ProbePause, 500*time.Millisecond)
@@ -128,14 +127,14 @@ func parse(servers []string) ([]*url.URL, error) {
 	return targets, nil
 }
 
-// shown is a URL without what may be secret.
+// shown returns a URL without the parts that may be secret.
 func shown(u *url.URL) string { return inference.PublicAddress(u.String()) }
 
 func checkHeaders(headers map[string]string) error {
 	for name, value := range headers {
 		switch canonical := http.CanonicalHeaderKey(name); {
 		case name == "" || strings.ContainsAny(name, " \t\r\n:"):
-			return fmt.Errorf("%q is no name of a header", name)
+			return fmt.Errorf("%q is not a valid header name", name)
 		case strings.ContainsAny(value, "\r\n\x00"):
 			return fmt.Errorf("the value of the header %s contains a line break", name)
 		case canonical == "Content-Length" || canonical == "Transfer-Encoding" || canonical == "Connection":
@@ -145,7 +144,7 @@ func checkHeaders(headers map[string]string) error {
 	return nil
 }
 
-// secure makes the settings of TLS; with a file, only authorities in it count.
+// secure returns the TLS settings; with a file, only the authorities in it are trusted.
 func secure(file string) (*tls.Config, error) {
 	settings := &tls.Config{MinVersion: tls.VersionTLS12}
 	if file == "" {
@@ -162,13 +161,12 @@ func secure(file string) (*tls.Config, error) {
 	return settings, nil
 }
 
-// Do sends one call and reads the reply, of at most maxReply bytes after decompression. release gives the
-// reply's bytes back to the budget; it is not nil when err is nil and may be called more than once.
+// Do sends one call and reads the reply, of at most maxReply bytes after decompression. release returns the reply's bytes to the
+// budget; it is not nil when err is nil and may be called more than once.
 //
 // A failure is a *fault.Error: UpstreamUnavailable when the server cannot be reached or leaves in the middle,
 // UpstreamTimeout when ctx's deadline passes, UpstreamBadResponse for an answer that is not HTTP, too large or
-// wrongly compressed, QueueFull when the budget had no room for it in time. When ctx was cancelled it is the
-// cause of that.
+// wrongly compressed, QueueFull when the budget had no room for it in time. When ctx was cancelled, the error is its cause.
 func (c *Client) Do(ctx context.Context, call provider.Call, maxReply int64) (provider.Reply, func(), error) {
 	defer c.tidy()
 	var tried []*replica
@@ -194,8 +192,8 @@ func (c *Client) Do(ctx context.Context, call provider.Call, maxReply int64) (pr
 	}
 }
 
-// watch notes in secured that a call over TLS got a connection. Until then nothing was sent, whatever goes wrong; the
-// errors of handshakes do not tell, as a server may just break the connection off.
+// watch sets secured when a call over TLS has a connection. Until then nothing was sent, whatever fails; the errors of
+// handshakes do not say so, because a server may just close the connection.
 func watch(ctx context.Context, r *replica, secured *atomic.Bool) context.Context {
 	if r.url.Scheme != "https" {
 		return ctx
@@ -203,9 +201,9 @@ func watch(ctx context.Context, r *replica, secured *atomic.Bool) context.Contex
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { secured.Store(true) }})
 }
 
-// request makes the request for one replica. Unless it is to be sent once it is marked as one that may be repeated, by a
-// header that is not sent, so that net/http itself replaces a kept connection that turns out to be closed; else it does
-// so only while nothing was written.
+// request makes the request for one replica. It marks the request as repeatable, with a header that is not sent, so that
+// net/http replaces a kept connection that turns out to be closed. A request that must be sent only once has no mark: then
+// net/http does so only while nothing was written.
 func (c *Client) request(ctx context.Context, r *replica, call provider.Call) *http.Request {
 	body := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(call.Body)), nil }
 	first, _ := body()
