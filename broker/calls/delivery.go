@@ -20,7 +20,7 @@ import (
 const (
 	// ackWait is how long a lease lasts. A worker that dies between lease and claim costs this much time.
 	ackWait = 2 * time.Second
-	// leaseLife is the age at which a lease is returned instead of claimed, so that nobody claims what the
+	// leaseLife is the age at which a lease is returned instead of claimed, so that no worker claims what the
 	// server may be handing to another worker.
 	leaseLife = 1500 * time.Millisecond
 	// claimPatience is how long a claim waits for the front end's answer.
@@ -30,7 +30,7 @@ const (
 	maxDeliver = 64
 
 	ack, nak = "+ACK", "-NAK"              // what JetStream takes as a lease's end
-	nakLater = `-NAK {"delay": 500000000}` // for half a second nobody gets it
+	nakLater = `-NAK {"delay": 500000000}` // for half a second no worker gets it
 	// nakKept is nak for jobs: the server writes a delay to disk, and remembers one without a delay only while it runs. If it
 	// stopped before a worker asked, the job would wait until its old lease had ended.
 	nakKept = `-NAK {"delay": 1000000}`
@@ -38,9 +38,9 @@ const (
 
 var (
 	// ErrGone says that a claim was refused: the caller has left, or another worker has the call. There is
-	// nothing to do and nobody to tell.
+	// nothing to do and no caller to tell.
 	ErrGone = errors.New("the call is gone")
-	// ErrReturned says that a lease was given back for somebody else to claim.
+	// ErrReturned says that a lease was given back for another worker to claim.
 	ErrReturned = errors.New("the lease was returned")
 )
 
@@ -287,7 +287,7 @@ func (c *Claim) Answer(ctx context.Context, result *inference.Result) error {
 		c.finish()
 	})
 	c.parcel.Store(ref.ID)
-	if c.aborted.Load() { // nobody will pull it, and abort may have come too early to drop it
+	if c.aborted.Load() { // it will not be pulled, and abort may have come too early to drop it
 		c.worker.parcels.Drop(ref.ID)
 		return nil
 	}

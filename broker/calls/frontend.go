@@ -139,7 +139,7 @@ func (f *FrontEnd) noteReport(msg *nats.Msg) {
 	}
 }
 
-// connectionBack asks for the workers anew. The connection may be lost and back before Run has made the second one; Run
+// connectionBack asks the workers to announce themselves again. The connection may be lost and back before Run has made the second one; Run
 // asks in any case.
 func (f *FrontEnd) connectionBack() {
 	select {
@@ -177,7 +177,7 @@ func (f *FrontEnd) State(route string) inference.RouteState {
 	}
 }
 
-// connectionLost ends what is in flight, because frames sent meanwhile are lost.
+// connectionLost ends the calls in flight, because frames sent while the connection is lost do not arrive.
 func (f *FrontEnd) connectionLost() {
 	f.roster.clear()
 	f.mu.Lock()
@@ -398,7 +398,7 @@ func (f *FrontEnd) pullReply(ctx context.Context, ref *link.ParcelRef) (*inferen
 	return result, nil
 }
 
-// leave takes a call off the table when its caller is done with it. What still waits is deleted, what runs
+// leave removes a call from the table when its caller is done with it. A waiting call is deleted, a running call
 // is cancelled.
 func (f *FrontEnd) leave(c *call) {
 	c.mu.Lock()
@@ -426,15 +426,15 @@ func (f *FrontEnd) leave(c *call) {
 	}
 }
 
-// deleteMessage takes a message that nobody waits for off its stream. When it is claimed meanwhile, the claim
+// deleteMessage removes the message of a call whose caller has left from its stream. When it is claimed at the same time, the claim
 // finds no call and the worker drops it.
 func (f *FrontEnd) deleteMessage(stream string, sequence uint64) {
 	f.tell(link.SubjectAPIDelete+stream, fmt.Appendf(nil, `{"seq":%d,"no_erase":true}`, sequence))
 }
 
-// tell publishes what may be lost without harm.
+// tell publishes a message that may be lost without harm.
 func (f *FrontEnd) tell(subject string, data []byte) {
 	if err := f.link.NC.Publish(subject, data); err != nil {
-		f.log.Debug("not told", "subject", subject, "error", err)
+		f.log.Debug("a message was not sent", "subject", subject, "error", err)
 	}
 }

@@ -21,7 +21,7 @@ const (
 	// fatePatience is how long a worker has to say whether it still runs a job.
 	fatePatience = time.Second
 
-	nakLong   = `-NAK {"delay": 5000000000}`  // for five seconds nobody gets it
+	nakLong   = `-NAK {"delay": 5000000000}`  // for five seconds no worker gets it
 	nakMinute = `-NAK {"delay": 60000000000}` // for a minute
 )
 
@@ -38,7 +38,7 @@ type solo struct {
 	mu      sync.Mutex
 	running int           // jobs of this process, and those that are about to be
 	taken   bool          // one of them runs alone, or waits until the others have ended
-	stop    bool          // whoever waits should give up
+	stop    bool          // a job that waits to be alone should give up
 	news    chan struct{} // capacity 1: one of these has changed
 }
 
@@ -87,7 +87,7 @@ func (s *solo) giveUp() {
 }
 
 // alone waits until the caller's job, which was let in, is the only one, and keeps others away from then on. beat is
-// called now and then meanwhile. It reports whether that came to be.
+// called now and then until it is. It reports whether the job is alone.
 func (s *solo) alone(ctx context.Context, every time.Duration, beat func()) bool {
 	s.mu.Lock()
 	if s.taken {
@@ -182,7 +182,7 @@ func (w *WorkerEnd) fateHere(id job.ID, start, own int) fate {
 	return fateGivenUp
 }
 
-// beginStart notes that a job's start is about to be written: from then on this worker has it, if anybody does.
+// beginStart notes that a job's start is about to be written: from then on no other worker but this one can have it.
 func (w *WorkerEnd) beginStart(id job.ID) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -198,7 +198,7 @@ func (w *WorkerEnd) endStart(id job.ID) {
 	}
 }
 
-// receiveHeld answers those who ask whether a job is still run here.
+// receiveHeld answers whether a job still runs here.
 func (w *WorkerEnd) receiveHeld(msg *nats.Msg) {
 	id, text, _ := strings.Cut(string(msg.Data), " ")
 	start, err := strconv.Atoi(text)

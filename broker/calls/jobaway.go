@@ -14,9 +14,9 @@ import (
 	"headrace/internal/job"
 )
 
-// A broker that is away is nobody's fault, so it costs a job no attempt: whoever runs the job tries again for less time
-// than the lease lasts, and gives it back then. When even that cannot be written the lease comes back by itself, and
-// whoever gets it finds that this worker has given the job up.
+// A broker that is away costs a job no attempt: the worker that runs the job retries for less time
+// than the lease lasts, and then gives it back. When even that cannot be written the lease ends by itself, and
+// the next worker finds that this one has given the job up.
 
 // storeAgain is the pause before what the store could not do is tried again.
 const storeAgain = 200 * time.Millisecond
@@ -31,7 +31,7 @@ func away(err error) bool {
 	return !answered || api.Code == http.StatusServiceUnavailable && !link.Full(err)
 }
 
-// insist does something with the store until it is done, the broker refuses it, ctx ends or finishPatience is over.
+// insist repeats an operation of the store until it succeeds, the broker refuses it, ctx ends or finishPatience is over.
 func insist(ctx context.Context, do func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, finishPatience)
 	defer cancel()

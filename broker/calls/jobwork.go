@@ -130,7 +130,7 @@ func (d *Delivery) startJob(ctx context.Context) (*job.Record, error) {
 func (d *Delivery) notStarted(err error) error {
 	switch {
 	case errors.Is(err, errHeld):
-		return ErrGone // whoever runs it keeps this lease alive as well
+		return ErrGone // the worker that runs it keeps this lease alive as well
 	case errors.Is(err, records.ErrNoJob) && d.early():
 		d.settle(nakLong) // a server that has just taken over may not have all records yet
 		return ErrReturned
@@ -139,7 +139,7 @@ func (d *Delivery) notStarted(err error) error {
 		return ErrGone
 	}
 	if errors.Is(err, records.ErrUnreadable) {
-		d.worker.log.Error("the record of a job cannot be read; its message comes again in a minute", "job", d.job, "error", err)
+		d.worker.log.Error("the record of a job cannot be read; its message is delivered again in a minute", "job", d.job, "error", err)
 		d.settle(nakMinute)
 		return ErrReturned
 	}
@@ -154,7 +154,7 @@ func (d *Delivery) early() bool {
 	return err == nil && meta.NumDelivered == 1
 }
 
-// openJob reads the job's input. What is no *fault.Error is the store's.
+// openJob reads the job's input. An error that is not a *fault.Error comes from the store.
 func (w *WorkerEnd) openJob(ctx context.Context, r *job.Record, c *Claim) error {
 	if r.Input == nil {
 		return fault.New(fault.Gone, "the job's input is not stored any more")
@@ -263,7 +263,7 @@ func (c *Claim) finishJob(ctx context.Context, move func(*job.Record, time.Time)
 			c.settleJob(r)
 			return r, nil
 		case err == nil, errors.Is(err, records.ErrNoJob), errors.Is(err, job.ErrMove):
-			return nil, nil //nolint:nilnil // somebody else has the job, or has ended it; his end counts
+			return nil, nil //nolint:nilnil // another worker has the job, or has ended it, and its end stands
 		}
 		select {
 		case <-ctx.Done():
@@ -273,7 +273,7 @@ func (c *Claim) finishJob(ctx context.Context, move func(*job.Record, time.Time)
 	}
 }
 
-// settleJob ends the lease: a job that goes back to the queue does so at once.
+// settleJob ends the lease; a job that returns to the queue does so at once.
 func (c *Claim) settleJob(r *job.Record) {
 	verdict := ack
 	if r.State == job.Queued {
@@ -303,7 +303,7 @@ func (c *Claim) answerJob(ctx context.Context, result *inference.Result) error {
 	if err != nil {
 		return err
 	}
-	if body.Parts > 0 && (r == nil || r.Result == nil || r.Result.Series != series) { // nobody will ever ask for it
+	if body.Parts > 0 && (r == nil || r.Result == nil || r.Result.Series != series) { // no record refers to it
 		return jobs.Erase(context.WithoutCancel(ctx), c.job.id, records.OutputPrefix(c.job.id)+series+".")
 	}
 	if r != nil && r.Input == nil && c.job.input != nil && c.job.input.Parts > 0 {
@@ -326,7 +326,7 @@ func (c *Claim) failJob(ctx context.Context, f *fault.Error) error {
 	return errors.Join(f, err)
 }
 
-// returnJob gives the job back, or ends it when its cancel was asked for. nil: somebody else has it, or has ended it.
+// returnJob gives the job back, or ends it when it was cancelled. It returns nil when another worker has it, or has ended it.
 func (c *Claim) returnJob(ctx context.Context) (*job.Record, error) {
 	return c.finishJob(ctx, func(r *job.Record, now time.Time) error {
 		if r.State == job.Cancelling {
@@ -342,12 +342,12 @@ func (c *Claim) RunAlone(ctx context.Context) error {
 	return err
 }
 
-// dropJob ends an attempt that was aborted: the job was cancelled, or the lease was lost and somebody else has it.
+// dropJob ends an attempt that was aborted: the job was cancelled, or the lease was lost and another worker has it.
 func (c *Claim) dropJob() { c.giveBack(context.Background()) }
 
-// giveBack is returnJob for a caller who has nobody to tell.
+// giveBack is returnJob for a caller that needs no result; it logs an error.
 func (c *Claim) giveBack(ctx context.Context) {
 	if _, err := c.returnJob(ctx); err != nil {
-		c.worker.log.Warn("a job that was given up could not be given back; its lease ends by itself", "job", c.job.id, "error", err)
+		c.worker.log.Warn("a job could not be given back; its lease ends by itself", "job", c.job.id, "error", err)
 	}
 }

@@ -24,7 +24,7 @@ import (
 	"headrace/internal/job"
 )
 
-// TimeStore sets who is told how long the store takes. It must be called before Run.
+// TimeStore sets the timer that gets how long the store takes. It must be called before Run.
 func (w *WorkerEnd) TimeStore(timer records.StoreTimer) { w.timer = timer }
 
 // JobAttempts is how many attempts at jobs have ended here, by route and outcome.
@@ -116,7 +116,7 @@ func NewWorkerEnd(dial link.Dial, local *Local, shared records.Shared, bodies *b
 // ID is the worker's name on the wire, new with every start.
 func (w *WorkerEnd) ID() string { return w.id }
 
-// Run connects, waiting for the broker as long as it takes, and serves until ctx ends. Whoever leases from it
+// Run connects, waiting for the broker as long as it takes, and serves until ctx ends. The worker that leases from it
 // must have finished before ctx ends, or its answers are lost.
 func (w *WorkerEnd) Run(ctx context.Context) error {
 	l, err := w.dial.Open(ctx, "worker", w.log, link.Events{Back: w.connectionBack, Slow: w.sleepers.doubt})
@@ -302,7 +302,7 @@ func (w *WorkerEnd) announceNow() {
 	}
 }
 
-// connectionBack makes every intake ask anew: the server has forgotten its pulls, and may have lost its
+// connectionBack makes every intake pull again: the server has forgotten its pulls, and may have lost its
 // streams.
 func (w *WorkerEnd) connectionBack() {
 	w.shared.Syncs.Forget()
@@ -321,7 +321,7 @@ func (w *WorkerEnd) currentEpoch() int {
 	return w.epoch
 }
 
-// receiveAnswer takes GO or GONE, or the server's word that the front end is not there any more.
+// receiveAnswer takes GO or GONE, or the server's answer that the front end has gone.
 func (w *WorkerEnd) receiveAnswer(msg *nats.Msg) {
 	_, tail, _ := strings.Cut(msg.Subject, link.PrefixWorker+w.id+".g.")
 	number, err := strconv.ParseUint(tail, 36, 64)
