@@ -148,11 +148,11 @@ func TestCheckFinds(t *testing.T) {
 		"events that are done too early": {history.Events, "are done, and it is running", func(h *history.History, _ int) {
 			events(h, h.Ask(), 0, "snapshot 2", "done 2")
 		}},
-		"events that do not end":  {history.Events, "do not tell", func(h *history.History, n int) { h.Endless(n) }},
-		"a result that changes":   {history.Same, "has changed", func(h *history.History, n int) { h.Read(n, 1, 43) }},
-		"a result of another job": {history.Same, "not its own", func(h *history.History, n int) { h.Wrong(n, "it is job 7's") }},
-		"an execution too many":   {history.Recorded, "2 times", func(h *history.History, n int) { h.Ran(n) }},
-		"an execution that no client asked for":  {history.Recorded, "no client asked", func(h *history.History, _ int) { h.Ran(17) }},
+		"events that do not end":                {history.Events, "do not tell", func(h *history.History, n int) { h.Endless(n) }},
+		"a result that changes":                 {history.Same, "has changed", func(h *history.History, n int) { h.Read(n, 1, 43) }},
+		"a result of another job":               {history.Same, "not its own", func(h *history.History, n int) { h.Wrong(n, "it is job 7's") }},
+		"an execution too many":                 {history.Recorded, "2 times", func(h *history.History, n int) { h.Ran(n) }},
+		"an execution that no client asked for": {history.Recorded, "no client asked", func(h *history.History, _ int) { h.Ran(17) }},
 		"a history that is too short": {history.Recorded, "3 times", func(h *history.History, n int) {
 			h.Ran(n)
 			h.Ran(n)
