@@ -111,6 +111,7 @@ func TestRealMLflow(t *testing.T) {
 	path := up.write(t)
 	start(t, "up", "up", "--config", path)
 	ready(t, c, up.api)
+	t.Run("company", func(t *testing.T) { company(t, m) }) //nolint:paralleltest // it wants the model servers to itself
 	t.Run("probe", func(t *testing.T) { t.Parallel(); probe(t, path) })
 	f := newFleet(t, m.routes())
 	for _, addr := range f.apis {
