@@ -53,8 +53,11 @@ func (m *chaosModel) answer(r mlflowtest.Request) mlflowtest.Reply {
 	good := mlflowtest.Predictions(fmt.Sprintf("[[%d, %d%s]]", n, m.h.Ran(n), strings.Repeat(", 0.25", m.paddingOf(n))))
 	if m.linger > 0 {
 		good.Hold = after(rand.N(m.linger))
-		if rand.IntN(12) == 0 { // it is a short run, which has to see failures all the time
+		switch rand.IntN(12) { // it is a short run, which has to see failures all the time
+		case 0:
 			return mlflowtest.Failure(http.StatusServiceUnavailable, "TEMPORARILY_UNAVAILABLE", "away")
+		case 1:
+			good.Fault = mlflowtest.Reset
 		}
 	}
 	mode := m.mode.Load()
