@@ -40,7 +40,7 @@ func questions() []*question {
 		case i%10 == 3:
 			gap = "I like to [MASK] [MASK] " + words[i%12] + "."
 		}
-		all = append(all, &question{route: "fillmask", body: fmt.Sprintf(`{"prompt":[%q]}`, gap), bad: i%10 == 9})
+		all = append(all, &question{route: "fillmask", body: fmt.Sprintf(`{"prompt":%q}`, gap), bad: i%10 == 9})
 		row := fmt.Sprintf(`[%d.1,3.5,%d.4,0.2]`, 4+i%4, 1+i%6)
 		if i%10 == 9 {
 			row = `["no number",3.5,1.4,0.2]`

@@ -189,7 +189,7 @@ func TestFailedSyncIsNotForgotten(t *testing.T) {
 		next := r.record()
 		next.ID = id
 		_, _, err := r.jobs.Accept(t.Context(), next, []byte(`"b"`), request(r.route, `"b"`))
-		if fault.CodeOf(err) != fault.NoWorkers || !strings.Contains(err.Error(), "GET /v1/jobs/"+string(next.ID)+" tells") {
+		if fault.CodeOf(err) != fault.NoWorkers || !strings.Contains(err.Error(), "check GET /v1/jobs/"+string(next.ID)) {
 			t.Errorf("got %v", err)
 		}
 		broken.Store(false)

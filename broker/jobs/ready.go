@@ -52,14 +52,11 @@ func (j *Desk) reachOnce(ctx context.Context) error {
 // refusal is the caller's error while no job can be accepted for a known reason; nil when there is none.
 func (j *Desk) refusal() *fault.Error {
 	reason := j.gate.Shut()
-	if reason == nil {
-		return nil
+	full := j.dial.Server != nil && j.dial.Server.DiskFull() != nil
+	if reason == nil || !full && !errors.Is(reason, link.ErrRefused) {
+		return nil // a broker that was slow or away may do it now
 	}
-	code := fault.QueueFull
-	if !errors.Is(reason, link.ErrRefused) && (j.dial.Server == nil || j.dial.Server.DiskFull() == nil) {
-		code = fault.NoWorkers
-	}
-	f := fault.Wrap(code, reason, "no job can be accepted: %v", reason)
+	f := fault.Wrap(fault.QueueFull, reason, "no job can be accepted: %v", reason)
 	f.RetryAfter = 10 * time.Second
 	return f
 }
