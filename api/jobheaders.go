@@ -14,12 +14,14 @@ import (
 
 // idleHeaders are the headers of a call that only jobs know: all of them on a call that makes none, else those that
 // name no option.
-func idleHeaders(h http.Header, job bool) []string {
-	var idle []string
-	options := append(optionHeaders(), headerKey)
+func idleHeaders(h http.Header, job bool) []string { //nolint:revive // job says which of two lists of known headers counts
+	var idle, options []string
+	if job {
+		options = append(optionHeaders(), headerKey)
+	}
 	for name := range h {
 		known := func(option string) bool { return strings.EqualFold(option, name) }
-		if (strings.HasPrefix(name, "Job-") || name == headerKey) && !(job && slices.ContainsFunc(options, known)) {
+		if (strings.HasPrefix(name, "Job-") || name == headerKey) && !slices.ContainsFunc(options, known) {
 			idle = append(idle, name)
 		}
 	}

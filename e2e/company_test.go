@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -24,20 +25,21 @@ func questions() []*question {
 	words := []string{"red", "green", "blue", "house", "tree", "river", "mountain", "sea", "sky", "cloud", "bread", "stone"}
 	var all []*question
 	for i := range 40 {
-		text := words[i%12]
+		said := []string{words[i%12]}
 		for k := range i % 9 {
-			text += " " + words[(i*7+k*5)%12]
+			said = append(said, words[(i*7+k*5)%12])
 		}
+		text := strings.Join(said, " ")
 		one := fmt.Sprintf(`{"text":[%q]}`, text)
 		if i%5 == 0 {
 			one = fmt.Sprintf(`{"text":[%q,%q,%q]}`, text, text+" and sand", words[i%7])
 		}
 		all = append(all, &question{route: "embeddings", body: one})
 		gap := "I like to [MASK] " + words[i%12] + "."
-		switch {
-		case i%10 == 9:
+		switch i % 10 {
+		case 9:
 			gap = "no gap " + words[i%12]
-		case i%10 == 3:
+		case 3:
 			gap = "I like to [MASK] [MASK] " + words[i%12] + "."
 		}
 		all = append(all, &question{route: "fillmask", body: fmt.Sprintf(`{"prompt":%q}`, gap), bad: i%10 == 9})

@@ -25,17 +25,20 @@ func (p *pool) sendAll(l *load) {
 	good := !l.shadow || p.shadowed(l, s)
 	p.desk.answered(l, took)
 	p.pump()
-	p.handOut(l, l.requests, s, took, good)
+	if !good {
+		s.refuted = true
+	}
+	p.handOut(l, l.requests, s, took)
 }
 
 // handOut answers each request with its own rows. One whose rows do not make up an answer is asked alone, and all are
 // when the answers are not good.
-func (p *pool) handOut(l *load, requests []*request, s *shared, took time.Duration, good bool) {
+func (p *pool) handOut(l *load, requests []*request, s *shared, took time.Duration) {
 	var alone []*request
 	from := 0
 	for _, r := range requests {
 		result, ok := s.part(r, from)
-		if ok && !good {
+		if ok && s.refuted {
 			result, ok = nil, false
 		}
 		from += r.item.Rows
@@ -171,7 +174,7 @@ func (p *pool) askAgain(l *load, some []*request) bool {
 		if err != nil {
 			return false
 		}
-		p.handOut(l, some, s, took, true)
+		p.handOut(l, some, s, took)
 		return true
 	}
 	r := some[0]

@@ -51,7 +51,7 @@ func (s *texts) Do(ctx context.Context, call provider.Call, _ int64) (provider.R
 	case <-timer.C:
 	case <-ctx.Done():
 		err = context.Cause(ctx)
-		if ctx.Err() == context.DeadlineExceeded { //nolint:errorlint // as the client of model servers does
+		if ctx.Err() == context.DeadlineExceeded {
 			err = fault.New(fault.UpstreamTimeout, "too slow")
 		}
 	}

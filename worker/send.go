@@ -45,11 +45,11 @@ func (p *pool) sendOne(l *load) {
 		return
 	}
 	hold := p.recent.stillComputing(r.ctx, err, took)
-	p.release(l, hold, func() { p.failed(r, err) })
+	p.release(hold, func() { p.failed(r, err) })
 }
 
 // release gives a slot back after hold, and does something else before.
-func (p *pool) release(l *load, hold time.Duration, do func()) {
+func (p *pool) release(hold time.Duration, do func()) {
 	if hold <= 0 {
 		p.desk.free()
 		p.pump()
@@ -167,6 +167,7 @@ type shared struct {
 	rows    [][]byte
 	release func()
 	left    atomic.Int64 // requests that have not given their part back
+	refuted bool         // a check has shown that the rows are not what each request would have got alone
 }
 
 // part is what one request would have been answered alone, of rows[from:]. false: that cannot be known.

@@ -142,7 +142,7 @@ func render(route *inference.Route, talk Conversation, size int) (string, error)
 		}
 		return strings.Join(lines, "\n"), nil
 	}
-	parsed, err := template.New(route.Name).Option("missingkey=error").Parse(route.ChatTemplate) //nolint:gosec // it is the operator's, from the configuration
+	parsed, err := template.New(route.Name).Option("missingkey=error").Parse(route.ChatTemplate)
 	if err != nil {
 		return "", fault.Wrap(fault.Internal, err, "the chat template of the route %s", route.Name)
 	}

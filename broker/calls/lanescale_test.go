@@ -15,7 +15,7 @@ import (
 )
 
 // Ten thousand routes on a hundred model servers, a call and a job on two thousand of them within a minute: all run.
-func TestTenThousandRoutes(t *testing.T) {
+func TestTenThousandRoutes(t *testing.T) { //nolint:paralleltest // it wants the machine to itself
 	if os.Getenv("ROUTES") == "" || raceDetector {
 		t.Skip("it takes half a minute of two processors that do nothing else: make routes")
 	}

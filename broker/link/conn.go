@@ -17,11 +17,12 @@ import (
 )
 
 const (
-	// PingEvery is how often each side of a connection pings the other, and pingsMissed how many answers may be missing. We
+	// PingEvery is how often each side of a connection pings the other, and PingsMissed how many answers may be missing. We
 	// give up a silent connection after 9 seconds and the server after 12, because it counts from the first silent interval.
 	// An embedded server without a port sends no pings: no network can cut its connections, and a machine that is busy
 	// for 12 seconds should not lose calls for it.
-	PingEvery   = 3 * time.Second
+	PingEvery = 3 * time.Second
+	// PingsMissed is explained with PingEvery.
 	PingsMissed = 2
 	// WritePatience is how long a write to a connection may take before either side gives the connection up.
 	WritePatience = 5 * time.Second

@@ -10,14 +10,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"headrace/broker/keeper"
 	"headrace/broker/link"
 	"headrace/broker/records"
 	"headrace/broker/sweeper"
 	"headrace/internal/job"
 	"headrace/internal/natstest"
-
-	"github.com/nats-io/nats.go"
 )
 
 // background runs f until the test ends.

@@ -64,6 +64,21 @@ func limitOf(name, help string, b *budget.Bytes) telemetry.Gauge {
 	return telemetry.Gauge{Name: name, Help: help, Read: func(put put) { put(float64(b.Limit())) }}
 }
 
+// isolating counts the calls that found out which request had failed a shared call.
+func isolating(pools *worker.Worker) telemetry.Gauge {
+	return telemetry.Gauge{
+		Name: "headrace_isolating_calls_total", Help: "Calls to a model server that found out which request had failed a shared call.",
+		Labels: []string{"route"}, Counter: true,
+		Read: func(put put) {
+			for _, s := range pools.State() {
+				for _, b := range s.Batching {
+					put(float64(b.Isolating), b.Route)
+				}
+			}
+		},
+	}
+}
+
 // measureWorker registers what a worker knows.
 func (p *process) measureWorker(pools *worker.Worker, bodies, replies *budget.Bytes) error {
 	each := func(value func(worker.PoolState) int) func(put) {
@@ -83,17 +98,7 @@ func (p *process) measureWorker(pools *worker.Worker, bodies, replies *budget.By
 			Name: "headrace_slots_busy", Help: "Slots that run a call, or wait for a model server that probably still computes.", Labels: server,
 			Read: each(func(s worker.PoolState) int { return s.Busy }),
 		},
-		telemetry.Gauge{
-			Name: "headrace_isolating_calls_total", Help: "Calls to a model server that found out which request had failed a shared call.",
-			Labels: []string{"route"}, Counter: true,
-			Read: func(put put) {
-				for _, s := range pools.State() {
-					for _, b := range s.Batching {
-						put(float64(b.Isolating), b.Route)
-					}
-				}
-			},
-		},
+		isolating(pools),
 		telemetry.Gauge{
 			Name: "headrace_replica_up", Help: "1 when the replica answered last, 0 when it could not be reached or was not called yet.",
 			Labels: []string{"replica", "state"},
