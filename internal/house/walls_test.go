@@ -39,8 +39,6 @@ func walls() []wall {
 		{from: "api/schema/x.go", to: "headrace/api/dialect/leaf"},
 		{from: "worker/x.go", to: nats},
 		{from: "internal/app/x.go", to: nats},
-		{from: "broker/jobs/x.go", to: nats},
-		
 		{from: "internal/natstest/x.go", to: nats, open: true},
 		{from: "api/routes.go", to: mux, open: true},
 		{from: "api/x.go", to: mux},
