@@ -216,12 +216,9 @@ func (l *Limiter) stream(ctx context.Context, name string) (jetstream.Stream, er
 	if known != nil {
 		return known, nil
 	}
-	if err := l.link.Ensure(ctx, name); err != nil {
-		return nil, err
-	}
-	fresh, err := l.link.JS.Stream(ctx, name)
+	fresh, err := l.link.Stream(ctx, name)
 	if err != nil {
-		return nil, fmt.Errorf("stream %s: %w", name, err)
+		return nil, err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

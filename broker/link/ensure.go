@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // ErrRefused reports that the broker role will not make a stream: trying again does not help by itself.
@@ -15,7 +16,7 @@ var ErrRefused = errors.New("the broker role cannot make it")
 // EnsureTime bounds how long Ensure asks for a stream.
 const EnsureTime = 3 * time.Second
 
-// Ensure is EnsureStream for many callers at a time: they share one request, because the keeper answers one after the other.
+// Ensure is EnsureStream for many callers at a time: they share one request.
 func (l *Link) Ensure(ctx context.Context, stream string) error {
 	asked := l.ensuring.DoChan(stream, func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), EnsureTime)
@@ -28,6 +29,18 @@ func (l *Link) Ensure(ctx context.Context, stream string) error {
 	case <-ctx.Done():
 		return fmt.Errorf("no broker role answers: %w", context.Cause(ctx))
 	}
+}
+
+// Stream returns a handle of a stream, which the keeper makes when it is not there yet.
+func (l *Link) Stream(ctx context.Context, name string) (jetstream.Stream, error) {
+	if err := l.Ensure(ctx, name); err != nil {
+		return nil, err
+	}
+	stream, err := l.JS.Stream(ctx, name)
+	if err != nil {
+		return nil, fmt.Errorf("stream %s: %w", name, err)
+	}
+	return stream, nil
 }
 
 // EnsureStream asks the keeper for a stream and waits until it exists, as long as ctx allows. It repeats the request

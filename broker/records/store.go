@@ -87,12 +87,9 @@ func (s *Store) Stream(ctx context.Context, name string) (jetstream.Stream, erro
 	if known != nil {
 		return known, nil
 	}
-	if err := s.Link.Ensure(ctx, name); err != nil {
-		return nil, err
-	}
-	fresh, err := s.Link.JS.Stream(ctx, name)
+	fresh, err := s.Link.Stream(ctx, name)
 	if err != nil {
-		return nil, fmt.Errorf("stream %s: %w", name, err)
+		return nil, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
