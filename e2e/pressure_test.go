@@ -194,7 +194,14 @@ func (p *pressed) bodies() {
 	if _, err := io.WriteString(w, body(100)); err != nil || w.Close() != nil {
 		p.t.Fatal(err)
 	}
-	send("gzip", http.StatusBadRequest, func(r *http.Request) { r.Header.Set("Content-Encoding", "gzip") }, &zipped)
+	whole := zipped.Bytes()
+	coded := func(coding string) func(*http.Request) {
+		return func(r *http.Request) { r.Header.Set("Content-Encoding", coding) }
+	}
+	send("gzip", http.StatusOK, coded("gzip"), bytes.NewReader(whole))
+	send("gzip that ends early", http.StatusBadRequest, coded("gzip"), bytes.NewReader(whole[:len(whole)-4]))
+	send("no gzip", http.StatusBadRequest, coded("gzip"), strings.NewReader(body(100)))
+	send("another coding", http.StatusUnsupportedMediaType, coded("br"), bytes.NewReader(whole))
 	for what, raw := range map[string]string{
 		"a body that ends early": "POST /v1/embeddings HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{}",
 		"a negative length":      "POST /v1/embeddings HTTP/1.1\r\nHost: h\r\nContent-Length: -1\r\n\r\n",
