@@ -3,9 +3,6 @@ package calls_test
 import (
 	"context"
 	"errors"
-	"log/slog"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,7 +15,6 @@ import (
 	"headrace/broker/keeper"
 	"headrace/broker/limit"
 	"headrace/broker/link"
-	"headrace/broker/natsd"
 	"headrace/broker/parcel"
 	"headrace/broker/records"
 	"headrace/internal/budget"
@@ -112,77 +108,6 @@ func TestWrongCredentials(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-func TestDialValidates(t *testing.T) {
-	t.Parallel()
-	missing := filepath.Join(t.TempDir(), "missing")
-	for name, dial := range map[string]link.Dial{
-		"nothing":     {},
-		"credentials": {URL: "nats://h:4222", Credentials: missing},
-		"tls_ca":      {URL: "nats://h:4222", TLSCA: missing},
-	} {
-		if err := dial.Validate(); err == nil {
-			t.Errorf("%s: accepted", name)
-		} else if dial.URL != "" && !errors.Is(err, os.ErrNotExist) {
-			t.Errorf("%s: got %v", name, err)
-		}
-	}
-	if err := (link.Dial{URL: "nats://h:4222"}).Validate(); err != nil {
-		t.Errorf("a URL alone: %v", err)
-	}
-}
-
-func TestRedact(t *testing.T) {
-	t.Parallel()
-	for urls, want := range map[string]string{
-		"nats://h:4222":                           "nats://h:4222",
-		"nats://u:p@h:4222,tls://tok@i:4222":      "nats://h:4222,tls://i:4222",
-		"nats://u:p@h:4222,nats://[::1]:4222,h:1": "nats://h:4222,nats://[::1]:4222,h:1",
-	} {
-		if got := link.Redact(urls); got != want {
-			t.Errorf("%s is shown as %s, want %s", urls, got, want)
-		}
-	}
-}
-
-// Two brokers on one data directory would lose messages; the second one says what to do instead.
-func TestTwoBrokersOneDirectory(t *testing.T) {
-	t.Parallel()
-	cfg := natsd.Config{DataDir: t.TempDir(), MaxMemory: 1 << 20, MaxStore: 1 << 20}
-	newServer := func() *natsd.Server {
-		s, err := natsd.New(cfg, testLog(t))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return s
-	}
-	first := newServer()
-	stop := background(t, first.Run)
-	await(t, first.Ready(), "server")
-	err := newServer().Run(t.Context())
-	if err == nil || !strings.Contains(err.Error(), cfg.DataDir) || !strings.Contains(err.Error(), "broker.data_dir") {
-		t.Errorf("the second broker said %v", err)
-	}
-	stop()
-	second := newServer()
-	background(t, second.Run)
-	await(t, second.Ready(), "server on a directory that is free again")
-}
-
-// A server that cannot have its port says so instead of ending the process.
-func TestPortInUse(t *testing.T) {
-	t.Parallel()
-	addr := natstest.Start(t, natstest.Options{}).Addr()
-	s, err := natsd.New(natsd.Config{Listen: addr, DataDir: t.TempDir(), MaxMemory: 1, MaxStore: 1}, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	if err := s.Run(ctx); err == nil || !strings.Contains(err.Error(), addr) {
-		t.Errorf("got %v, want an error that names %s", err, addr)
 	}
 }
 

@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"headrace/broker/calls"
-	"headrace/broker/records"
-	"headrace/broker/sweeper"
 	"headrace/internal/job"
 )
 
@@ -88,41 +86,5 @@ func TestWaitingJobKnowsItsPosition(t *testing.T) {
 	}
 	if !eventually(func() bool { return r.jobs.Queue(r.route.Name)[job.Standard].Waiting == 0 }) {
 		t.Errorf("the empty queue is told to be %+v", r.jobs.Queue(r.route.Name))
-	}
-}
-
-// The oldest job of a lane is told rightly when lanes share a stream, and when the first of them goes.
-func TestOldestOfALane(t *testing.T) {
-	t.Parallel()
-	r := newJobRig(t, inProcess)
-	sweeper, err := sweeper.New(r.dial, r.shared.Syncs, r.disk(), r.log)
-	r.must(err)
-	background(t, sweeper.Run)
-	accepted := make(map[job.ID]time.Time)
-	place := func(priority job.Priority) *job.Record {
-		rec := r.record()
-		rec.Priority = priority
-		r.accept(rec, `"x"`)
-		accepted[rec.ID] = time.Now()
-		return rec
-	}
-	first, other, second := place(job.Standard), place(job.Batch), place(job.Standard)
-	oldest := func(rec *job.Record) bool {
-		at := sweeper.Oldest()[records.Lane{Route: rec.Route, Priority: rec.Priority}]
-		return !at.Before(rec.QueuedAt.Add(-time.Millisecond)) && !at.After(accepted[rec.ID])
-	}
-	for _, rec := range []*job.Record{first, other} {
-		if !eventually(func() bool { return oldest(rec) }) {
-			t.Errorf("the oldest %s job is of %s, want %s", rec.Priority, sweeper.Oldest(), rec.QueuedAt)
-		}
-	}
-	if _, err := r.jobs.Cancel(t.Context(), first.ID); err != nil {
-		t.Fatal(err)
-	}
-	if !eventually(func() bool { return oldest(second) }) {
-		t.Errorf("the oldest job is of %s, want %s", sweeper.Oldest(), second.QueuedAt)
-	}
-	if !oldest(other) {
-		t.Errorf("the oldest batch job is of %s, want %s", sweeper.Oldest(), other.QueuedAt)
 	}
 }

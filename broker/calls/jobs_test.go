@@ -200,33 +200,6 @@ func TestJobAcceptedOnce(t *testing.T) {
 	}
 }
 
-// An idempotency key belongs to the first job that claims it.
-func TestKeyBelongsToItsFirstJob(t *testing.T) {
-	t.Parallel()
-	r := newJobRig(t, inProcess)
-	won := make(chan job.ID, 100)
-	var asking sync.WaitGroup
-	for range cap(won) {
-		asking.Go(func() {
-			id, _, err := r.jobs.Key(t.Context(), "route", "key", job.NewID(time.Now()), "f", time.Hour)
-			if err != nil {
-				t.Error(err)
-			}
-			won <- id
-		})
-	}
-	asking.Wait()
-	first := <-won
-	for range cap(won) - 1 {
-		if id := <-won; id != first {
-			t.Errorf("the key belongs to %s and to %s", first, id)
-		}
-	}
-	if id, _, err := r.jobs.Key(t.Context(), "another route", "key", "mine", "f", time.Hour); err != nil || id != "mine" {
-		t.Errorf("the key of another scope belongs to %s, %v", id, err)
-	}
-}
-
 // A failed attempt is repeated when that can help, and not otherwise.
 func TestFailedAttemptIsRepeatedWhenThatHelps(t *testing.T) {
 	t.Parallel()

@@ -448,19 +448,6 @@ func TestJobNewerRecords(t *testing.T) {
 	}
 }
 
-// Who adds a member to the record raises job.Edition, or job.Schema when older versions would misunderstand it, and
-// then changes this list.
-func TestJobRecordMembers(t *testing.T) {
-	t.Parallel()
-	const edition, members = 1, "id run route provider type priority state reason created_at run_at queued_at started_at finished_at next_attempt_at " +
-		"cancel_asked_at deadline queue_expires_at expires_at total queue_time timeout result_ttl retry store starts attempt interruptions " +
-		"alone_interruptions apart attempts owner input result error upstream fingerprint idempotency_key metadata tags durability request_id form " +
-		"schema edition - -"
-	if got := strings.Join(records.RecordFields(), " "); got != members || job.Edition != edition {
-		t.Errorf("edition %d of the record has the members %s", job.Edition, got)
-	}
-}
-
 // A disk whose syncs take longer than anybody waits: accepting is refused in bounded time with an error that may be
 // repeated, callers do not pile up, and when the disk is itself again everything goes on.
 func TestSlowDiskRefusesInBoundedTime(t *testing.T) {

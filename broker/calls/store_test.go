@@ -111,12 +111,3 @@ func jobLane(route *inference.Route, p job.Priority) (stream, durable string) {
 	l := records.LaneOf(route, p)
 	return l.Stream, l.Consumer
 }
-
-// changeAlways makes a move on a job's record that another writer always makes first, and gives how often it was tried.
-func (s JobStore) changeAlways(ctx context.Context, id job.ID) (tries int, err error) {
-	_, err = s.s.Change(ctx, id, func(r *job.Record, now time.Time) (bool, error) {
-		tries++
-		return false, s.s.Put(ctx, r.Clone(), now)
-	})
-	return tries, err
-}

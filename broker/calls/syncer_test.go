@@ -10,10 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"headrace/broker/natsd"
-	"headrace/broker/records"
 	"headrace/broker/sweeper"
 	"headrace/internal/fault"
 	"headrace/internal/job"
@@ -164,38 +162,6 @@ func TestPowerSyncsBodies(t *testing.T) {
 	}
 }
 
-// A disk that cannot be synced refuses jobs, and goes on to do so when it says that all is well again: what it could not
-// write is lost.
-func TestFailedSyncIsNotForgotten(t *testing.T) {
-	t.Parallel()
-	var broken atomic.Bool
-	r := newPowerRig(t, func(f *os.File) error {
-		if broken.Load() {
-			return errors.New("input/output error")
-		}
-		return f.Sync()
-	})
-	rec := r.accept(r.record(), `"a"`)
-	broken.Store(true)
-	other := func() job.ID { // of the same shard
-		for {
-			if id := job.NewID(time.Now()); records.ShardOf(string(id)) == records.ShardOf(string(rec.ID)) {
-				return id
-			}
-		}
-	}
-	first := other()
-	for _, id := range []job.ID{first, first, other()} { // the second one finds what the first one left
-		next := r.record()
-		next.ID = id
-		_, _, err := r.jobs.Accept(t.Context(), next, []byte(`"b"`), request(r.route, `"b"`))
-		if fault.CodeOf(err) != fault.NoWorkers || !strings.Contains(err.Error(), "check GET /v1/jobs/"+string(next.ID)) {
-			t.Errorf("got %v", err)
-		}
-		broken.Store(false)
-	}
-}
-
 // An end that is stored and not yet on disk is shown to nobody; the worker goes on meanwhile.
 func TestEndIsShownWhenItIsDurable(t *testing.T) {
 	t.Parallel()
@@ -223,23 +189,4 @@ func TestEndIsShownWhenItIsDurable(t *testing.T) {
 	if got := r.result(rec); len(got) != 1<<20+2 || rec.Attempt != 1 || rec.Interruptions != 0 {
 		t.Errorf("%d bytes; %+v", len(got), rec)
 	}
-}
-
-// A stopping server syncs for clients that are still there, and is not kept by its own syncer.
-func TestServerEndsWithoutClients(t *testing.T) {
-	t.Parallel()
-	r := bareRig(t)
-	cfg := natsd.Config{Listen: "127.0.0.1:0", DataDir: t.TempDir(), MaxMemory: 1 << 20, MaxStore: 1 << 20, Grace: time.Minute}
-	server, err := natsd.New(cfg, r.log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	stop := background(t, server.Run)
-	await(t, server.Ready(), "server")
-	done := make(chan struct{})
-	go func() {
-		stop()
-		close(done)
-	}()
-	await(t, done, "end of the server")
 }

@@ -40,6 +40,8 @@ func walls() []wall {
 		{from: "worker/x.go", to: nats},
 		{from: "internal/app/x.go", to: nats},
 		{from: "internal/natstest/x.go", to: nats, open: true},
+		{from: "internal/brokertest/x.go", to: nats, open: true},
+		{from: "broker/jobs/x.go", to: "headrace/internal/brokertest"},
 		{from: "api/routes.go", to: mux, open: true},
 		{from: "api/x.go", to: mux},
 		{from: "internal/app/x.go", to: mux},

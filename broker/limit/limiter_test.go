@@ -1,7 +1,8 @@
-package calls_test
+package limit_test
 
 import (
 	"context"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -9,64 +10,69 @@ import (
 
 	"headrace/broker/limit"
 	"headrace/broker/link"
+	"headrace/internal/brokertest"
 	"headrace/internal/inference"
 )
 
 func limited(made int, window time.Duration) *inference.Route {
-	r := testRoute("limited")
+	r := brokertest.Route("limited")
 	r.Limit = &inference.Limit{Calls: made, Window: window}
 	return r
 }
 
-func (r *rig) newLimiter() *limit.Limiter {
-	r.tb.Helper()
-	l, err := limit.New(r.dial, r.log)
+func newLimiter(b *brokertest.Broker) *limit.Limiter {
+	b.TB.Helper()
+	l, err := limit.New(b.Dial, b.Log)
 	if err != nil {
-		r.tb.Fatal(err)
+		b.TB.Fatal(err)
 	}
-	background(r.tb, l.Run)
+	brokertest.Background(b.TB, l.Run)
 	return l
 }
 
 // Three front ends and many callers: exactly as many calls pass as the limit says.
 func TestLimitExact(t *testing.T) {
 	t.Parallel()
-	each(t, func(r *rig) {
-		route := limited(100, time.Hour)
-		var passed, refused atomic.Int64
-		var callers sync.WaitGroup
-		for range 3 {
-			l := r.newLimiter()
-			for range 16 {
-				callers.Go(func() {
-					for range 20 {
-						ok, after, err := l.Take(r.tb.Context(), route, "127.0.0.1/path")
-						switch {
-						case err != nil:
-							r.tb.Error(err)
-						case ok:
-							passed.Add(1)
-						case after <= 0 || after > time.Hour:
-							r.tb.Errorf("come again after %s", after)
-						default:
-							refused.Add(1)
+	for name, tcp := range map[string]bool{"in process": false, "tcp": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := brokertest.New(t, brokertest.Options{TCP: tcp})
+			route := limited(100, time.Hour)
+			var passed, refused atomic.Int64
+			var callers sync.WaitGroup
+			for range 3 {
+				l := newLimiter(b)
+				for range 16 {
+					callers.Go(func() {
+						for range 20 {
+							ok, after, err := l.Take(b.TB.Context(), route, "127.0.0.1/path")
+							switch {
+							case err != nil:
+								b.TB.Error(err)
+							case ok:
+								passed.Add(1)
+							case after <= 0 || after > time.Hour:
+								b.TB.Errorf("come again after %s", after)
+							default:
+								refused.Add(1)
+							}
 						}
-					}
-				})
+					})
+				}
 			}
-		}
-		callers.Wait()
-		if passed.Load() != 100 || refused.Load() != 860 {
-			r.tb.Errorf("%d passed, %d were refused", passed.Load(), refused.Load())
-		}
-	}, inProcess, overTCP)
+			callers.Wait()
+			if passed.Load() != 100 || refused.Load() != 860 {
+				b.TB.Errorf("%d passed, %d were refused", passed.Load(), refused.Load())
+			}
+		})
+	}
 }
 
 // Callers, paths, routes and changed rules have windows of their own.
 func TestLimitKeys(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, inProcess)
-	l := r.newLimiter()
+	b := brokertest.New(t, brokertest.Options{})
+	l := newLimiter(b)
 	other := limited(1, time.Hour)
 	other.Name = "other"
 	for _, take := range []struct {
@@ -79,7 +85,7 @@ func TestLimitKeys(t *testing.T) {
 		{limited(1, time.Hour), "b", true},
 		{other, "a", true},
 		{limited(2, time.Hour), "a", true},
-		{testRoute("unlimited"), "a", true},
+		{brokertest.Route("unlimited"), "a", true},
 	} {
 		if ok, _, err := l.Take(t.Context(), take.route, take.key); err != nil || ok != take.want {
 			t.Errorf("%s of %s: %t, %v", take.key, take.route.Name, ok, err)
@@ -90,8 +96,8 @@ func TestLimitKeys(t *testing.T) {
 // A window ends when it says so, and not before.
 func TestLimitWindow(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, inProcess)
-	l := r.newLimiter()
+	b := brokertest.New(t, brokertest.Options{})
+	l := newLimiter(b)
 	const window = time.Second
 	route := limited(2, window)
 	// A key of its own for each round: the call that ends a round is counted in the round's next window.
@@ -102,7 +108,7 @@ func TestLimitWindow(t *testing.T) {
 				t.Fatalf("%t, %v", ok, err)
 			}
 		}
-		if !eventually(func() bool {
+		if !brokertest.Eventually(func() bool {
 			ok, after, err := l.Take(t.Context(), route, key)
 			if err != nil || after > window+window/4 {
 				t.Errorf("to be asked again in %s: %v", after, err)
@@ -118,10 +124,10 @@ func TestLimitWindow(t *testing.T) {
 	}
 }
 
-// A broker that is not there makes nobody wait for long.
+// A broker that is not there keeps no caller for long.
 func TestLimitWithoutBroker(t *testing.T) {
 	t.Parallel()
-	l, err := limit.New(link.Dial{URL: "nats://127.0.0.1:1"}, testLog(t))
+	l, err := limit.New(link.Dial{URL: "nats://127.0.0.1:1"}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,8 +139,7 @@ func TestLimitWithoutBroker(t *testing.T) {
 }
 
 func BenchmarkTake(b *testing.B) {
-	r := newRig(b, inProcess)
-	l := r.newLimiter()
+	l := newLimiter(brokertest.New(b, brokertest.Options{}))
 	route := limited(1<<30, time.Hour)
 	for b.Loop() {
 		if _, _, err := l.Take(b.Context(), route, "a"); err != nil {

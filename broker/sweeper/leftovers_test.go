@@ -1,0 +1,87 @@
+package sweeper_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"headrace/internal/brokertest"
+)
+
+// queued is a broker in dir with one waiting job, the same one each time, and its queue.
+func queued(t *testing.T, dir string) (*brokertest.Broker, jetstream.Stream, jetstream.Consumer) {
+	t.Helper()
+	b := brokertest.New(t, brokertest.Options{Dir: dir})
+	rec := brokertest.Record("jobs")
+	rec.ID = "waits"
+	if _, _, err := b.Desk(0).Accept(t.Context(), rec, []byte(`"x"`), brokertest.Request(rec.Route, `"x"`)); err != nil {
+		t.Fatal(err)
+	}
+	stream, consumer := b.Queue(rec.Route, rec.Priority)
+	return b, stream, consumer
+}
+
+// leased is the next message of the queue, acknowledged; "" when there is none.
+func leased(t *testing.T, c jetstream.Consumer, within time.Duration) string {
+	t.Helper()
+	batch, err := c.Fetch(1, jetstream.FetchMaxWait(within))
+	if err != nil {
+		t.Fatal(err)
+	}
+	subject := ""
+	for msg := range batch.Messages() {
+		subject = msg.Subject()
+		if err := msg.DoubleAck(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	return subject
+}
+
+// A broker that was killed may come back with messages in a work queue that their consumer holds for acknowledged: it does
+// not deliver them again. They are taken out, and a job that waits behind its own is queued once more.
+func TestLeftoversOfAKilledBroker(t *testing.T) { //nolint:tparallel // its lives follow each other
+	t.Parallel()
+	dir, before := t.TempDir(), t.TempDir()
+	messages := ""
+	t.Run("accepted", func(t *testing.T) { //nolint:paralleltest // one life after the other
+		_, stream, _ := queued(t, dir)
+		messages = filepath.Join(dir, "jetstream", "$G", "streams", stream.CachedInfo().Config.Name, "msgs")
+	})
+	if err := os.CopyFS(before, os.DirFS(messages)); err != nil {
+		t.Fatal(err)
+	}
+	t.Run("acknowledged", func(t *testing.T) { //nolint:paralleltest // one life after the other
+		_, _, consumer := queued(t, dir)
+		if got := leased(t, consumer, 10*time.Second); !strings.HasSuffix(got, ".waits") {
+			t.Fatalf("got %q", got)
+		}
+	})
+	if err := os.RemoveAll(messages); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(messages, os.DirFS(before)); err != nil { // the removal of the message was lost
+		t.Fatal(err)
+	}
+	t.Run("killed", func(t *testing.T) { //nolint:paralleltest // one life after the other
+		b, stream, consumer := queued(t, dir)
+		info, err := stream.Info(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if state := consumer.CachedInfo(); info.State.Msgs != 1 || state.NumPending != 0 || state.AckFloor.Stream != 1 {
+			t.Fatalf("this is no leftover: %+v, %+v", info.State, state)
+		}
+		b.Sweeper()
+		if got := leased(t, consumer, 40*time.Second); !strings.HasSuffix(got, ".waits") {
+			t.Errorf("got %q", got)
+		}
+		if info, err = stream.Info(t.Context()); err != nil || info.State.Msgs != 0 {
+			t.Errorf("what is left: %+v, %v", info.State, err)
+		}
+	})
+}
