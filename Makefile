@@ -106,6 +106,10 @@ mutants: ## break one promise after the other, and see that a short chaos run ca
 bench: ## Headrace, a bare reverse proxy and direct calls in one run
 	go run ./bench
 
+.PHONY: bench-batching
+bench-batching: ## real MLflow servers asked directly and through Headrace
+	go run ./bench -only batching
+
 .PHONY: bench-jobs
 bench-jobs: ## durable jobs: accepted, run and read a second; a restart, 10,000 long polls, 1,000,000 waiting jobs
 	go run ./bench -only jobs

@@ -63,3 +63,9 @@ func (g Gate) OK() bool { return g.ok }
 
 // Rounds is the option of that name.
 func (o options) Rounds() int { return o.rounds }
+
+// Add gives the target one more request, good or bad.
+func (t *Target) Add(request string, bad bool) {
+	t.bad = append(make([]bool, len(t.requests)), bad)
+	t.requests = append(t.requests, post(t.addr, "/", request))
+}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -34,9 +35,39 @@ func build(ctx context.Context, dir string) (binary, version string, err error) 
 	return binary, strings.TrimSpace(string(out)), nil
 }
 
-// newGateway writes a gateway.toml to a directory of its own below dir. slots 0 leaves the choice to headrace; broker
-// are more lines of [broker].
+// buildCommit makes the headrace binary of another commit, from a copy of its files below dir.
+func buildCommit(ctx context.Context, dir, commit string) (binary string, err error) {
+	source := filepath.Join(dir, "before")
+	if out, err := exec.CommandContext(ctx, "git", "worktree", "add", "--quiet", "--detach", source, commit).CombinedOutput(); err != nil { //nolint:gosec // the caller named the commit
+		return "", fmt.Errorf("git worktree add %s: %w\n%s", commit, err, out)
+	}
+	defer func() {
+		out, removed := exec.CommandContext(context.WithoutCancel(ctx), "git", "worktree", "remove", "--force", source).CombinedOutput() //nolint:gosec // ours
+		if removed != nil {
+			err = errors.Join(err, fmt.Errorf("git worktree remove: %w\n%s", removed, out))
+		}
+	}()
+	binary = filepath.Join(dir, "headrace-before")
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-o", binary, ".") //nolint:gosec // a directory of our own
+	cmd.Dir = source
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build of %s: %w\n%s", commit, err, out)
+	}
+	return binary, nil
+}
+
+// newGateway writes a gateway.toml to a directory of its own below dir, with one route "embeddings". slots 0 leaves the
+// choice to headrace; broker are more lines of [broker].
 func newGateway(ctx context.Context, dir, modelURL string, slots int, broker ...string) (*gateway, error) {
+	return newGatewayOf(ctx, dir, slots, []served{{"embeddings", "llm/v1/embeddings", modelURL}}, broker...)
+}
+
+// served is a route of a gateway.
+type served struct{ name, kind, modelURL string }
+
+// newGatewayOf is newGateway with any routes. The broker's own port is a free one, for roles that are processes of
+// their own.
+func newGatewayOf(ctx context.Context, dir string, slots int, routes []served, broker ...string) (*gateway, error) {
 	own, err := os.MkdirTemp(dir, "gateway-")
 	if err != nil {
 		return nil, err
@@ -45,27 +76,36 @@ func newGateway(ctx context.Context, dir, modelURL string, slots int, broker ...
 	if err != nil {
 		return nil, err
 	}
+	nats, err := freeAddr(ctx)
+	if err != nil {
+		return nil, err
+	}
 	g := &gateway{addr: addr, config: filepath.Join(own, "gateway.toml")}
-	text := fmt.Sprintf(`[api]
+	var text strings.Builder
+	fmt.Fprintf(&text, `[api]
 listen = %q
 sync_timeout = "300s"
 shutdown_grace = "5s"
 [broker]
+listen = %q
 data_dir = %q
 %s
 [worker]
 slots = %d
 timeout = "300s"
-[[routes]]
-name = "embeddings"
-route_type = "llm/v1/embeddings"
+`, addr, nats, filepath.ToSlash(filepath.Join(own, "data")), strings.Join(broker, "\n"), slots)
+	for _, r := range routes {
+		fmt.Fprintf(&text, `[[routes]]
+name = %q
+route_type = %q
 [routes.model]
 provider = "mlflow-model-serving"
 name = "model"
 [routes.model.config]
 model_server_url = %q
-`, addr, filepath.ToSlash(filepath.Join(own, "data")), strings.Join(broker, "\n"), slots, modelURL)
-	return g, os.WriteFile(g.config, []byte(text), 0o600)
+`, r.name, r.kind, r.modelURL)
+	}
+	return g, os.WriteFile(g.config, []byte(text.String()), 0o600)
 }
 
 // up starts `headrace up` and waits until it is ready. took is the time from the start of the process to the

@@ -19,6 +19,8 @@ const (
 	batchSize    = 500
 	jobSlots     = 32
 	syncProbes   = 200
+	// leastResult is shorter than any row of 384 floats, in bytes.
+	leastResult = 768
 	// drainTick is longer than what is told of queues is old.
 	drainTick = 600 * time.Millisecond
 )
@@ -47,20 +49,30 @@ func (b *bench) jobs(ctx context.Context) error {
 	var rows [][]string
 	var gates []gate
 	for _, bound := range []jobBounds{{"power", 2000, 5000}, {"process", 4000, 15000}} {
-		r, err := b.jobRates(ctx, "http://"+modelAddr, bound.durability)
+		servers, err := b.jobRates(ctx, "http://"+modelAddr, bound.durability)
 		if err != nil {
 			return fmt.Errorf("%s: %w", bound.durability, err)
 		}
-		cycles, running, paused := spreadOf(r.cycles), spreadOf(r.running), spreadOf(r.paused)
-		rows = append(rows, []string{
-			bound.durability, number(cycles.median), number(cycles.min) + " - " + number(cycles.max), number(spreadOf(r.cpu).median * 1e6),
-			number(running.median), number(paused.median), number(paused.min) + " - " + number(paused.max),
-		})
-		gates = append(gates,
-			atLeast("jobs/s accepted, run and read, "+bound.durability, cycles.median, bound.cycles, "%.0f"),
-			atLeast("jobs/s accepted in batches, "+bound.durability, paused.median, bound.batch, "%.0f"))
+		for i, s := range servers {
+			cycles, running, paused := spreadOf(s.got.cycles), spreadOf(s.got.running), spreadOf(s.got.paused)
+			rows = append(rows, []string{
+				bound.durability, s.name, number(cycles.median), number(cycles.min) + " - " + number(cycles.max), number(spreadOf(s.got.cpu).median * 1e6),
+				number(running.median), number(paused.median), number(paused.min) + " - " + number(paused.max),
+			})
+			if i > 0 {
+				now := servers[0]
+				rows = append(rows, []string{
+					bound.durability, "ratio", showRatio(now.got.cycles, s.got.cycles), "", showRatio(now.got.cpu, s.got.cpu),
+					showRatio(now.got.running, s.got.running), showRatio(now.got.paused, s.got.paused), "",
+				})
+				continue
+			}
+			gates = append(gates,
+				atLeast("jobs/s accepted, run and read, "+bound.durability, cycles.median, bound.cycles, "%.0f"),
+				atLeast("jobs/s accepted in batches, "+bound.durability, paused.median, bound.batch, "%.0f"))
+		}
 	}
-	b.out.table([]string{"durability", "accepted, run and read /s", "lowest - highest", "CPU us", "accepted in batches /s, running", "paused", "lowest - highest"}, rows)
+	b.out.table([]string{"durability", "headrace", "accepted, run and read /s", "lowest - highest", "CPU us", "accepted in batches /s, running", "paused", "lowest - highest"}, rows)
 	b.out.gates(gates...)
 	return nil
 }
@@ -94,43 +106,88 @@ type jobFigures struct {
 	paused  []float64 // while they do not
 }
 
-// jobRates starts headrace with a durability and measures it.
-func (b *bench) jobRates(ctx context.Context, modelURL, durability string) (jobFigures, error) {
-	var r jobFigures
-	gateway, err := newGateway(ctx, b.dir, modelURL, jobSlots, fmt.Sprintf("durability = %q", durability))
-	if err != nil {
-		return r, err
+// jobServer is a headrace whose jobs are measured.
+type jobServer struct {
+	name    string
+	addr    string
+	process *child
+	got     jobFigures
+}
+
+// jobServers starts headrace, and that of another commit where one is asked for.
+func (b *bench) jobServers(ctx context.Context, modelURL, durability string) ([]*jobServer, error) {
+	var all []*jobServer
+	binaries, names := b.binaries()
+	for i, binary := range binaries {
+		gateway, err := newGateway(ctx, b.dir, modelURL, jobSlots, fmt.Sprintf("durability = %q", durability))
+		if err != nil {
+			return all, err
+		}
+		process, _, err := gateway.up(ctx, binary)
+		if err != nil {
+			return all, err
+		}
+		all = append(all, &jobServer{name: names[i], addr: gateway.addr, process: process})
 	}
-	process, _, err := gateway.up(ctx, b.binary)
+	return all, nil
+}
+
+// jobRates measures durable jobs of one durability; within a round every headrace is driven once.
+func (b *bench) jobRates(ctx context.Context, modelURL, durability string) ([]*jobServer, error) {
+	servers, err := b.jobServers(ctx, modelURL, durability)
+	defer func() {
+		for _, s := range servers {
+			s.process.stop()
+		}
+	}()
 	if err != nil {
-		return r, err
+		return nil, err
 	}
-	defer process.stop()
 	// The first round warms up. Batches come last: removing the versions of their records would still go on in the window
 	// of those who wait for each job.
 	for round := range b.rounds + 1 {
-		busy := cpuTime(process.pid())
-		w, err := b.jobWindow(ctx, gateway.addr, jobClients, cycleJob)
-		if err != nil {
-			return r, err
+		if round == 1 {
+			forget(servers)
 		}
-		cpu := (cpuTime(process.pid()) - busy).Seconds() / max(w.jobs, 1)
-		if round > 0 {
-			r.cycles, r.cpu = append(r.cycles, w.rate()), append(r.cpu, cpu)
+		for _, s := range rotated(servers, round) {
+			if err := b.cycles(ctx, s); err != nil {
+				return nil, fmt.Errorf("%s: %w", s.name, err)
+			}
+			b.progress("%s, %s, round %d of %d", durability, s.name, round, b.rounds)
 		}
-		b.progress("%s, round %d of %d: %.0f jobs/s, %.0f us CPU a job", durability, round, b.rounds, w.rate(), cpu*1e6)
 	}
 	for round := range b.rounds + 1 {
-		m, err := b.batches(ctx, gateway.addr)
-		if err != nil {
-			return r, err
+		for _, s := range rotated(servers, round) {
+			m, err := b.batches(ctx, s.addr)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", s.name, err)
+			}
+			if round > 0 {
+				s.got.running, s.got.paused = append(s.got.running, m[0].rate()), append(s.got.paused, m[1].rate())
+			}
+			b.progress("%s, %s, round %d of %d: in batches %.0f and %.0f jobs/s", durability, s.name, round, b.rounds, m[0].rate(), m[1].rate())
 		}
-		if round > 0 {
-			r.running, r.paused = append(r.running, m[0].rate()), append(r.paused, m[1].rate())
-		}
-		b.progress("%s, round %d of %d: in batches %.0f and %.0f jobs/s", durability, round, b.rounds, m[0].rate(), m[1].rate())
 	}
-	return r, nil
+	return servers, nil
+}
+
+// forget drops what the rounds so far gave: they warmed up.
+func forget(servers []*jobServer) {
+	for _, s := range servers {
+		s.got = jobFigures{}
+	}
+}
+
+// cycles drives one headrace for a window with clients that place a job and wait for it.
+func (b *bench) cycles(ctx context.Context, s *jobServer) error {
+	busy := cpuTime(s.process.pid())
+	w, err := b.jobWindow(ctx, s.addr, jobClients, cycleJob)
+	if err != nil {
+		return err
+	}
+	s.got.cycles = append(s.got.cycles, w.rate())
+	s.got.cpu = append(s.got.cpu, (cpuTime(s.process.pid())-busy).Seconds()/max(w.jobs, 1))
+	return nil
 }
 
 // batches places batches while jobs run, and while their route is paused.
@@ -208,7 +265,7 @@ func cycleJob(c *conn, addr string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	if status != 200 || len(body) < leastReply/4 {
+	if status != 200 || len(body) < leastResult {
 		return 0, fmt.Errorf("reading a result: status %d %.200s", status, body)
 	}
 	return 1, nil

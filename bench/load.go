@@ -18,7 +18,9 @@ type target struct {
 	requests [][]byte // rendered; clients go through them in turn
 	// least and most are the bytes that the body of a good reply has.
 	least, most int
-	pid         int // of the process whose processor time is counted; 0 = none
+	// bad tells which requests the server has to refuse; they are not counted as calls. It may be shorter than requests.
+	bad []bool
+	pid int // of the process whose processor time is counted; 0 = none
 }
 
 // window is what one closed-loop load on one target gave.
@@ -109,7 +111,7 @@ func (c *client) connect(ctx context.Context, expiry time.Time) error {
 		if err = c.conn.expire(expiry); err != nil {
 			return err
 		}
-		if err = c.call(); err == nil {
+		if _, err = c.call(); err == nil {
 			return nil
 		}
 		c.conn.close()
@@ -117,20 +119,25 @@ func (c *client) connect(ctx context.Context, expiry time.Time) error {
 	return err
 }
 
-// call makes one call and judges the reply.
-func (c *client) call() error {
-	request := c.target.requests[c.next%len(c.target.requests)]
+// call makes one call and judges the reply; counts tells whether it was a good one.
+func (c *client) call() (counts bool, err error) {
+	at := c.next % len(c.target.requests)
+	bad := at < len(c.target.bad) && c.target.bad[at]
 	c.next++
-	status, length, err := c.conn.call(request)
+	status, length, err := c.conn.call(c.target.requests[at])
 	switch {
 	case err != nil:
-		return &lostError{err}
+		return false, &lostError{err}
+	case bad && status >= 400 && status != 503 && status != 504:
+		return false, nil
+	case bad:
+		return false, fmt.Errorf("status %d for a request that has to be refused", status)
 	case status != 200:
-		return fmt.Errorf("status %d", status)
+		return false, fmt.Errorf("status %d", status)
 	case length < c.target.least || length > c.target.most:
-		return fmt.Errorf("a body of %d bytes instead of %d to %d", length, c.target.least, c.target.most)
+		return false, fmt.Errorf("a body of %d bytes instead of %d to %d", length, c.target.least, c.target.most)
 	}
-	return nil
+	return true, nil
 }
 
 // lostError is a call whose connection cannot be used again.
@@ -143,10 +150,12 @@ func (e *lostError) Unwrap() error { return e.err }
 func (c *client) run(ctx context.Context, over time.Time) {
 	began := time.Now()
 	for began.Before(over) && ctx.Err() == nil {
-		err := c.call()
+		counts, err := c.call()
 		now := time.Now()
 		if err == nil {
-			c.tally.took = append(c.tally.took, now.Sub(began))
+			if counts {
+				c.tally.took = append(c.tally.took, now.Sub(began))
+			}
 			began = now
 			continue
 		}

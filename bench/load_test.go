@@ -133,3 +133,32 @@ func TestDriveFailsWithoutServer(t *testing.T) {
 		t.Error("no error")
 	}
 }
+
+func TestRequestsThatHaveToBeRefusedAreNoGoodCalls(t *testing.T) {
+	t.Parallel()
+	addr := server(t, func(n int64, w http.ResponseWriter) {
+		if n%2 == 0 { // the second of each two requests is bad
+			write(w, http.StatusBadRequest, "no")
+			return
+		}
+		write(w, http.StatusOK, "yes")
+	})
+	target := main.NewTarget(addr, "question", 3, 3)
+	target.Add("question", true)
+	w, err := main.Drive(t.Context(), target, 1, 50*time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if calls, failed, why := w.Counts(); calls == 0 || failed != 0 {
+		t.Errorf("%d calls, %d failed: %v", calls, failed, why)
+	}
+	addr = server(t, func(_ int64, w http.ResponseWriter) { write(w, http.StatusOK, "yes") })
+	target = main.NewTarget(addr, "question", 3, 3)
+	target.Add("question", true)
+	if w, err = main.Drive(t.Context(), target, 1, 50*time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	if calls, failed, _ := w.Counts(); calls == 0 || failed == 0 {
+		t.Errorf("a bad request that is answered: %d calls, %d failed", calls, failed)
+	}
+}

@@ -3,7 +3,7 @@
 // absolute figures: only what runs in the same round is compared.
 //
 //	go run ./bench                        speed and memory
-//	go run ./bench -only mlflow -model http://127.0.0.1:9020
+//	go run ./bench -only batching         with real model servers, which it makes and starts
 //
 // It starts every server as a process of its own: itself in another role, and the headrace that it builds.
 package main
@@ -26,10 +26,13 @@ import (
 const (
 	onlySpeed    = "speed"
 	onlyMemory   = "memory"
-	onlyMLflow   = "mlflow"
 	onlyJobs     = "jobs"
 	onlyJobScale = "jobscale"
+	onlyBatching = "batching"
 )
+
+// scenarioNames are for those who mistype one.
+const scenarioNames = "speed, memory, jobs, jobscale or batching"
 
 // bench is one run.
 type bench struct {
@@ -37,9 +40,11 @@ type bench struct {
 	progress func(format string, args ...any)
 	dir      string // for what is thrown away at the end
 	binary   string // headrace
+	beside   string // headrace of another commit, measured in the same rounds; "" = none
+	before   string // that commit
 	rounds   int
 	window   time.Duration
-	model    string // URL of a real model server
+	lines    string // which lines of the batching scenario
 }
 
 // options are the command line.
@@ -49,7 +54,8 @@ type options struct {
 	only    string
 	file    string
 	profile string
-	model   string
+	beside  string
+	lines   string
 }
 
 func main() {
@@ -87,10 +93,11 @@ func parse(args []string) (options, error) {
 	set.SetOutput(os.Stderr)
 	set.IntVar(&o.rounds, "rounds", 7, "how many `rounds`; a ratio is formed in each")
 	set.DurationVar(&o.window, "window", 2*time.Second, "how long one target is driven at a time")
-	set.StringVar(&o.only, "only", "", "run only this `scenario`: speed, memory, mlflow, jobs or jobscale; default: speed and memory")
+	set.StringVar(&o.only, "only", "", "run only this `scenario`: "+scenarioNames+"; default: speed and memory")
 	set.StringVar(&o.file, "o", "", "append what is printed to this `file`")
 	set.StringVar(&o.profile, "profile", "", "write processor profiles of headrace to this `directory`, and measure nothing else")
-	set.StringVar(&o.model, "model", "http://127.0.0.1:9020", "the `URL` of a running `mlflow models serve` of MiniLM, for -only mlflow")
+	set.StringVar(&o.beside, "beside", "", "build headrace of this `commit`, too, and measure it in the same rounds (speed, jobs)")
+	set.StringVar(&o.lines, "lines", "", "of batching, run only the lines whose name has this `text` in it")
 	if err := set.Parse(args); err != nil {
 		return o, err
 	}
@@ -99,8 +106,8 @@ func parse(args []string) (options, error) {
 		return o, fmt.Errorf("unexpected argument %q", set.Arg(0))
 	case o.rounds < 1 || o.window < 10*time.Millisecond:
 		return o, errors.New("-rounds must be at least 1, -window at least 10ms")
-	case o.only != "" && !slices.Contains([]string{onlySpeed, onlyMemory, onlyMLflow, onlyJobs, onlyJobScale}, o.only):
-		return o, fmt.Errorf("-only %s: it is speed, memory, mlflow, jobs or jobscale", o.only)
+	case o.only != "" && !slices.Contains([]string{onlySpeed, onlyMemory, onlyJobs, onlyJobScale, onlyBatching}, o.only):
+		return o, fmt.Errorf("-only %s: it is %s", o.only, scenarioNames)
 	}
 	return o, nil
 }
@@ -126,13 +133,19 @@ func measure(ctx context.Context, args []string) (err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	b := &bench{
-		out: &report{w: out}, dir: dir, rounds: o.rounds, window: o.window, model: o.model,
+		out: &report{w: out}, dir: dir, rounds: o.rounds, window: o.window, before: o.beside, lines: o.lines,
 		progress: func(format string, args ...any) { _, _ = fmt.Fprintf(os.Stderr, format+"\n", args...) },
 	}
 	b.progress("building headrace")
 	var version string
 	if b.binary, version, err = build(ctx, dir); err != nil {
 		return err
+	}
+	if b.before != "" {
+		b.progress("building headrace of %s", b.before)
+		if b.beside, err = buildCommit(ctx, dir, b.before); err != nil {
+			return err
+		}
 	}
 	b.out.heading(ctx, version)
 	if err := b.scenarios(ctx, o); err != nil {
@@ -158,14 +171,14 @@ func (b *bench) scenarios(ctx context.Context, o options) error {
 	if o.only == "" || o.only == onlyMemory {
 		run = append(run, b.memory)
 	}
-	if o.only == onlyMLflow {
-		run = append(run, b.mlflow)
-	}
 	if o.only == onlyJobs {
 		run = append(run, b.jobs)
 	}
 	if o.only == onlyJobScale {
 		run = append(run, b.jobScale)
+	}
+	if o.only == onlyBatching {
+		run = append(run, b.batching)
 	}
 	for _, scenario := range run {
 		if err := scenario(ctx); err != nil {

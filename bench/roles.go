@@ -43,6 +43,8 @@ func playRole(ctx context.Context, name string, args []string, out io.Writer) er
 	floats := set.Int("floats", 384, "")
 	hold := set.Bool("hold", false, "")
 	to := set.String("to", "", "")
+	fixed := set.Duration("fixed", 0, "")
+	item := set.Duration("item", 0, "")
 	config := set.String("config", "", "")
 	profile := set.String("profile", "", "")
 	if err := set.Parse(args); err != nil {
@@ -51,6 +53,7 @@ func playRole(ctx context.Context, name string, args []string, out io.Writer) er
 	switch name {
 	case roleModel:
 		m := newModel(*floats)
+		m.fixed, m.item = *fixed, *item
 		if !*hold {
 			m.release()
 		}
@@ -99,6 +102,9 @@ type model struct {
 	held atomic.Int64  // calls that wait for the release
 	free chan struct{} // closed at the release
 	once sync.Once
+	// fixed and item are what a call costs, and each input in it; calls are computed one after the other.
+	fixed, item time.Duration
+	computing   sync.Mutex
 }
 
 func newModel(floats int) *model {
@@ -160,12 +166,24 @@ func (m *model) invoke(w http.ResponseWriter, r *http.Request) {
 		m.held.Add(-1)
 	}
 	reply := m.one
-	if n := countInputs(body); n != 1 {
+	n := countInputs(body)
+	if n != 1 {
 		reply = m.reply(n)
 	}
+	m.compute(n)
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", strconv.Itoa(len(reply)))
 	_, _ = w.Write(reply) // the caller notices
+}
+
+// compute takes as long as n inputs cost.
+func (m *model) compute(n int) {
+	if m.fixed == 0 && m.item == 0 {
+		return
+	}
+	m.computing.Lock()
+	defer m.computing.Unlock()
+	<-time.After(m.fixed + time.Duration(n)*m.item)
 }
 
 // countInputs counts the strings of {"inputs": [...]}; ours have no escapes.

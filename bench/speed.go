@@ -27,7 +27,7 @@ const (
 	direct = iota
 	tuned
 	untuned
-	headrace
+	headrace // and, where it is asked for, headrace of another commit after it
 )
 
 // series is what the rounds gave for one target and one number of clients.
@@ -98,21 +98,26 @@ func (b *bench) speedTargets(ctx context.Context) ([]*target, error) {
 	if err != nil {
 		return nil, err
 	}
-	gateway, err := newGateway(ctx, b.dir, "http://"+modelAddr, speedSlots)
-	if err != nil {
-		return nil, err
-	}
-	process, _, err := gateway.up(ctx, b.binary)
-	if err != nil {
-		return nil, err
-	}
 	direct := fmt.Sprintf(`{"inputs": [%q]}`, sentence)
 	through := fmt.Sprintf(`{"text": [%q]}`, sentence)
 	targets := []*target{
 		{name: "direct", addr: modelAddr, requests: [][]byte{post(modelAddr, invocations, direct)}, pid: instant.pid()},
 		{name: "proxy, tuned", addr: proxyAddr, requests: [][]byte{post(proxyAddr, invocations, direct)}, pid: proxy.pid()},
 		{name: "proxy, default", addr: plainAddr, requests: [][]byte{post(plainAddr, invocations, direct)}, pid: plain.pid()},
-		{name: "headrace", addr: gateway.addr, requests: [][]byte{post(gateway.addr, viaGateway, through)}, pid: process.pid()},
+	}
+	binaries, names := b.binaries()
+	for i, binary := range binaries {
+		gateway, err := newGateway(ctx, b.dir, "http://"+modelAddr, speedSlots)
+		if err != nil {
+			return nil, err
+		}
+		process, _, err := gateway.up(ctx, binary)
+		if err != nil {
+			return nil, err
+		}
+		targets = append(targets, &target{
+			name: names[i], addr: gateway.addr, requests: [][]byte{post(gateway.addr, viaGateway, through)}, pid: process.pid(),
+		})
 	}
 	for _, t := range targets {
 		if err := t.learn(ctx, 384); err != nil {
@@ -120,6 +125,14 @@ func (b *bench) speedTargets(ctx context.Context) ([]*target, error) {
 		}
 	}
 	return targets, nil
+}
+
+// binaries are the headrace that is measured and, where it is asked for, that of another commit.
+func (b *bench) binaries() (paths, names []string) {
+	if b.beside == "" {
+		return []string{b.binary}, []string{"headrace"}
+	}
+	return []string{b.binary, b.beside}, []string{"headrace", "headrace " + b.before}
 }
 
 // learn makes one call, checks that the reply holds one row of floats, and takes its length as the length of
@@ -170,7 +183,10 @@ func (b *bench) printSpeed(targets []*target, clients []int, results map[int][]s
 			})
 		}
 		h := results[n][headrace]
-		for _, other := range []int{tuned, untuned, direct} {
+		for other := range targets {
+			if other == headrace {
+				continue
+			}
 			o := results[n][other]
 			compared = append(compared, []string{
 				strconv.Itoa(n), "headrace / " + targets[other].name, showRatio(h.rate, o.rate), showRatio(h.p50, o.p50),
