@@ -36,7 +36,8 @@ def sklearn(model, path: str) -> None:
     data = load_iris(as_frame=True)
     model.fit(data.data, data.target)
     signature = mlflow.models.infer_signature(data.data, model.predict(data.data))
-    mlflow.sklearn.save_model(model, path, signature=signature, pip_requirements=["scikit-learn"])
+    mlflow.sklearn.save_model(model, path, signature=signature, pip_requirements=["scikit-learn"],
+                              skops_trusted_types=["sklearn.tree._tree.Tree"])
 
 
 MAKERS = {
