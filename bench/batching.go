@@ -35,8 +35,25 @@ func (b *bench) batching(ctx context.Context) error {
 	b.out.printf("### Batching\n\nReal `mlflow models serve` on the same cores, headrace with its default configuration (slots and sizes are learned). "+
 		"%d rounds of %s windows; within a round both are driven once, in an order that rotates. Figures are medians over the rounds, ratios are formed "+
 		"in each round.\n\n", b.rounds, b.window)
+	if err := b.compareAll(ctx); err != nil {
+		return err
+	}
+	for _, part := range []func(context.Context) error{b.twoWorkers, b.besideLists, b.batchedJobs} {
+		if err := part(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// compareAll measures the lines that compare two targets. What was measured before an error is printed.
+func (b *bench) compareAll(ctx context.Context) error {
 	var gates []gate
 	var rows [][]string
+	defer func() {
+		b.out.table([]string{"work", "clients", "direct req/s", "through", "through / direct", "p50 ms", "through", "p99 ms", "through", "ratio", "CPU us", "failed"}, rows)
+		b.out.gates(gates...)
+	}()
 	for _, part := range []func(context.Context) ([]comparison, error){b.realLines, b.instantLines} {
 		lines, err := part(ctx)
 		if err != nil {
@@ -49,13 +66,6 @@ func (b *bench) batching(ctx context.Context) error {
 			}
 			rows = append(rows, line.row(direct, through))
 			gates = append(gates, line.gates(direct, through)...)
-		}
-	}
-	b.out.table([]string{"work", "clients", "direct req/s", "through", "through / direct", "p50 ms", "through", "p99 ms", "through", "ratio", "CPU us", "failed"}, rows)
-	b.out.gates(gates...)
-	for _, part := range []func(context.Context) error{b.twoWorkers, b.besideLists, b.batchedJobs} {
-		if err := part(ctx); err != nil {
-			return err
 		}
 	}
 	return nil
