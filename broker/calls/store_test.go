@@ -2,6 +2,7 @@ package calls_test
 
 import (
 	"context"
+	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -13,7 +14,10 @@ import (
 )
 
 // JobStore writes the state in which a crash leaves a job.
-type JobStore struct{ s *records.Store }
+type JobStore struct {
+	s *records.Store
+	l *link.Link
+}
 
 // stored is a store over a connection of its own.
 func (r *jobRig) stored() JobStore {
@@ -23,7 +27,7 @@ func (r *jobRig) stored() JobStore {
 		r.tb.Fatal(err)
 	}
 	r.tb.Cleanup(l.NC.Close)
-	return JobStore{records.NewStore(l, nil, r.shared)}
+	return JobStore{records.NewStore(l, nil, r.shared), l}
 }
 
 // Prepare stores a job's input as Accept does, and puts the record into its first state without writing it.
@@ -45,11 +49,11 @@ func (s JobStore) Put(ctx context.Context, r *job.Record) error {
 
 // PutText writes something as a job's record that may be none.
 func (s JobStore) PutText(ctx context.Context, r *job.Record, text string) error {
-	msg := nats.NewMsg(records.RecordSubject(r.ID))
+	msg := nats.NewMsg("hrj.rec." + records.ShardOf(string(r.ID)) + "." + string(r.ID))
 	msg.Data = []byte(text)
-	msg.Header.Set(records.HeaderState, string(job.Queued))
-	msg.Header.Set(records.HeaderLane, records.QueueSubject(r))
-	err := s.s.Publish(ctx, records.RecordStream+records.ShardOf(string(r.ID)), msg)
+	msg.Header.Set("Hr-State", string(job.Queued))
+	msg.Header.Set("Hr-Lane", string(records.LaneNameOf(r))+"."+string(r.ID))
+	_, err := s.l.JS.PublishMsg(ctx, msg)
 	return err
 }
 
@@ -59,9 +63,7 @@ func (s JobStore) PutPart(ctx context.Context, id job.ID, b *job.Body, output bo
 	if output {
 		prefix = records.OutputPrefix(id)
 	}
-	msg := nats.NewMsg(records.PartSubject(prefix, b.Series, n))
-	msg.Data = data
-	err := s.s.Publish(ctx, records.DataStream+records.ShardOf(string(id)), msg)
+	_, err := s.l.JS.Publish(ctx, prefix+b.Series+"."+strconv.Itoa(n), data)
 	return err
 }
 
@@ -89,7 +91,7 @@ func (s JobStore) Queued(ctx context.Context, r *job.Record) (bool, error) {
 
 // Bodies counts the messages that hold inputs and large results of a job's shard.
 func (s JobStore) Bodies(ctx context.Context, id job.ID) (uint64, error) {
-	stream, err := s.s.Stream(ctx, records.DataStream+records.ShardOf(string(id)))
+	stream, err := s.l.JS.Stream(ctx, "JOBDATA_"+records.ShardOf(string(id)))
 	if err != nil {
 		return 0, err
 	}

@@ -54,7 +54,7 @@ func TestPlacedIsTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer nc.Close()
-	told, err := nc.SubscribeSync(records.SubjectPlaced)
+	told, err := nc.SubscribeSync("hr.job.placed")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,16 +23,12 @@ func TestQueuesAreNotKnownBeforeTheyAreCounted(t *testing.T) {
 			}
 		}
 		unknown("before the sweeper's first word")
-		if err := desk.Counting(true); err != nil {
-			t.Fatal(err)
-		}
+		desk.Counting(true)
 		unknown("while records are read")
 		counted := make(chan error, 1)
 		go func() { counted <- desk.Counted(t.Context()) }()
 		synctest.Wait()
-		if err := desk.Counting(false); err != nil {
-			t.Fatal(err)
-		}
+		desk.Counting(false)
 		if err := <-counted; err != nil {
 			t.Errorf("a caller who waits for the count: %v", err)
 		}

@@ -4,17 +4,45 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
+	"log/slog"
 	"time"
 
 	"headrace/broker/link"
-	"headrace/broker/records"
 	"headrace/internal/fault"
 )
 
+// door is the way to the broker: what is behind it, and whether jobs can be accepted. All parts of a Desk share it.
+type door struct {
+	broker // set before ready is closed
+
+	log   *slog.Logger
+	disk  disk          // of an embedded server; nil: it is elsewhere
+	ready chan struct{} // closed when the broker was reached
+	gate  link.Gate
+}
+
+// disk is the disk of an embedded server.
+type disk interface {
+	// DiskFull returns why nothing can be written; nil while there is room.
+	DiskFull() error
+}
+
+func (j *door) await(ctx context.Context) error {
+	select {
+	case <-j.ready:
+		return nil
+	case <-time.After(link.PresenceWait):
+		f := fault.New(fault.NoWorkers, "the broker cannot be reached; try again")
+		f.RetryAfter = time.Second
+		return f
+	case <-ctx.Done():
+		return link.EndOf(ctx, fault.Deadline)
+	}
+}
+
 // reach looks the streams of jobs up until all of them exist and the disk has room, or ctx ends. After that the sweeper
 // reports what happens, which does not concern calls.
-func (j *Desk) reach(ctx context.Context) {
+func (j *door) reach(ctx context.Context) {
 	for {
 		err := j.reachOnce(ctx)
 		if ctx.Err() != nil {
@@ -28,31 +56,27 @@ func (j *Desk) reach(ctx context.Context) {
 			return
 		case err == nil:
 			return
-		case news && j.store.Link.NC.IsConnected():
+		case news && j.conn.Connected():
 			j.log.Error("no job can be accepted", "reason", err)
 		}
 		link.PauseFor(ctx, followAgain)
 	}
 }
 
-func (j *Desk) reachOnce(ctx context.Context) error {
-	for shard := range records.Shards {
-		for _, kind := range []string{records.RecordStream, records.DataStream} {
-			if _, err := j.store.Stream(ctx, kind+strconv.Itoa(shard)); err != nil {
-				return err
-			}
-		}
+func (j *door) reachOnce(ctx context.Context) error {
+	if err := j.store.OpenStreams(ctx); err != nil {
+		return err
 	}
-	if server := j.dial.Server; server != nil {
-		return server.DiskFull()
+	if j.disk != nil {
+		return j.disk.DiskFull()
 	}
 	return nil
 }
 
 // refusal is the caller's error while no job can be accepted for a known reason; nil when there is none.
-func (j *Desk) refusal() *fault.Error {
+func (j *door) refusal() *fault.Error {
 	reason := j.gate.Shut()
-	full := j.dial.Server != nil && j.dial.Server.DiskFull() != nil
+	full := j.disk != nil && j.disk.DiskFull() != nil
 	if reason == nil || !full && !errors.Is(reason, link.ErrRefused) {
 		return nil // a broker that was slow or away may do it now
 	}
@@ -62,13 +86,13 @@ func (j *Desk) refusal() *fault.Error {
 }
 
 // Ready returns nil while the jobs' store is connected and jobs are accepted, or were accepted before; otherwise the reason.
-func (j *Desk) Ready() error {
+func (j *door) Ready() error {
 	select {
 	case <-j.ready:
 	default:
 		return errors.New("the broker was not reached yet")
 	}
-	if !j.store.Link.NC.IsConnected() {
+	if !j.conn.Connected() {
 		return errors.New("the connection to the broker is lost")
 	}
 	if open, reason := j.gate.Opened(); !open {

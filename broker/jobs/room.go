@@ -13,61 +13,46 @@ import (
 // fullFrom is the share of a stream's limits from which on no job is accepted, so that accepted jobs can always be finished.
 const fullFrom = 0.8
 
-// room reports whether the streams have room for new jobs. It reads each stream's state at most once a second.
-type room struct {
-	store *records.Store
-
+// limits reports whether there is room for new jobs. It reads what is used of a shard's streams at most once a second.
+type limits struct {
 	mu    sync.Mutex
-	known map[string]roomState
+	known map[string]used // by shard
 }
 
-type roomState struct {
+type used struct {
 	asked time.Time
-	full  bool
+	share float64
 }
 
-func newRoom(s *records.Store) *room { return &room{store: s, known: make(map[string]roomState)} }
-
-func (m *room) check(ctx context.Context, id job.ID) error {
+func (m *limits) check(ctx context.Context, streams room, id job.ID) error {
 	shard := records.ShardOf(string(id))
-	for _, name := range []string{records.RecordStream + shard, records.DataStream + shard} {
-		m.mu.Lock()
-		state := m.known[name]
-		m.mu.Unlock()
-		if time.Since(state.asked) > time.Second {
-			var err error
-			if state, err = m.ask(ctx, name); err != nil {
-				f := fault.Wrap(fault.NoWorkers, err, "the store for jobs cannot be reached; try again")
-				f.RetryAfter = time.Second
-				return f
-			}
-		}
-		if state.full {
-			f := fault.New(fault.QueueFull, "the store for jobs is %d %% full; try again when jobs have expired, or raise broker.max_store",
-				int(fullFrom*100))
-			f.RetryAfter = 10 * time.Second
+	m.mu.Lock()
+	now := m.known[shard]
+	m.mu.Unlock()
+	if time.Since(now.asked) > time.Second {
+		share, err := streams.Used(ctx, id)
+		if now = (used{time.Now(), share}); err == nil {
+			m.note(shard, now)
+		} else if share <= fullFrom {
+			f := fault.Wrap(fault.NoWorkers, err, "the store for jobs cannot be reached; try again")
+			f.RetryAfter = time.Second
 			return f
 		}
+	}
+	if now.share > fullFrom {
+		f := fault.New(fault.QueueFull, "the store for jobs is %d %% full; try again when jobs have expired, or raise broker.max_store",
+			int(fullFrom*100))
+		f.RetryAfter = 10 * time.Second
+		return f
 	}
 	return nil
 }
 
-func (m *room) ask(ctx context.Context, name string) (roomState, error) {
-	ctx, cancel := context.WithTimeout(ctx, records.StorePatience)
-	defer cancel()
-	stream, err := m.store.Stream(ctx, name)
-	if err != nil {
-		return roomState{}, err
-	}
-	info, err := stream.Info(ctx)
-	if err != nil {
-		return roomState{}, err
-	}
-	state := roomState{asked: time.Now()}
-	state.full = info.Config.MaxBytes > 0 && float64(info.State.Bytes) > fullFrom*float64(info.Config.MaxBytes) ||
-		info.Config.MaxMsgs > 0 && float64(info.State.Msgs) > fullFrom*float64(info.Config.MaxMsgs)
+func (m *limits) note(shard string, now used) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.known[name] = state
-	return state, nil
+	if m.known == nil {
+		m.known = make(map[string]used)
+	}
+	m.known[shard] = now
 }

@@ -2,10 +2,8 @@ package jobs
 
 import (
 	"context"
-	"strconv"
-
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
+	"sync"
+	"time"
 
 	"headrace/broker/link"
 	"headrace/broker/records"
@@ -16,24 +14,32 @@ import (
 type waiter struct {
 	wake chan struct{} // capacity 1
 	end  bool          // only the end is of interest
-	news *job.Record   // the record of the last event, where it is remembered; guarded by Desk.mu
+	news *job.Record   // the record of the last event, where it is remembered; guarded by follower.mu
+}
+
+// follower knows which callers wait for news of which job.
+type follower struct {
+	*door
+
+	recent *records.Recent // nil remembers nothing
+
+	mu      sync.Mutex
+	waiters map[job.ID]map[*waiter]struct{}
 }
 
 // note wakes the waiters of a job.
-func (j *Desk) note(msg *nats.Msg) {
-	id := records.IdOfEvent(msg.Subject)
-	revision, err := strconv.ParseUint(msg.Header.Get(jetstream.SequenceHeader), 10, 64)
-	if err != nil {
-		j.log.Warn("an event without the number of its record", "job", id, "error", err)
+func (j *follower) note(e records.Event) {
+	if e.Revision == 0 {
+		j.log.Warn("an event without the number of its record", "job", e.ID)
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	news := j.shared.Recent.Event(id, msg.Header.Get(records.HeaderTag), revision)
-	waiters := j.waiters[id]
+	news := j.recent.Event(e.ID, e.Tag, e.Revision)
+	waiters := j.waiters[e.ID]
 	if len(waiters) == 0 {
 		return
 	}
-	ended := job.State(msg.Header.Get(records.HeaderState)).Terminal()
+	ended := e.State.Terminal()
 	for w := range waiters {
 		if ended || !w.end {
 			w.news = news
@@ -42,30 +48,28 @@ func (j *Desk) note(msg *nats.Msg) {
 	}
 }
 
+// missedEvery is the interval at which dropped events are noticed.
+const missedEvery = time.Second
+
+// dropping counts events that were dropped because they came faster than they were read.
+type dropping interface{ Dropped() (int, error) }
+
 // missEvents wakes all waiters, until ctx ends, when events were dropped because they came faster than they were read.
-func (j *Desk) missEvents(ctx context.Context) {
+func (j *follower) missEvents(ctx context.Context, events dropping) {
 	known := 0
 	link.Every(ctx, missedEvery, func() {
-		dropped, err := j.events.Dropped()
+		dropped, err := events.Dropped()
 		if err != nil || dropped == known {
 			return
 		}
 		j.log.Warn("changes of jobs came faster than they could be read; what is waited for is read again", "dropped", dropped-known)
 		known = dropped
-		j.shared.Recent.Clear()
+		j.recent.Clear()
 		j.wakeAll()
 	})
 }
 
-// reconnected wakes all waiters, because events may have been lost while the connection was.
-func (j *Desk) reconnected() {
-	j.shared.Recent.Clear()
-	j.shared.Syncs.Forget()
-	j.placements.Forget()
-	j.wakeAll()
-}
-
-func (j *Desk) wakeAll() {
+func (j *follower) wakeAll() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	for _, waiters := range j.waiters {
@@ -78,7 +82,7 @@ func (j *Desk) wakeAll() {
 
 // Wait returns the record of a job as soon as done(record) is true, or the latest one when ctx ends first. Waiting costs no
 // reads: Wait is woken when the record is written.
-func (j *Desk) Wait(ctx context.Context, id job.ID, done func(*job.Record) bool) (*job.Record, error) {
+func (j *follower) Wait(ctx context.Context, id job.ID, done func(*job.Record) bool) (*job.Record, error) {
 	if err := j.await(ctx); err != nil {
 		return nil, err
 	}
@@ -86,22 +90,22 @@ func (j *Desk) Wait(ctx context.Context, id job.ID, done func(*job.Record) bool)
 }
 
 // WaitEnd is Wait for the end of a job; what happens before costs nothing.
-func (j *Desk) WaitEnd(ctx context.Context, id job.ID) (*job.Record, error) {
+func (j *follower) WaitEnd(ctx context.Context, id job.ID) (*job.Record, error) {
 	if err := j.await(ctx); err != nil {
 		return nil, err
 	}
 	return j.wait(ctx, id, func(r *job.Record) bool { return r.State.Terminal() }, &waiter{end: true})
 }
 
-func (j *Desk) wait(ctx context.Context, id job.ID, done func(*job.Record) bool, w *waiter) (*job.Record, error) {
+func (j *follower) wait(ctx context.Context, id job.ID, done func(*job.Record) bool, w *waiter) (*job.Record, error) {
 	w.wake = make(chan struct{}, 1)
 	j.watch(id, w)
 	defer j.unwatch(id, w)
 	// A record of this process will do to begin with when only the end matters: the event of every later write is still to come,
 	// as long as the connection lives.
 	var r *job.Record
-	if w.end && j.store.Link.NC.IsConnected() {
-		r = j.shared.Recent.Latest(id)
+	if w.end && j.conn.Connected() {
+		r = j.recent.Latest(id)
 	}
 	remembered := r != nil
 	for {
@@ -132,7 +136,7 @@ func (j *Desk) wait(ctx context.Context, id job.ID, done func(*job.Record) bool,
 }
 
 // newsOf takes what a waiter was sent.
-func (j *Desk) newsOf(w *waiter) *job.Record {
+func (j *follower) newsOf(w *waiter) *job.Record {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	news := w.news
@@ -144,13 +148,13 @@ func (j *Desk) newsOf(w *waiter) *job.Record {
 }
 
 // Watch rings wake, of capacity 1, whenever the job's record is written, until stop is called.
-func (j *Desk) Watch(id job.ID, wake chan struct{}) (stop func()) {
+func (j *follower) Watch(id job.ID, wake chan struct{}) (stop func()) {
 	w := &waiter{wake: wake}
 	j.watch(id, w)
 	return func() { j.unwatch(id, w) }
 }
 
-func (j *Desk) watch(id job.ID, w *waiter) {
+func (j *follower) watch(id job.ID, w *waiter) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.waiters[id] == nil {
@@ -159,7 +163,7 @@ func (j *Desk) watch(id job.ID, w *waiter) {
 	j.waiters[id][w] = struct{}{}
 }
 
-func (j *Desk) unwatch(id job.ID, w *waiter) {
+func (j *follower) unwatch(id job.ID, w *waiter) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	delete(j.waiters[id], w)

@@ -30,9 +30,9 @@ func (s *Store) PutBody(ctx context.Context, id job.ID, prefix, series string, d
 		return b, nil
 	}
 	defer s.timed(storeBody)()
-	stream, last := DataStream+ShardOf(string(id)), uint64(0)
+	stream, last := dataStream+ShardOf(string(id)), uint64(0)
 	for rest := data; len(rest) > 0; b.Parts++ {
-		msg := nats.NewMsg(PartSubject(prefix, series, b.Parts))
+		msg := nats.NewMsg(partSubject(prefix, series, b.Parts))
 		msg.Data = rest[:min(len(rest), partSize)]
 		rest = rest[len(msg.Data):]
 		ctx, cancel := context.WithTimeout(ctx, 2*StorePatience)
@@ -43,7 +43,7 @@ func (s *Store) PutBody(ctx context.Context, id job.ID, prefix, series string, d
 		}
 		last = ack.Sequence
 	}
-	if err := s.Durable(ctx, stream, last); err != nil {
+	if err := s.durable(ctx, stream, last); err != nil {
 		return nil, fmt.Errorf("storing %d bytes for job %s: %w", len(data), id, err)
 	}
 	return b, nil
@@ -57,13 +57,13 @@ func (s *Store) Body(ctx context.Context, id job.ID, prefix string, b *job.Body)
 	data := b.Inline
 	if b.Parts > 0 {
 		defer s.timed(storeBody)()
-		stream, err := s.Stream(ctx, DataStream+ShardOf(string(id)))
+		stream, err := s.stream(ctx, dataStream+ShardOf(string(id)))
 		if err != nil {
 			return nil, err
 		}
 		data = make([]byte, 0, b.Bytes)
 		for n := range b.Parts {
-			msg, err := readPart(ctx, stream, PartSubject(prefix, b.Series, n))
+			msg, err := readPart(ctx, stream, partSubject(prefix, b.Series, n))
 			if errors.Is(err, jetstream.ErrMsgNotFound) {
 				return nil, ErrNoBody
 			}
@@ -89,7 +89,7 @@ func readPart(ctx context.Context, stream jetstream.Stream, subject string) (*je
 func (s *Store) Erase(ctx context.Context, id job.ID, prefixes ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, StorePatience)
 	defer cancel()
-	stream, err := s.Stream(ctx, DataStream+ShardOf(string(id)))
+	stream, err := s.stream(ctx, dataStream+ShardOf(string(id)))
 	if err != nil {
 		return err
 	}

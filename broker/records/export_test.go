@@ -34,7 +34,7 @@ func (s *Syncs) UpTo(ctx context.Context, nc *nats.Conn, stream string, number u
 	return s.of(stream).upTo(ctx, &link.Link{NC: nc}, number)
 }
 
-// Gathered is the largest number that somebody waits for.
+// Gathered is the largest number that a writer waits for.
 func (s *Syncs) Gathered(stream string) uint64 {
 	g := s.of(stream)
 	g.mu.Lock()
@@ -50,3 +50,9 @@ func (s *Syncs) Gathered(stream string) uint64 {
 
 // Removed reads the server's answer about a version that was to be removed.
 func Removed(answer []byte) error { return removed(answer) }
+
+// PlacedTexts writes placements.
+func PlacedTexts(all []Placement) [][]byte { return placedTexts(all) }
+
+// ReadPlaced reads what PlacedTexts wrote.
+func ReadPlaced(text []byte) ([]Placement, error) { return readPlaced(text) }

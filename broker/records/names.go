@@ -11,15 +11,37 @@ import (
 	"headrace/internal/job"
 )
 
-// namedLane is what a lane's subject says.
+// LaneName names a lane of any provider: a subject of a work queue without the job's id.
+type LaneName string
+
+// LaneNameOf returns the lane of a job.
+func LaneNameOf(r *job.Record) LaneName {
+	return LaneName(strings.TrimSuffix(laneNamed(r.Provider, r.Route, r.Priority).Subject, ".*"))
+}
+
+// Lane returns the route and the priority; ok is false for what is no name of a lane.
+func (n LaneName) Lane() (lane Lane, ok bool) {
+	named, ok := parseLane(string(n))
+	return named.Lane, ok
+}
+
+// Beside reports whether the queues of two lanes are in one stream.
+func (n LaneName) Beside(other LaneName) bool { return n.shard() == other.shard() }
+
+func (n LaneName) shard() string { return string(n[strings.LastIndexByte(string(n), '.')+1:]) }
+
+// place is the subject of one of the lane's jobs.
+func (n LaneName) place(id job.ID) string { return string(n) + "." + string(id) }
+
+// namedLane is what a lane's name says.
 type namedLane struct {
 	Lane
 
 	Provider string
 }
 
-// ParseLane reads job.<provider>.<route>.<priority>.<shard>. ok is false for other subjects.
-func ParseLane(subject string) (namedLane, bool) {
+// parseLane reads job.<provider>.<route>.<priority>.<shard>. ok is false for other subjects.
+func parseLane(subject string) (namedLane, bool) {
 	parts := strings.Split(subject, ".")
 	if len(parts) != 5 {
 		return namedLane{}, false
@@ -33,24 +55,24 @@ const (
 	// changes. There are several because a stream writes one message at a time.
 	Shards = 4
 
-	RecordStream = "JOBREC_"  // + shard: records and idempotency keys
-	DataStream   = "JOBDATA_" // + shard: inputs and large results
-	QueueStream  = "JOBS_"    // + shard of the route: the work queues
+	recordStream = "JOBREC_"  // + shard: records and idempotency keys
+	dataStream   = "JOBDATA_" // + shard: inputs and large results
+	queueStream  = "JOBS_"    // + shard of the route: the work queues
 
-	PrefixRecord = "hrj.rec."
-	PrefixKey    = "hrj.key."
-	PrefixPause  = "hrj.ctl." // paused queues
-	PrefixEvent  = "hrj.evt." // each record written is re-published here, headers only
+	prefixRecord = "hrj.rec."
+	prefixKey    = "hrj.key."
+	prefixPause  = "hrj.ctl." // paused queues
+	prefixEvent  = "hrj.evt." // each record written is re-published here, headers only
 	prefixInput  = "hrj.in."
 	prefixOutput = "hrj.out."
 	PrefixQueue  = "job."
 
-	HeaderState = "Hr-State"
+	headerState = "Hr-State"
 	headerDue   = "Hr-Due"  // unix milliseconds; absent when nothing is due
-	HeaderLane  = "Hr-Lane" // subject in the work queue
+	headerLane  = "Hr-Lane" // subject in the work queue
 	headerRun   = "Hr-Run"
 	headerList  = "Hr-List" // listed, as JSON
-	HeaderTag   = "Hr-Tag"  // names the write to its process; absent when it remembers nothing
+	headerTag   = "Hr-Tag"  // names the write to its process; absent when it remembers nothing
 )
 
 // ShardOf returns the shard of a job's id, or of an idempotency key.
@@ -60,18 +82,18 @@ func ShardOf(id string) string {
 	return strconv.Itoa(int(h.Sum32() % Shards))
 }
 
-// RecordSubject is the subject of a job's record.
-func RecordSubject(id job.ID) string { return PrefixRecord + ShardOf(string(id)) + "." + string(id) }
+// recordSubject is the subject of a job's record.
+func recordSubject(id job.ID) string { return prefixRecord + ShardOf(string(id)) + "." + string(id) }
 
 // IdOfEvent returns the job that an event is about.
 func IdOfEvent(subject string) job.ID { return job.ID(subject[strings.LastIndexByte(subject, '.')+1:]) }
 
-// LaneNamed returns the lane of one route and priority.
-func LaneNamed(provider, route string, priority job.Priority) link.Lane {
+// laneNamed returns the lane of one route and priority.
+func laneNamed(provider, route string, priority job.Priority) link.Lane {
 	shard := strconv.Itoa(link.ShardOf(route))
 	tok := link.Token(route)
 	return link.Lane{
-		Stream:   QueueStream + shard,
+		Stream:   queueStream + shard,
 		Subject:  PrefixQueue + link.Token(provider) + "." + tok + "." + string(priority) + "." + shard + ".*",
 		Consumer: "j-" + tok + "-" + string(priority),
 	}
@@ -79,13 +101,11 @@ func LaneNamed(provider, route string, priority job.Priority) link.Lane {
 
 // LaneOf returns the lane of a route's jobs of one priority.
 func LaneOf(route *inference.Route, priority job.Priority) link.Lane {
-	return LaneNamed(route.Provider, route.Name, priority)
+	return laneNamed(route.Provider, route.Name, priority)
 }
 
-// QueueSubject is the subject of a job in its work queue.
-func QueueSubject(r *job.Record) string {
-	return strings.TrimSuffix(LaneNamed(r.Provider, r.Route, r.Priority).Subject, "*") + string(r.ID)
-}
+// queueSubject is the subject of a job in its work queue.
+func queueSubject(r *job.Record) string { return LaneNameOf(r).place(r.ID) }
 
 // InputPrefix begins the subjects of a job's inputs.
 func InputPrefix(id job.ID) string {
@@ -97,14 +117,14 @@ func OutputPrefix(id job.ID) string {
 	return prefixOutput + ShardOf(string(id)) + "." + string(id) + "."
 }
 
-// PartSubject is the subject of the n-th part of a body; prefix names the job, series the try that wrote the body.
-func PartSubject(prefix, series string, n int) string { return prefix + series + "." + strconv.Itoa(n) }
+// partSubject is the subject of the n-th part of a body; prefix names the job, series the try that wrote the body.
+func partSubject(prefix, series string, n int) string { return prefix + series + "." + strconv.Itoa(n) }
 
 const (
-	// PauseShard is the shard of the records' streams that stores which queues are paused.
-	PauseShard = "0"
-	// HeaderPaused says whether a queue is paused; the subject's last token names the route.
-	HeaderPaused = "Hr-Paused"
+	// pauseShard is the shard of the records' streams that stores which queues are paused.
+	pauseShard = "0"
+	// headerPaused says whether a queue is paused; the subject's last token names the route.
+	headerPaused = "Hr-Paused"
 	// SubjectCancel tells all workers to abort a running job.
 	SubjectCancel = "hr.job.cancel"
 	// AckWait is how long the lease of a running job lasts without a heartbeat.

@@ -14,16 +14,16 @@ import (
 // sweeper what they have queued. A lost message costs a read and nothing else.
 
 const (
-	// SubjectPlaced is where front ends announce what they have queued.
-	SubjectPlaced = "hr.job.placed"
+	// subjectPlaced is where front ends announce what they have queued.
+	subjectPlaced = "hr.job.placed"
 	// maxPlaced bounds what a front end remembers between two announcements. The sweeper checks the rest by reading.
 	maxPlaced = 100_000
 	// placedBytes is the size in bytes beyond which an announcement is split.
 	placedBytes = 256 << 10
 )
 
-// placement says that a job was in its queue when its record had this revision.
-type placement struct {
+// Placement says that a job was in its queue when its record had this revision.
+type Placement struct {
 	ID       job.ID
 	Revision uint64
 }
@@ -31,8 +31,8 @@ type placement struct {
 // Placements are the jobs that a front end has queued and not announced yet.
 type Placements struct {
 	mu    sync.Mutex
-	fresh []placement
-	ripe  []placement // added before the last call of Take
+	fresh []Placement
+	ripe  []Placement // added before the last call of Take
 }
 
 // Add remembers that a job was queued at a revision of its record.
@@ -40,12 +40,12 @@ func (p *Placements) Add(id job.ID, revision uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.fresh) < maxPlaced {
-		p.fresh = append(p.fresh, placement{id, revision})
+		p.fresh = append(p.fresh, Placement{id, revision})
 	}
 }
 
 // Take returns what was added before the previous call of Take.
-func (p *Placements) Take() []placement {
+func (p *Placements) Take() []Placement {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	ripe := p.ripe
@@ -60,8 +60,8 @@ func (p *Placements) Forget() {
 	p.fresh, p.ripe = nil, nil
 }
 
-// PlacedTexts writes placements as lines of an id and a revision, split into messages of moderate size.
-func PlacedTexts(all []placement) [][]byte {
+// placedTexts writes placements as lines of an id and a revision, split into messages of moderate size.
+func placedTexts(all []Placement) [][]byte {
 	var texts [][]byte
 	var text []byte
 	for _, p := range all {
@@ -79,16 +79,16 @@ func PlacedTexts(all []placement) [][]byte {
 	return texts
 }
 
-// ReadPlaced reads a message that PlacedTexts wrote.
-func ReadPlaced(text []byte) ([]placement, error) {
-	all := make([]placement, 0, bytes.Count(text, []byte("\n")))
+// readPlaced reads a message that placedTexts wrote.
+func readPlaced(text []byte) ([]Placement, error) {
+	all := make([]Placement, 0, bytes.Count(text, []byte("\n")))
 	for line := range bytes.Lines(text) {
 		id, number, ok := bytes.Cut(bytes.TrimSuffix(line, []byte("\n")), []byte(" "))
 		revision, err := strconv.ParseUint(string(number), 10, 64)
 		if !ok || err != nil || len(id) == 0 {
-			return nil, fmt.Errorf("malformed placement %.80q", line)
+			return nil, fmt.Errorf("malformed Placement %.80q", line)
 		}
-		all = append(all, placement{job.ID(id), revision})
+		all = append(all, Placement{job.ID(id), revision})
 	}
 	return all, nil
 }

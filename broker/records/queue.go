@@ -19,9 +19,9 @@ func (s *Store) Enqueue(ctx context.Context, r *job.Record) error {
 	defer s.timed(storeEnqueue)()
 	ctx, cancel := context.WithTimeout(ctx, StorePatience)
 	defer cancel()
-	msg := nats.NewMsg(QueueSubject(r))
+	msg := nats.NewMsg(queueSubject(r))
 	msg.Data = []byte(r.Route)
-	err := s.Publish(ctx, QueueStream+strconv.Itoa(link.ShardOf(r.Route)), msg)
+	err := s.publish(ctx, queueStream+strconv.Itoa(link.ShardOf(r.Route)), msg)
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok && strings.Contains(api.Description, "per subject") {
 		return nil // it waits already
 	}
@@ -35,9 +35,9 @@ func (s *Store) Enqueue(ctx context.Context, r *job.Record) error {
 func (s *Store) Unqueue(ctx context.Context, r *job.Record) error {
 	ctx, cancel := context.WithTimeout(ctx, StorePatience)
 	defer cancel()
-	stream, err := s.Stream(ctx, QueueStream+strconv.Itoa(link.ShardOf(r.Route)))
+	stream, err := s.stream(ctx, queueStream+strconv.Itoa(link.ShardOf(r.Route)))
 	if err == nil {
-		err = TakeOut(ctx, stream, QueueSubject(r))
+		err = takeOut(ctx, stream, queueSubject(r))
 	}
 	if err != nil {
 		return fmt.Errorf("taking job %s out of the queue: %w", r.ID, err)
@@ -47,20 +47,20 @@ func (s *Store) Unqueue(ctx context.Context, r *job.Record) error {
 
 // IsQueued reports whether a job is in its work queue, waiting or leased.
 func (s *Store) IsQueued(ctx context.Context, r *job.Record) (bool, error) {
-	return s.IsPlaced(ctx, QueueSubject(r))
+	return s.IsPlaced(ctx, LaneNameOf(r), r.ID)
 }
 
-// IsPlaced reports whether a subject of a work queue holds a message.
-func (s *Store) IsPlaced(ctx context.Context, place string) (bool, error) {
-	lane, ok := ParseLane(place[:strings.LastIndexByte(place, '.')])
+// IsPlaced is IsQueued for a caller that has no record.
+func (s *Store) IsPlaced(ctx context.Context, lane LaneName, id job.ID) (bool, error) {
+	at, ok := lane.Lane()
 	if !ok {
-		return false, fmt.Errorf("%q is not a subject of a work queue", place)
+		return false, fmt.Errorf("%q is not a subject of a work queue", lane.place(id))
 	}
 	ctx, cancel := context.WithTimeout(ctx, StorePatience)
 	defer cancel()
-	stream, err := s.Stream(ctx, QueueStream+strconv.Itoa(link.ShardOf(lane.Route)))
+	stream, err := s.stream(ctx, queueStream+strconv.Itoa(link.ShardOf(at.Route)))
 	if err == nil {
-		_, err = stream.GetLastMsgForSubject(ctx, place)
+		_, err = stream.GetLastMsgForSubject(ctx, lane.place(id))
 	}
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return false, nil
@@ -72,10 +72,10 @@ func (s *Store) IsPlaced(ctx context.Context, place string) (bool, error) {
 // write down that it has removed a message.
 var errNoRoom = errors.New("the disk is full")
 
-// TakeOut removes the message of a subject from a work queue, if there is one, leased or not. It does not purge the subject:
+// takeOut removes the message of a subject from a work queue, if there is one, leased or not. It does not purge the subject:
 // a purge of less than a consumer's whole filter moves that consumer's floor over leases of other messages, and the NATS
 // server never delivers those again.
-func TakeOut(ctx context.Context, stream jetstream.Stream, subject string) error {
+func takeOut(ctx context.Context, stream jetstream.Stream, subject string) error {
 	msg, err := stream.GetLastMsgForSubject(ctx, subject)
 	if err == nil {
 		if err = stream.DeleteMsg(ctx, msg.Sequence); err != nil { // it may have been acknowledged since

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -33,6 +32,8 @@ var (
 	ErrUnreadable = errors.New("the record cannot be read by this version")
 	// ErrDamaged reports stored bytes that differ from those that were written.
 	ErrDamaged = errors.New("the stored bytes do not have the digest they were stored with")
+	// ErrFull reports that a write was refused because a stream or the disk is full.
+	ErrFull = errors.New("the store is full")
 	// ErrConflict reports that another writer has changed the record since it was read.
 	ErrConflict = errors.New("the record has changed")
 )
@@ -46,16 +47,10 @@ const (
 
 // Store reads and writes what is stored of jobs. It makes no decisions.
 type Store struct {
-	Link   *link.Link
+	*streams
+
 	timer  StoreTimer // nil: no times are taken
 	recent *Recent    // nil: nothing is remembered
-	known  *Syncs
-	Full   func() bool // whether the disk is full; nil: not known
-
-	mu      sync.Mutex
-	life    int // of the connection that streams are known by
-	streams map[string]jetstream.Stream
-	syncs   map[string]*syncGroup // of streams whose writers have to ask for a sync
 }
 
 // Shared is what all stores of one process share.
@@ -68,80 +63,7 @@ type Shared struct {
 
 // NewStore returns a store over one connection. timer may be nil.
 func NewStore(l *link.Link, timer StoreTimer, here Shared) *Store {
-	return &Store{
-		Link: l, timer: timer, recent: here.Recent, known: cmp.Or(here.Syncs, NewSyncs()),
-		streams: make(map[string]jetstream.Stream), syncs: make(map[string]*syncGroup),
-	}
-}
-
-// Stream returns a handle of a stream, which is made when it is first used.
-func (s *Store) Stream(ctx context.Context, name string) (jetstream.Stream, error) {
-	life := s.known.life()
-	s.mu.Lock()
-	if life != s.life { // the broker may have come back with other streams
-		clear(s.streams)
-		s.life = life
-	}
-	known := s.streams[name]
-	s.mu.Unlock()
-	if known != nil {
-		return known, nil
-	}
-	fresh, err := s.Link.Stream(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.streams[name] = fresh
-	if fresh.CachedInfo().Config.Metadata[link.SyncMark] != "" {
-		s.syncs[name] = s.known.of(name)
-	} else {
-		delete(s.syncs, name)
-	}
-	return fresh, nil
-}
-
-// Durable returns when everything that a stream has acknowledged up to number is as durable as the stream promises.
-func (s *Store) Durable(ctx context.Context, stream string, number uint64) error {
-	s.mu.Lock()
-	group := s.syncs[stream]
-	s.mu.Unlock()
-	if group == nil {
-		return nil
-	}
-	return group.upTo(ctx, s.Link, number)
-}
-
-// NoRoom reports whether the disk is known to be full.
-func (s *Store) NoRoom() bool { return s.Full != nil && s.Full() }
-
-// Forget makes the next use of a stream look it up again.
-func (s *Store) Forget(name string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.streams, name)
-}
-
-// Publish stores one message durably. The stream is made when it is missing. After an error the message may be stored.
-func (s *Store) Publish(ctx context.Context, stream string, msg *nats.Msg, opts ...jetstream.PublishOpt) error {
-	ack, err := s.write(ctx, stream, msg, opts...)
-	if err == nil {
-		err = s.Durable(ctx, stream, ack.Sequence)
-	}
-	return err
-}
-
-// write is Publish without the durability.
-func (s *Store) write(ctx context.Context, stream string, msg *nats.Msg, opts ...jetstream.PublishOpt) (*jetstream.PubAck, error) {
-	if _, err := s.Stream(ctx, stream); err != nil {
-		return nil, err
-	}
-	ack, err := s.Link.JS.PublishMsg(ctx, msg, append(opts, jetstream.WithExpectStream(stream))...)
-	if errors.Is(err, jetstream.ErrNoStreamResponse) {
-		s.Forget(stream)
-	}
-	return ack, err
+	return &Store{streams: newStreams(l, cmp.Or(here.Syncs, NewSyncs())), timer: timer, recent: here.Recent}
 }
 
 // Get reads a job's record. It returns ErrNoJob when there is none.
@@ -149,11 +71,11 @@ func (s *Store) Get(ctx context.Context, id job.ID) (*job.Record, error) {
 	defer s.timed(storeRead)()
 	ctx, cancel := context.WithTimeout(ctx, StorePatience)
 	defer cancel()
-	stream, err := s.Stream(ctx, RecordStream+ShardOf(string(id)))
+	stream, err := s.stream(ctx, recordStream+ShardOf(string(id)))
 	if err != nil {
 		return nil, err
 	}
-	msg, err := stream.GetLastMsgForSubject(ctx, RecordSubject(id))
+	msg, err := stream.GetLastMsgForSubject(ctx, recordSubject(id))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return nil, ErrNoJob
 	}
@@ -224,10 +146,10 @@ func (s *Store) Put(ctx context.Context, r *job.Record, now time.Time) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, StorePatience)
 	defer cancel()
-	msg := nats.NewMsg(RecordSubject(r.ID))
+	msg := nats.NewMsg(recordSubject(r.ID))
 	msg.Data = data
-	msg.Header.Set(HeaderState, string(r.State))
-	msg.Header.Set(HeaderLane, QueueSubject(r))
+	msg.Header.Set(headerState, string(r.State))
+	msg.Header.Set(headerLane, queueSubject(r))
 	msg.Header.Set(headerRun, strconv.Itoa(r.Run))
 	list, err := listedOf(r)
 	if err != nil {
@@ -243,9 +165,9 @@ func (s *Store) Put(ctx context.Context, r *job.Record, now time.Time) error {
 	}
 	tag := s.recent.writing(r, len(data))
 	if tag != "" {
-		msg.Header.Set(HeaderTag, tag)
+		msg.Header.Set(headerTag, tag)
 	}
-	ack, err := s.write(ctx, RecordStream+ShardOf(string(r.ID)), msg, opts...)
+	ack, err := s.write(ctx, recordStream+ShardOf(string(r.ID)), msg, opts...)
 	if err != nil {
 		s.recent.written(r.ID, tag, 0)
 	}
@@ -265,7 +187,7 @@ func (s *Store) Put(ctx context.Context, r *job.Record, now time.Time) error {
 func (s *Store) Settle(ctx context.Context, r *job.Record) error {
 	ctx, cancel := context.WithTimeout(ctx, StorePatience)
 	defer cancel()
-	return s.Durable(ctx, RecordStream+ShardOf(string(r.ID)), r.Revision)
+	return s.durable(ctx, recordStream+ShardOf(string(r.ID)), r.Revision)
 }
 
 // Change reads a record, applies move and writes the result, repeating while other writers change it too. It stops when

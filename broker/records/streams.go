@@ -48,13 +48,13 @@ func (l Limits) Config(name string) (config jetstream.StreamConfig, ok bool) {
 		// Replicas answer direct reads, too, while they are behind: a job that was just accepted would not be there.
 		AllowDirect: l.Replicas <= 1,
 	}
-	if l.Sync && kind+"_" != QueueStream {
+	if l.Sync && kind+"_" != queueStream {
 		config.Metadata = map[string]string{link.SyncMark: "asked for"}
 	}
 	switch kind + "_" {
-	case RecordStream:
+	case recordStream:
 		config.Description = "Headrace: the records of jobs, idempotency keys, paused queues"
-		config.Subjects = []string{PrefixRecord + shard + ".*", PrefixKey + shard + ".*", PrefixPause + shard + ".*"}
+		config.Subjects = []string{prefixRecord + shard + ".*", prefixKey + shard + ".*", prefixPause + shard + ".*"}
 		if !l.Sync { // else see jobversions.go
 			config.MaxMsgsPerSubject = 1
 		}
@@ -64,15 +64,15 @@ func (l Limits) Config(name string) (config jetstream.StreamConfig, ok bool) {
 			config.MaxMsgs = int64(l.MaxRetained/Shards + 1)
 		}
 		config.RePublish = &jetstream.RePublish{
-			Source: PrefixRecord + shard + ".*", Destination: PrefixEvent + shard + ".{{wildcard(1)}}", HeadersOnly: true,
+			Source: prefixRecord + shard + ".*", Destination: prefixEvent + shard + ".{{wildcard(1)}}", HeadersOnly: true,
 		}
-	case DataStream:
+	case dataStream:
 		config.Description = "Headrace: large inputs and results of jobs"
 		config.Subjects = []string{prefixInput + shard + ".>", prefixOutput + shard + ".>"}
 		config.MaxMsgsPerSubject = 1
 		config.AllowMsgTTL = true
 		config.MaxBytes = int64(float64(l.MaxStore) * dataShare / Shards)
-	case QueueStream:
+	case queueStream:
 		config.Description = "Headrace: jobs that wait for a worker"
 		config.Subjects = []string{PrefixQueue + "*.*.*." + shard + ".*"}
 		config.Retention = jetstream.WorkQueuePolicy
@@ -93,7 +93,7 @@ func (l Limits) Config(name string) (config jetstream.StreamConfig, ok bool) {
 func SyncedStreams() []string {
 	var names []string
 	for shard := range Shards {
-		names = append(names, RecordStream+strconv.Itoa(shard), DataStream+strconv.Itoa(shard))
+		names = append(names, recordStream+strconv.Itoa(shard), dataStream+strconv.Itoa(shard))
 	}
 	return names
 }

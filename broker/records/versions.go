@@ -15,14 +15,37 @@ import (
 // Superseded is a version of a record, by its number, that a later one (By) has replaced.
 type Superseded struct{ Number, By uint64 }
 
-// RemoveAll removes messages from a stream. Some of them may be gone already.
-func (s *Store) RemoveAll(ctx context.Context, stream string, old []Superseded) error {
-	if s.NoRoom() {
+// removeAtOnce is how many removals are requested before the answers are read.
+const removeAtOnce = 256
+
+// Prune removes versions of a shard's records when everything up to end is on disk. Some may be gone already. It returns those
+// that are left, of which some may be gone after an error.
+func (j *Journal) Prune(ctx context.Context, shard string, old []Superseded, end uint64) (left []Superseded, err error) {
+	s, name := j.store, recordStream+shard
+	if _, err := s.stream(ctx, name); err != nil || !s.keepsVersions(name) {
+		return old, err
+	}
+	if err := s.durable(ctx, name, end); err != nil {
+		return old, err
+	}
+	for len(old) > 0 {
+		some := old[:min(removeAtOnce, len(old))]
+		if err := s.removeAll(ctx, name, some); err != nil {
+			return old, err
+		}
+		old = old[len(some):]
+	}
+	return nil, nil
+}
+
+// removeAll removes messages from a stream. Some of them may be gone already.
+func (s *streams) removeAll(ctx context.Context, stream string, old []Superseded) error {
+	if s.noRoom() {
 		return errNoRoom
 	}
 	ctx, cancel := context.WithTimeout(ctx, StorePatience)
 	defer cancel()
-	nc := s.Link.NC
+	nc := s.link.NC
 	answers, err := nc.SubscribeSync(nc.NewInbox())
 	if err != nil {
 		return err
@@ -62,16 +85,16 @@ func removed(answer []byte) error {
 // ForgetVersions removes the versions before the last one of a job's record, which must be durable: ends that a new run or
 // an erasure has replaced.
 func (s *Store) ForgetVersions(ctx context.Context, id job.ID) error {
-	return s.KeepLast(ctx, RecordStream+ShardOf(string(id)), RecordSubject(id))
+	return s.keepLast(ctx, recordStream+ShardOf(string(id)), recordSubject(id))
 }
 
-// KeepLast removes all messages of a subject but the last.
-func (s *Store) KeepLast(ctx context.Context, name, subject string) error {
-	stream, err := s.Stream(ctx, name)
-	if err != nil || !s.KeepsVersions(name) {
+// keepLast removes all messages of a subject but the last.
+func (s *streams) keepLast(ctx context.Context, name, subject string) error {
+	stream, err := s.stream(ctx, name)
+	if err != nil || !s.keepsVersions(name) {
 		return err
 	}
-	if s.NoRoom() {
+	if s.noRoom() {
 		return errNoRoom
 	}
 	ctx, cancel := context.WithTimeout(ctx, StorePatience)
@@ -79,8 +102,8 @@ func (s *Store) KeepLast(ctx context.Context, name, subject string) error {
 	return stream.Purge(ctx, jetstream.WithPurgeSubject(subject), jetstream.WithPurgeKeep(1))
 }
 
-// KeepsVersions reports whether a stream that was used keeps every version of a record.
-func (s *Store) KeepsVersions(stream string) bool {
+// keepsVersions reports whether a stream that was used keeps every version of a record.
+func (s *streams) keepsVersions(stream string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.syncs[stream] != nil

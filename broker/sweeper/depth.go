@@ -2,16 +2,12 @@ package sweeper
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"math"
+	"log/slog"
+	"maps"
 	"slices"
-	"strings"
+	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
-	"headrace/broker/link"
 	"headrace/broker/records"
 )
 
@@ -47,7 +43,7 @@ func (d *laneDepth) rate() float64 {
 	}
 	first, last := d.starts[0], d.starts[len(d.starts)-1]
 	if last.n <= first.n || !last.at.After(first.at) {
-		return 0 // none, or a consumer that was made anew
+		return 0 // none, or a consumer that was made again
 	}
 	return float64(last.n-first.n) / last.at.Sub(first.at).Seconds()
 }
@@ -64,8 +60,21 @@ func (d *laneDepth) note(now time.Time, delivered, started uint64, oldest time.T
 	d.at, d.delivered, d.oldest = now, delivered, oldest
 }
 
-// measure looks at the work queues until ctx ends.
-func (s *Sweeper) measure(ctx context.Context) {
+// gauge measures the work queues that jobs wait in, and has their jobs looked at when they hold less than they should.
+type gauge struct {
+	schedule *schedule
+	log      *slog.Logger
+
+	mu     sync.Mutex
+	depths map[records.LaneName]laneDepth
+}
+
+func newGauge(s *schedule, log *slog.Logger) *gauge {
+	return &gauge{schedule: s, log: log, depths: make(map[records.LaneName]laneDepth)}
+}
+
+// run looks at the work queues until ctx ends.
+func (g *gauge) run(ctx context.Context, q queues) {
 	tick := time.NewTicker(depthEvery)
 	defer tick.Stop()
 	for turn := 0; ; turn++ {
@@ -74,28 +83,28 @@ func (s *Sweeper) measure(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		lanes := s.lanesToMeasure(turn)
-		for _, subject := range lanes {
-			if err := s.measureLane(ctx, subject); err != nil && ctx.Err() == nil {
-				s.log.Debug("measuring a queue", "subject", subject, "error", err)
+		for _, lane := range g.toMeasure(turn) {
+			if err := g.measure(ctx, q, lane); err != nil && ctx.Err() == nil {
+				g.log.Debug("measuring a queue", "subject", lane, "error", err)
 			}
 		}
 	}
 }
 
-// lanesToMeasure gives the lanes that jobs wait in, and forgets what is known of others for a while.
-func (s *Sweeper) lanesToMeasure(turn int) []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for subject, depth := range s.depths {
-		if s.counts[subject].waiting() == 0 && time.Since(depth.at) > rateOver {
-			delete(s.depths, subject)
+// toMeasure gives the lanes that jobs wait in, and forgets what is known of others for a while.
+func (g *gauge) toMeasure(turn int) []records.LaneName {
+	counts := g.schedule.lanesNow()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for lane, depth := range g.depths {
+		if counts[lane].waiting() == 0 && time.Since(depth.at) > rateOver {
+			delete(g.depths, lane)
 		}
 	}
-	lanes := make([]string, 0, len(s.counts))
-	for subject, n := range s.counts {
+	lanes := make([]records.LaneName, 0, len(counts))
+	for lane, n := range counts {
 		if n.waiting() > 0 {
-			lanes = append(lanes, subject)
+			lanes = append(lanes, lane)
 		}
 	}
 	slices.Sort(lanes)
@@ -106,115 +115,81 @@ func (s *Sweeper) lanesToMeasure(turn int) []string {
 	return lanes
 }
 
-func (s *Sweeper) measureLane(ctx context.Context, subject string) error {
-	at, ok := records.ParseLane(subject)
-	if !ok {
-		return fmt.Errorf("%q is not a queue's subject", subject)
-	}
+func (g *gauge) measure(ctx context.Context, q queues, lane records.LaneName) error {
 	ctx, cancel := context.WithTimeout(ctx, records.StorePatience)
 	defer cancel()
-	l := records.LaneNamed(at.Provider, at.Route, at.Priority)
-	stream, err := s.store.Stream(ctx, l.Stream)
+	expected, beside := g.schedule.expected(lane), g.schedule.expectedBeside(lane)
+	held, err := q.Held(ctx, lane)
 	if err != nil {
 		return err
 	}
-	held, err := s.heldBy(ctx, stream, l, subject)
-	if err != nil {
-		s.store.Forget(l.Stream)
-		return err
+	// What has ended while we asked is no shortage.
+	if held.All {
+		expected = min(beside, g.schedule.expectedBeside(lane))
+	} else {
+		expected = min(expected, g.schedule.expected(lane))
 	}
-	head := held.delivered + 1
-	s.mu.Lock()
-	if depth := s.depths[subject]; depth != nil {
+	head := held.Delivered + 1
+	g.mu.Lock()
+	if depth, ok := g.depths[lane]; ok {
 		head = max(head, depth.head)
 	}
-	s.mu.Unlock()
-	var oldest time.Time
-	next, err := nextOf(ctx, stream, l.Subject, held.delivered+1, head)
-	switch {
-	case errors.Is(err, jetstream.ErrMsgNotFound): // all are with workers, or wait for their time
-	case err != nil:
+	g.mu.Unlock()
+	next, oldest, ok, err := q.Next(ctx, lane, held.Delivered+1, head)
+	if err != nil {
 		return err
-	default:
-		head, oldest = next.Sequence, next.Time
 	}
-	if now := time.Now(); s.noteDepth(subject, held, head, oldest, now) {
-		if n := s.doubtLane(subject, now); n > 0 {
-			s.log.Warn("a queue holds less jobs than it should; looking at all of them", "subject", subject, "jobs", n)
+	if ok { // else all are with workers, or wait for their time
+		head = next
+	}
+	if now := time.Now(); g.note(lane, held, expected-held.Jobs, head, oldest, now) {
+		if n := g.schedule.doubtLane(lane, now); n > 0 {
+			g.log.Warn("a queue holds less jobs than it should; looking at all of them", "subject", lane, "jobs", n)
 		}
 	}
 	return nil
 }
 
-// noteDepth keeps a measurement and reports whether the lane's jobs are to be looked at.
-func (s *Sweeper) noteDepth(subject string, held laneHeld, head uint64, oldest, now time.Time) (look bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	depth := s.depths[subject]
-	if depth == nil {
-		depth = &laneDepth{}
-		s.depths[subject] = depth
-	}
-	look = depth.short.note(held.missing, held.started, now)
+// note keeps a measurement and reports whether the lane's jobs are to be looked at.
+func (g *gauge) note(lane records.LaneName, held records.Held, missing int, head uint64, oldest, now time.Time) (look bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	depth := g.depths[lane]
+	look = depth.short.note(missing, held.Started, now)
 	if oldest.IsZero() {
-		oldest = depth.short.oldest(depth.oldest, held.started)
+		oldest = depth.short.oldest(depth.oldest, held.Started)
 	}
 	depth.head = head
-	depth.note(now, held.delivered, held.started, oldest)
+	depth.note(now, held.Delivered, held.Started, oldest)
+	g.depths[lane] = depth
 	return look
 }
 
-// laneHeld is what the server says of a lane.
-type laneHeld struct {
-	delivered, started uint64 // number in the stream up to which jobs were given to workers, and how often that was done
-	missing            int    // messages; not positive when there are enough
+// found notes that a job was put back into a queue that did not hold it.
+func (g *gauge) found(lane records.LaneName) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if depth, ok := g.depths[lane]; ok {
+		depth.short.found = true
+		g.depths[lane] = depth
+	}
 }
 
-func (s *Sweeper) heldBy(ctx context.Context, stream jetstream.Stream, l link.Lane, subject string) (held laneHeld, err error) {
-	expected := s.expected(subject)
-	consumer, err := stream.Consumer(ctx, l.Consumer)
-	if err == nil {
-		info := consumer.CachedInfo()
-		expected = min(expected, s.expected(subject)) // what has ended while we asked is no shortage
-		held.delivered, held.started = info.Delivered.Stream, info.Delivered.Consumer
-		held.missing = expected - info.NumAckPending - int(min(info.NumPending, math.MaxInt32))
-		return held, nil
-	}
-	if !errors.Is(err, jetstream.ErrConsumerNotFound) {
-		return held, err
-	}
-	// No worker has asked yet, or others needed the room. One lane's messages are many to count, so all are.
-	expected = s.expectedBeside(subject)
-	info, err := stream.Info(ctx)
-	if err != nil {
-		return held, err
-	}
-	held.missing = min(expected, s.expectedBeside(subject)) - int(min(info.State.Msgs, math.MaxInt32))
-	return held, nil
+// depthsNow is a copy of what was measured. What it holds is not changed later.
+func (g *gauge) depthsNow() map[records.LaneName]laneDepth {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return maps.Clone(g.depths)
 }
 
-// nextOf reads the first message of a lane from a number on. The server looks at every subject that waits when it is asked
-// for the first of several, so it is asked for the one that most likely is.
-func nextOf(ctx context.Context, stream jetstream.Stream, lane string, from, likely uint64) (*jetstream.RawStreamMsg, error) {
-	msg, err := stream.GetMsg(ctx, likely)
-	switch {
-	case err == nil && strings.HasPrefix(msg.Subject, strings.TrimSuffix(lane, "*")):
-		return msg, nil
-	case err != nil && !errors.Is(err, jetstream.ErrMsgNotFound):
-		return nil, err
-	}
-	return stream.GetMsg(ctx, from, jetstream.WithGetMsgSubject(lane))
-}
-
-// Oldest is when the job that is next was queued, by route and priority.
-func (s *Sweeper) Oldest() map[records.Lane]time.Time {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	oldest := make(map[records.Lane]time.Time, len(s.depths))
-	for subject, depth := range s.depths {
-		if lane, ok := records.ParseLane(subject); ok && !depth.oldest.IsZero() && s.counts[subject].waiting() > 0 {
-			oldest[lane.Lane] = depth.oldest
+// short reports whether a lane's queue holds less than it should.
+func (g *gauge) short(lane records.Lane) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for name, depth := range g.depths {
+		if at, ok := name.Lane(); ok && at == lane {
+			return !depth.short.since.IsZero()
 		}
 	}
-	return oldest
+	return false
 }

@@ -1,9 +1,8 @@
 package sweeper
 
 import (
+	"context"
 	"time"
-
-	"github.com/nats-io/nats.go"
 
 	"headrace/broker/records"
 	"headrace/internal/job"
@@ -13,19 +12,19 @@ import (
 
 // Learn tells a sweeper that a job's record was written: its state, its number, and when it is due.
 func (s *Sweeper) Learn(r *job.Record, due, now time.Time) {
-	n := &records.News{ID: r.ID, State: r.State, Place: records.QueueSubject(r), Shard: records.ShardOf(string(r.ID)), Revision: r.Revision, At: now}
+	n := &records.News{ID: r.ID, State: r.State, Lane: records.LaneNameOf(r), Shard: records.ShardOf(string(r.ID)), Revision: r.Revision, At: now}
 	if !due.IsZero() {
 		n.Due = records.InstantOf(due)
 	}
-	s.learn(n, now)
+	s.schedule.learn(n, now)
 }
 
 // Placed tells a sweeper what a front end says it has queued.
-func (s *Sweeper) Placed(text []byte) { s.notePlaced(&nats.Msg{Data: text}) }
+func (s *Sweeper) Placed(all []records.Placement) { s.placed(all, nil) }
 
 // Next takes the job that is due, or gives "".
 func (s *Sweeper) Next(now time.Time) job.ID {
-	id, _ := s.next(now)
+	id, _ := s.schedule.next(now)
 	return id
 }
 
@@ -58,4 +57,18 @@ func (s *Shortage) Note(missing int, started uint64, now time.Time) bool {
 // Oldest is since when the next job waits.
 func (s *Shortage) Oldest(before time.Time, started uint64) time.Time {
 	return s.s.oldest(before, started)
+}
+
+// FakeBroker is all that a Sweeper needs of a broker.
+type FakeBroker interface {
+	store
+	queues
+	journal
+	wire
+	connection
+}
+
+// Over runs a sweeper over something else than an archive until ctx ends.
+func (s *Sweeper) Over(ctx context.Context, b FakeBroker) error {
+	return s.serve(ctx, broker{store: b, queues: b, journal: b, wire: b, conn: b})
 }

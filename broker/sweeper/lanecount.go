@@ -1,6 +1,7 @@
 package sweeper
 
 import (
+	"headrace/broker/records"
 	"headrace/internal/job"
 )
 
@@ -52,11 +53,11 @@ func (c laneCount) with(p phase, n int) laneCount {
 	return c
 }
 
-// laneCounts counts jobs by lane, the subject of a work queue without the job's id.
-type laneCounts map[string]laneCount
+// laneCounts counts jobs by lane.
+type laneCounts map[records.LaneName]laneCount
 
 // move counts a job that goes from one phase to another.
-func (l laneCounts) move(lane string, from, to phase) {
+func (l laneCounts) move(lane records.LaneName, from, to phase) {
 	l[lane] = l[lane].with(from, -1).with(to, 1)
 	if l[lane] == (laneCount{}) {
 		delete(l, lane)

@@ -11,12 +11,12 @@ type pendingJob struct {
 	due      records.Instant
 	then     records.Instant // due after the check
 	revision uint64
-	lane     *string // shared by all jobs of a lane
-	index    int32   // in the heap; -1 while a hand has it
-	verify   bool    // its place in the queue is to be checked first
-	busy     bool    // a hand has it
-	phase    phase   // as which it is counted
-	missed   uint8   // how often its record was looked for in vain
+	lane     *records.LaneName // shared by all jobs of a lane
+	index    int32             // in the heap; -1 while a hand has it
+	verify   bool              // its place in the queue is to be checked first
+	busy     bool              // a hand has it
+	phase    phase             // as which it is counted
+	missed   uint8             // how often its record was looked for in vain
 }
 
 // dueHeap has the job that is due next first.

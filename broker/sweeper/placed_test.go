@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"headrace/broker/link"
+	"headrace/broker/records"
 	"headrace/broker/sweeper"
 	"headrace/internal/job"
 )
@@ -17,16 +18,14 @@ func TestPlacedIsNotChecked(t *testing.T) {
 	now := time.Now()
 	deadline := now.Add(time.Hour)
 	for name, c := range map[string]struct {
-		told    string // of the job "a", whose record has the number 7
+		told    []records.Placement // of the job "a", whose record has the number 7
 		checked bool
 	}{
-		"nobody says a word":        {"", true},
-		"it is queued":              {"a 7\n", false},
-		"it was queued before":      {"a 6\n", true},
-		"another one is queued":     {"b 7\n", true},
-		"among others":              {"b 1\na 7\nc 9\n", false},
-		"the word cannot be read":   {"a 7\nx\n", true},
-		"the number cannot be read": {"a seven\n", true},
+		"nothing is said":       {nil, true},
+		"it is queued":          {[]records.Placement{{ID: "a", Revision: 7}}, false},
+		"it was queued before":  {[]records.Placement{{ID: "a", Revision: 6}}, true},
+		"another one is queued": {[]records.Placement{{ID: "b", Revision: 7}}, true},
+		"among others":          {[]records.Placement{{ID: "b", Revision: 1}, {ID: "a", Revision: 7}, {ID: "c", Revision: 9}}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -35,7 +34,7 @@ func TestPlacedIsNotChecked(t *testing.T) {
 				t.Fatal(err)
 			}
 			s.Learn(&job.Record{ID: "a", State: job.Queued, Revision: 7, Provider: "p", Route: "r", Priority: job.Standard}, deadline, now)
-			s.Placed([]byte(c.told))
+			s.Placed(c.told)
 			if id := s.Next(now.Add(9 * time.Second)); id != "" {
 				t.Errorf("job %q is checked at once", id)
 			}
@@ -46,13 +45,13 @@ func TestPlacedIsNotChecked(t *testing.T) {
 				return
 			}
 			if id := s.Next(deadline.Add(time.Second)); id != "a" {
-				t.Errorf("its deadline is nobody's any more: %q is due", id)
+				t.Errorf("its deadline is forgotten: %q is due", id)
 			}
 		})
 	}
 }
 
-// What is told about a record that was written again meanwhile says nothing: the job may have left the queue and come back.
+// What is told about a record that was written again since says nothing: the job may have left the queue and come back.
 func TestPlacedOfAnEarlierRun(t *testing.T) {
 	t.Parallel()
 	s, err := sweeper.New(link.Dial{URL: "nats://127.0.0.1:4222"}, nil, nil, slog.New(slog.DiscardHandler))
@@ -65,7 +64,7 @@ func TestPlacedOfAnEarlierRun(t *testing.T) {
 		r.State, r.Revision = state, uint64(n+1)
 		s.Learn(r, now.Add(time.Hour), now)
 	}
-	s.Placed([]byte("a 1\n"))
+	s.Placed([]records.Placement{{ID: "a", Revision: 1}})
 	if id := s.Next(now.Add(11 * time.Second)); id != "a" {
 		t.Errorf("%q is checked", id)
 	}

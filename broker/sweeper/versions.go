@@ -2,7 +2,8 @@ package sweeper
 
 import (
 	"context"
-	"strconv"
+	"log/slog"
+	"sync"
 	"time"
 
 	"headrace/broker/link"
@@ -20,8 +21,6 @@ const (
 	// maxSuperseded bounds the versions that wait for it, in each shard. What is beyond stays until the broker role starts
 	// again, or until it expires.
 	maxSuperseded = 1_000_000
-	// removeAtOnce is how many are asked for before the answers are read.
-	removeAtOnce = 256
 )
 
 // versions are what is to be removed from a shard.
@@ -57,54 +56,58 @@ func (v *versions) take() (old []records.Superseded, end uint64) {
 // giveBack notes again what was taken and is still there.
 func (v *versions) giveBack(old []records.Superseded) { v.list = append(v.list, old...) }
 
+// cleaner removes what is of no use any more: superseded versions, which it owns, and leftovers.
+type cleaner struct {
+	schedule *schedule
+	full     func() error // why nothing can be written
+	log      *slog.Logger
+
+	mu       sync.Mutex
+	versions map[string]*versions // by shard
+}
+
+// replaced notes that a version of a record was replaced.
+func (c *cleaner) replaced(shard string, number, by uint64) {
+	c.of(shard, func(v *versions) { v.replaced(number, by) })
+}
+
+// ended notes that a version has ended its job.
+func (c *cleaner) ended(shard string, number uint64) {
+	c.of(shard, func(v *versions) { v.ended(number) })
+}
+
+// of calls do with the versions of a shard.
+func (c *cleaner) of(shard string, do func(*versions)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.versions == nil {
+		c.versions = make(map[string]*versions)
+	}
+	if c.versions[shard] == nil {
+		c.versions[shard] = new(versions)
+	}
+	do(c.versions[shard])
+}
+
 // prune removes earlier versions of a shard's records until ctx ends.
-func (s *Sweeper) prune(ctx context.Context, shard int) {
-	name := strconv.Itoa(shard)
+func (c *cleaner) prune(ctx context.Context, j journal, shard string) {
 	for ctx.Err() == nil {
 		link.PauseFor(ctx, versionsEvery)
-		if s.store.NoRoom() {
+		if c.full() != nil {
 			continue
 		}
-		s.mu.Lock()
-		old, end := s.versionsOf(name).take()
-		s.mu.Unlock()
+		var old []records.Superseded
+		var end uint64
+		c.of(shard, func(v *versions) { old, end = v.take() })
 		if len(old) == 0 {
 			continue
 		}
-		left, err := s.pruneAll(ctx, records.RecordStream+name, old, end)
+		left, err := j.Prune(ctx, shard, old, end)
 		if err == nil || ctx.Err() != nil {
 			continue
 		}
-		s.log.Warn("removing earlier versions of records; trying again", "shard", name, "error", err)
-		s.mu.Lock()
-		s.versionsOf(name).giveBack(left)
-		s.mu.Unlock()
+		c.log.Warn("removing earlier versions of records; trying again", "shard", shard, "error", err)
+		c.of(shard, func(v *versions) { v.giveBack(left) })
 		link.PauseFor(ctx, sweepAgain)
 	}
-}
-
-// versionsOf must be called with mu held.
-func (s *Sweeper) versionsOf(shard string) *versions {
-	if s.versions[shard] == nil {
-		s.versions[shard] = new(versions)
-	}
-	return s.versions[shard]
-}
-
-// pruneAll removes versions. After an error some of those that are left may be there still.
-func (s *Sweeper) pruneAll(ctx context.Context, name string, old []records.Superseded, end uint64) (left []records.Superseded, err error) {
-	if _, err := s.store.Stream(ctx, name); err != nil || !s.store.KeepsVersions(name) {
-		return old, err
-	}
-	if err := s.store.Durable(ctx, name, end); err != nil {
-		return old, err
-	}
-	for len(old) > 0 {
-		some := old[:min(removeAtOnce, len(old))]
-		if err := s.store.RemoveAll(ctx, name, some); err != nil {
-			return old, err
-		}
-		old = old[len(some):]
-	}
-	return nil, nil
 }

@@ -57,6 +57,11 @@ func walls() []wall {
 	for _, room := range []string{"natsd", "link", "keeper", "parcel", "intake", "calls", "records", "runner", "limit"} {
 		all = append(all, wall{from: "broker/" + room + "/x.go", to: nats, open: true})
 	}
+	for _, room := range []string{"jobs", "sweeper"} {
+		for _, to := range []string{nats, "github.com/nats-io/nats.go/jetstream", "github.com/nats-io/nats-server/v2/server"} {
+			all = append(all, wall{from: "broker/" + room + "/x.go", to: to}, wall{from: "broker/" + room + "/x_test.go", to: to, open: true})
+		}
+	}
 	folders := []string{"api", "api/dialect", "api/schema", "broker", "broker/link", "broker/sweeper", "worker", "worker/batch"}
 	for _, from := range folders {
 		for _, to := range []string{"api", "broker", "worker", "internal/app", "internal/cli"} {

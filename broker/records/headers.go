@@ -3,6 +3,7 @@ package records
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -10,6 +11,50 @@ import (
 
 	"headrace/internal/job"
 )
+
+// Instant is a time in unix milliseconds; 0 means never.
+type Instant int64
+
+// InstantOf converts a time.
+func InstantOf(t time.Time) Instant { return Instant(t.UnixMilli()) }
+
+// In returns how long it is from now until i; negative when i is past.
+func (i Instant) In(now time.Time) time.Duration { return time.UnixMilli(int64(i)).Sub(now) }
+
+// Past reports whether i is set and has come.
+func (i Instant) Past(now time.Time) bool { return i != 0 && i.In(now) <= 0 }
+
+// Future reports whether i is set and has not come.
+func (i Instant) Future(now time.Time) bool { return i != 0 && i.In(now) > 0 }
+
+// News is what the headers of a stored record say.
+type News struct {
+	ID       job.ID // shares memory with the message's text
+	State    job.State
+	Lane     LaneName // shares memory, too
+	Due      Instant
+	Shard    string
+	Revision uint64
+	At       time.Time
+}
+
+// readNews reads the headers of a record.
+func readNews(msg jetstream.Msg) (*News, error) {
+	meta, err := msg.Metadata()
+	if err != nil {
+		return nil, fmt.Errorf("a record without its number: %w", err)
+	}
+	header := msg.Headers()
+	n := &News{
+		ID: IdOfEvent(msg.Subject()), State: job.State(header.Get(headerState)),
+		Shard: meta.Stream[len(recordStream):], Revision: meta.Sequence.Stream, At: meta.Timestamp,
+	}
+	n.Lane = LaneName(strings.TrimSuffix(header.Get(headerLane), "."+string(n.ID)))
+	if ms, err := strconv.ParseInt(header.Get(headerDue), 10, 64); err == nil {
+		n.Due = Instant(ms)
+	}
+	return n, nil
+}
 
 // listed is the part of a job that its record's headers carry, so that jobs can be listed without reading the records.
 type listed struct {
@@ -55,19 +100,19 @@ func asciiJSON(text []byte) string {
 	return b.String()
 }
 
-// ReadEntry reads the headers of a record. ok is false for messages that are not records.
-func ReadEntry(msg jetstream.Msg) (e job.Entry, ok bool, err error) {
-	if !strings.HasPrefix(msg.Subject(), PrefixRecord) {
+// readEntry reads the headers of a record. ok is false for messages that are not records.
+func readEntry(msg jetstream.Msg) (e job.Entry, ok bool, err error) {
+	if !strings.HasPrefix(msg.Subject(), prefixRecord) {
 		return e, false, nil
 	}
 	meta, err := msg.Metadata()
 	if err != nil {
 		return e, false, err
 	}
-	e.ID, e.State = IdOfEvent(msg.Subject()), job.State(msg.Headers().Get(HeaderState))
-	e.Shard, e.Revision = meta.Stream[len(RecordStream):], meta.Sequence.Stream
+	e.ID, e.State = IdOfEvent(msg.Subject()), job.State(msg.Headers().Get(headerState))
+	e.Shard, e.Revision = meta.Stream[len(recordStream):], meta.Sequence.Stream
 	text := msg.Headers().Get(headerList)
-	lane, known := ParseLane(strings.TrimSuffix(msg.Headers().Get(HeaderLane), "."+string(e.ID)))
+	lane, known := parseLane(strings.TrimSuffix(msg.Headers().Get(headerLane), "."+string(e.ID)))
 	if text == "" || !known {
 		return e, false, fmt.Errorf("the record of job %s says nothing for lists", e.ID)
 	}
