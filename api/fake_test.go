@@ -89,7 +89,7 @@ func table() *inference.Table {
 		&inference.Route{Name: "old-chat", Type: inference.Chat, Family: inference.Routes, Provider: "mlflow-model-serving", Model: "m1"},
 		&inference.Route{Name: "old-embeddings", Type: inference.Embeddings, Family: inference.Routes, Provider: "mlflow-model-serving", Model: "m1"},
 		&inference.Route{Name: "completions", Type: inference.Completions, Family: inference.Endpoints, Provider: "mlflow-model-serving", Model: "m2"},
-		&inference.Route{Name: "chat", Type: inference.Chat, Family: inference.Endpoints, Provider: "mlflow-model-serving", Model: "m2"},
+		&inference.Route{Name: "chat", Type: inference.Chat, Family: inference.Endpoints, Provider: "mlflow-model-serving", Model: "m2", Format: inference.FormatInputs},
 		&inference.Route{Name: "embeddings", Type: inference.Embeddings, Family: inference.Endpoints, Provider: "mlflow-model-serving", Model: "m2"},
 		&inference.Route{Name: "raw", Type: inference.Raw, Family: inference.Endpoints, Provider: "mlflow-model-serving", Model: "m3"},
 		&inference.Route{

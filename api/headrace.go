@@ -15,6 +15,7 @@ type routeView struct {
 	Family      inference.Family `json:"family"`
 	Description string           `json:"description,omitempty"`
 	Provider    string           `json:"provider"`
+	Format      inference.Format `json:"format,omitempty"` // as configured
 	Model       *string          `json:"model"`
 	Invoke      string           `json:"invocations_url"`
 	Limit       *limitView       `json:"limit"`
@@ -51,6 +52,7 @@ type replicaView struct {
 	State    string `json:"state"`
 	Busy     int    `json:"busy"`
 	Failures int    `json:"failures"`
+	Format   string `json:"format,omitempty"` // in which it is asked, once that is known
 }
 
 // catalogue shows the routes, to MLflow's clients, to OpenAI's and to ours.
@@ -63,7 +65,7 @@ type catalogue struct {
 func (t *catalogue) view(r *inference.Route) routeView {
 	state := t.broker.State(r.Name)
 	v := routeView{
-		Name: r.Name, Type: r.Type, Family: r.Family, Description: r.Description, Provider: r.Provider,
+		Name: r.Name, Type: r.Type, Family: r.Family, Description: r.Description, Provider: r.Provider, Format: r.Format,
 		Invoke:  "/v1/routes/" + r.Name + "/invocations",
 		Workers: state.Workers, Slots: state.Slots, Waiting: state.Waiting,
 		Paused:   t.jobs != nil && t.jobs.Paused(r.Name),
@@ -88,7 +90,7 @@ func (t *catalogue) view(r *inference.Route) routeView {
 	}
 	for _, replica := range state.Replicas {
 		v.Replicas = append(v.Replicas, replicaView{
-			URL: inference.PublicAddress(replica.URL), State: replica.State, Busy: replica.Busy, Failures: replica.Failures,
+			URL: inference.PublicAddress(replica.URL), State: replica.State, Busy: replica.Busy, Failures: replica.Failures, Format: replica.Format,
 		})
 	}
 	return v

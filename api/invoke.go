@@ -107,6 +107,7 @@ func (k *callDesk) ask(ctx context.Context, c *call, speaks dialect.Dialect, a *
 		return ended(ctx, err)
 	}
 	defer res.Release()
+	dropped(c.w.Header(), res.Dropped...)
 	c.seen.Queue, c.seen.Upstream = res.Queue, res.Upstream
 	return k.respond(ctx, c.w, speaks, a, res)
 }

@@ -122,6 +122,8 @@ func (m meaning) said(v voice, e *fault.Error) meaning {
 // server are its operator's to mend.
 func (m meaning) saidToOpenAI(e *fault.Error) meaning {
 	switch {
+	case e.Raised: // the servers of MLflow say 400, which is about the caller; to ask again runs the model again
+		m.status, m.vain = http.StatusInternalServerError, true
 	case e.Code == fault.NotImplemented:
 		m.status = http.StatusBadRequest
 	case refusesUs(e):

@@ -35,7 +35,7 @@ func newRequest(ctx context.Context, t *target, c Claim, leased time.Time) *requ
 		r.item.Kind = batch.Job
 	}
 	r.item.Deadline, _ = ctx.Deadline()
-	if t.merger == nil || !t.route.Batch.Shares() {
+	if t.merger == nil || !t.route.Batch.Shares() || t.native() {
 		return r
 	}
 	if r.rows, r.merges = t.merger.Rows(t.route, req); r.merges {

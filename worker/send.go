@@ -85,21 +85,17 @@ func (p *pool) attempt(r *request) (*inference.Result, error) {
 		release()
 		return nil, err
 	}
+	result.Dropped = reply.Dropped
 	result.OnRelease(release)
 	return result, nil
 }
 
 // ask is attempt without judging the reply.
 func (p *pool) ask(r *request) (provider.Reply, func(), error) {
-	t, req := r.target, r.claim.Request()
-	call, err := t.provider.Encode(t.route, req)
-	if err != nil {
-		return provider.Reply{}, nil, err
-	}
-	call.Once = req.Once
+	t := r.target
 	ctx, cancel := context.WithTimeout(r.ctx, t.route.Timeout)
 	defer cancel()
-	return t.upstream.Do(ctx, call, t.route.MaxReply)
+	return t.ask(ctx, r.claim.Request())
 }
 
 // errAllGone ends a shared call that nobody waits for any more.

@@ -39,7 +39,11 @@ func (p *pool) state() PoolState {
 	defer p.mu.Unlock()
 	s := p.desk.state(p.spec.routes)
 	if len(p.spec.routes) > 0 { // all clients of a pool have the same replicas
-		s.Replicas = p.targets[p.spec.routes[0].Name].upstream.Replicas()
+		t := p.targets[p.spec.routes[0].Name]
+		s.Replicas = t.upstream.Replicas()
+		for i := range s.Replicas {
+			s.Replicas[i].Format = t.forms.of(s.Replicas[i].URL)
+		}
 	}
 	var urls []string
 	for _, replica := range s.Replicas {

@@ -186,6 +186,8 @@ type target struct {
 	route    *inference.Route
 	provider provider.Provider
 	merger   provider.Merger // nil: requests share no calls
+	former   provider.Former // nil: there is one form only
+	forms    *forms          // of the model server
 	upstream Upstream
 }
 
@@ -194,6 +196,7 @@ type target struct {
 func (w *Worker) targets(s spec) (map[string]*target, error) {
 	clients := make(map[string]Upstream)
 	targets := make(map[string]*target, len(s.routes))
+	learned := newForms()
 	for _, r := range s.routes {
 		p := w.deps.Providers[r.Provider]
 		if p == nil {
@@ -208,7 +211,8 @@ func (w *Worker) targets(s spec) (map[string]*target, error) {
 			clients[key] = client
 		}
 		merger, _ := p.(provider.Merger)
-		targets[r.Name] = &target{route: r, provider: p, merger: merger, upstream: clients[key]}
+		former, _ := p.(provider.Former)
+		targets[r.Name] = &target{route: r, provider: p, merger: merger, former: former, forms: learned, upstream: clients[key]}
 	}
 	return targets, nil
 }

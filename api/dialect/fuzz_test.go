@@ -65,7 +65,10 @@ func checkRequest(t *testing.T, req *inference.Request, body []byte) {
 	if req.Params != nil && (!json.Valid(req.Params) || req.Params[0] != '{') {
 		t.Errorf("%s: %q has the params %q", req.Type, body, req.Params)
 	}
-	if (req.Type == inference.Raw) != (req.Body != nil) || req.Type != inference.Raw && req.Type != inference.Embeddings && len(req.Items) == 0 {
+	if req.Body != nil && req.Type != inference.Raw && (req.Type != inference.Chat || !json.Valid(req.Body)) {
+		t.Errorf("%s: %q has the body %q", req.Type, body, req.Body)
+	}
+	if req.Type == inference.Raw && req.Body == nil || req.Type != inference.Raw && req.Type != inference.Embeddings && len(req.Items) == 0 {
 		t.Errorf("%s: %q asks nothing", req.Type, body)
 	}
 }

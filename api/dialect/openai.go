@@ -12,6 +12,7 @@ import (
 	"headrace/api/schema"
 	"headrace/internal/fault"
 	"headrace/internal/inference"
+	"headrace/internal/openai"
 	"headrace/internal/splice"
 )
 
@@ -21,14 +22,14 @@ import (
 type openAIDialect struct {
 	completions, chat, embeddings *schema.Object
 	message                       *schema.Object
-	effects                       []effect
+	effects                       []openai.Effect
 	used                          []string // members that do not go to the model
 }
 
 func newOpenAIDialect() *openAIDialect {
 	used := []string{"model", "prompt", "messages", "input", "encoding_format"}
-	for _, e := range openAIEffects() {
-		used = append(used, e.name)
+	for _, e := range openai.Effects() {
+		used = append(used, e.Name)
 	}
 	one := &schema.Object{Open: true, Fields: []schema.Field{
 		required("role", schema.String),
@@ -46,7 +47,7 @@ func newOpenAIDialect() *openAIDialect {
 			optional("encoding_format", schema.OneOf("float", "base64")),
 			optional("dimensions", schema.Int(1, math.MaxInt32)),
 		}},
-		message: one, effects: openAIEffects(), used: used,
+		message: one, effects: openai.Effects(), used: used,
 	}
 }
 
@@ -136,11 +137,14 @@ func (d *openAIDialect) readText(route *inference.Route, body Body, o *schema.Ob
 		a.Refused = noStream(route)
 		return a, nil
 	}
-	if a.Dropped, err = d.judge(fields.Extra); err != nil {
+	a.choices = checkedInt(declared(o, fields, "n"))
+	if route.Type == inference.Chat && route.Format != inference.FormatInputs {
+		return a, d.readNative(a, o, fields)
+	}
+	if a.Dropped, err = openai.Judge(d.effects, fields.Extra); err != nil {
 		return nil, err
 	}
 	a.Request.Params = params(o, fields, d.used...)
-	a.choices = checkedInt(declared(o, fields, "n"))
 	if route.Type == inference.Chat {
 		prompt, err := d.prompt(route, declared(o, fields, "messages"))
 		if err != nil {
@@ -173,7 +177,7 @@ func (d *openAIDialect) readEmbeddings(route *inference.Route, body Body) (*Aske
 		},
 		dimensions: checkedInt(declared(d.embeddings, fields, "dimensions")),
 	}
-	if a.Dropped, err = d.judge(fields.Extra); err != nil {
+	if a.Dropped, err = openai.Judge(d.effects, fields.Extra); err != nil {
 		return nil, err
 	}
 	if len(a.Request.Items) == 0 {
@@ -223,18 +227,22 @@ func tokensIn(lists [][]byte) int {
 func (d *openAIDialect) Answer(out *Output, a *Asked, res *inference.Result) error {
 	switch a.Request.Type {
 	case inference.Completions, inference.Chat:
+		if len(res.Items) == 0 && res.Body != nil {
+			return d.answerNative(out, a, res)
+		}
 		if err := enoughChoices(a, res); err != nil {
 			return err
 		}
 		id, kind := `"cmpl-`, "text_completion"
-		before, after := `,"text":`, `,"logprobs":null,"finish_reason":"stop"}`
+		before, after := `,"text":`, `,"logprobs":null,"finish_reason":`
 		if a.Request.Type == inference.Chat {
 			id, kind = `"chatcmpl-`, "chat.completion"
-			before, after = `,"message":{"role":"assistant","content":`, `,"refusal":null},"logprobs":null,"finish_reason":"stop"}`
+			before, after = `,"message":{"role":"assistant","content":`, `,"refusal":null},"logprobs":null,"finish_reason":`
 		}
 		head(out, a, id+a.Request.ID+`"`, kind)
-		choices(out, res.Items, before, after)
-		usage(out, a)
+		told := toldOf(res)
+		endedChoices(out, res.Items, before, after, told)
+		usage(out, a, told)
 	case inference.Embeddings:
 		return d.answerEmbeddings(out, a, res)
 	case inference.Raw:
@@ -244,8 +252,13 @@ func (d *openAIDialect) Answer(out *Output, a *Asked, res *inference.Result) err
 	return nil
 }
 
-// usage writes counts: what is not known is 0, because client libraries add the numbers up.
-func usage(out *Output, a *Asked) {
+// usage writes counts: those that the model told, else 0, because client libraries add the numbers up.
+func usage(out *Output, a *Asked, t told) {
+	if t.usage != nil {
+		out.text(`,"usage":`)
+		out.raw(t.usage)
+		return
+	}
 	out.text(`,"usage":{"prompt_tokens":`)
 	out.number(int64(a.tokens))
 	if a.Request.Type != inference.Embeddings {
@@ -283,7 +296,7 @@ func (d *openAIDialect) answerEmbeddings(out *Output, a *Asked, res *inference.R
 	}
 	out.text(`],"model":`)
 	out.quoted(a.model())
-	usage(out, a)
+	usage(out, a, toldOf(res))
 	out.text(`}`)
 	return nil
 }

@@ -88,6 +88,7 @@ type wireFault struct {
 	Detail     json.RawMessage `json:"detail,omitempty"`
 	RetryAfter int64           `json:"retry_after_ms,omitempty"`
 	Param      string          `json:"param,omitempty"`
+	Raised     bool            `json:"raised,omitempty"`
 }
 
 // maxDetail bounds the upstream detail that travels with a failure. A longer one is replaced by the message.
@@ -95,7 +96,7 @@ const maxDetail = 128 << 10
 
 func failFrame(call uint64, f *fault.Error) []byte {
 	wf := wireFault{
-		Code: f.Code, Message: f.Message, Status: f.Status, Param: f.Param,
+		Code: f.Code, Message: f.Message, Status: f.Status, Param: f.Param, Raised: f.Raised,
 		RetryAfter: int64(f.RetryAfter / time.Millisecond),
 	}
 	if len(f.Detail) <= maxDetail && json.Valid(f.Detail) {
@@ -116,7 +117,7 @@ func readFail(data []byte) *fault.Error {
 		return fault.Wrap(fault.Internal, fmt.Errorf("reading a failure: %w", err), "internal error")
 	}
 	return &fault.Error{
-		Code: wf.Code, Message: wf.Message, Status: wf.Status, Detail: wf.Detail, Param: wf.Param,
+		Code: wf.Code, Message: wf.Message, Status: wf.Status, Detail: wf.Detail, Param: wf.Param, Raised: wf.Raised,
 		RetryAfter: time.Duration(min(max(wf.RetryAfter, 0), 1<<40)) * time.Millisecond,
 	}
 }

@@ -141,6 +141,9 @@ func joinedReplica(a, b inference.Replica) inference.Replica {
 	if rank[b.State] > rank[a.State] {
 		a.State = b.State
 	}
+	if a.Format == "" {
+		a.Format = b.Format
+	}
 	a.Busy += b.Busy
 	a.Failures = min(a.Failures, b.Failures)
 	return a

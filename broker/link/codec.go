@@ -238,9 +238,12 @@ func WriteResult(w *Writer, res *inference.Result) {
 	for _, item := range res.Items {
 		w.Bytes(item)
 	}
-	if res.Batch > 1 || res.Gather > 0 { // else they are left out, as in results that older versions have stored
+	if res.Batch > 1 || res.Gather > 0 || len(res.Dropped) > 0 { // else they are left out, as in results that older versions have stored
 		w.Uint(uint64(max(res.Gather, 0)))
 		w.Uint(uint64(max(res.Batch, 0)))
+	}
+	for _, name := range res.Dropped { // as many as there are; older versions have none
+		w.String(name)
 	}
 }
 
@@ -258,6 +261,9 @@ func ReadResult(data []byte) (*inference.Result, error) {
 	res.Items = r.items()
 	if len(r.Rest) > 0 {
 		res.Gather, res.Batch = r.duration(), int(min(r.Uint(), MaxParts))
+	}
+	for len(r.Rest) > 0 && r.Err == nil {
+		res.Dropped = append(res.Dropped, r.String())
 	}
 	if err := r.Done(); err != nil {
 		return nil, fmt.Errorf("reading a result: %w", err)

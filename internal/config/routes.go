@@ -54,6 +54,7 @@ func readRoute(t *table, family inference.Family, c *Config) *inference.Route {
 	if r.Tokens && (r.Type == inference.Chat || r.Type == inference.Raw) {
 		t.complain("tokens", "leave it out", "has no effect on a route of the type %s", r.Type)
 	}
+	r.Format, r.RefuseDropped = readFormat(t, r.Type), readDropped(t)
 	r.LearnSlots, r.Slots = r.Slots == 0, max(r.Slots, 1)
 	r.Batch = readBatch(t, r.Type)
 	checkName(t, r.Name)
@@ -228,6 +229,39 @@ func readNaN(t *table) bool {
 		return true
 	default:
 		t.complain("nan", oneOf(s, []string{"null", "error"}), "%q is not known", s)
+		return false
+	}
+}
+
+// readFormat reads how the model server wants to be asked.
+func readFormat(t *table, kind inference.Type) inference.Format {
+	s := inference.Format(t.text("format", ""))
+	if s == "" {
+		return ""
+	}
+	var known []string
+	for _, f := range inference.Formats(kind) {
+		known = append(known, string(f))
+	}
+	switch {
+	case slices.Contains(known, string(s)):
+	case kind == inference.Raw:
+		t.complain("format", "leave it out", "has no effect on a route of the type %s, which passes the model server's own bodies through", kind)
+	default:
+		t.complain("format", oneOf(string(s), known), "%q is not a format of the type %s", string(s), kind)
+	}
+	return s
+}
+
+// readDropped reads what becomes of calls of which something would not reach the model.
+func readDropped(t *table) bool {
+	switch s := t.text("dropped", "name"); s {
+	case "name":
+		return false
+	case "refuse":
+		return true
+	default:
+		t.complain("dropped", oneOf(s, []string{"name", "refuse"}), "%q is not known", s)
 		return false
 	}
 }

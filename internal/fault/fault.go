@@ -86,6 +86,9 @@ type Error struct {
 	Param string
 	// Status is the model server's HTTP status, or the one that stands for it, for UpstreamError only.
 	Status int
+	// Raised: the model itself raised an exception, whatever Status says; MLflow's servers answer 400 then. Message ends
+	// with the exception.
+	Raised bool
 	// Detail is the JSON value MLflow's gateway would put under "detail"; nil means Message.
 	Detail json.RawMessage
 	// RetryAfter is how long the caller should wait before it tries again; 0 leaves it to the code.

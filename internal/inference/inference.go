@@ -41,7 +41,8 @@ type Request struct {
 	Items [][]byte
 	// Params is a raw JSON object, nil when there are none.
 	Params []byte
-	// Body is, on a Raw route, the caller's body as it came. nil elsewhere.
+	// Body is, on a Raw route, the caller's body as it came. On a chat route it is the call in OpenAI's form, of chat or
+	// of responses, for models that take more than one text; nil when the caller's dialect has no more than that.
 	Body []byte
 	// Once says that every run of the request is recorded: nothing on the way to the model server may repeat it silently.
 	Once bool
@@ -67,8 +68,12 @@ type Result struct {
 	// Groups says, for a text request of several items, how many of Items answer each of them. nil: all
 	// answer the only one.
 	Groups []int
-	// Body is, on a Raw route, the model server's answer as it came, with NaN and Infinity made null.
+	// Body is, on a Raw route, the model server's answer as it came, with NaN and Infinity made null. Elsewhere: without
+	// Items it is the answer to Request.Body in its form, with Items an object of what is told beside them, usage and
+	// finish_reasons; nil when nothing is.
 	Body []byte
+	// Dropped are members of the request that did not reach the model.
+	Dropped []string
 	// Queue is how long the call waited for a slot, Upstream how long the model server took.
 	Queue, Upstream time.Duration
 	// Gather is how long the slot waited for company, and Batch how many requests shared the call to the model server;

@@ -43,6 +43,10 @@ type Route struct {
 	ChatTemplate string
 	// Output maps a prediction's shape; nil = MLflow's own rules.
 	Output *Output
+	// Format is how the model server wants to be asked; "" = as MLflow's gateway would, until it names another form.
+	Format Format
+	// RefuseDropped refuses a call of which something would not reach the model, instead of naming it in the reply.
+	RefuseDropped bool
 	// Batch says how far calls may share a call to the model server. The zero value shares none.
 	Batch Batch
 }
@@ -68,6 +72,39 @@ const (
 
 // Shares says whether requests may share calls at all.
 func (b Batch) Shares() bool { return b.Mode == BatchAuto || b.Mode == BatchOn }
+
+// Format is how a model server wants to be asked.
+type Format string
+
+// The formats.
+const (
+	FormatAuto        Format = "auto"        // it is recognised before the first call
+	FormatInputs      Format = "inputs"      // rows in `inputs`, as MLflow's gateway asked
+	FormatChat        Format = "chat"        // ChatModel, llm/v1/chat
+	FormatCompletions Format = "completions" // llm/v1/completions
+	FormatEmbeddings  Format = "embeddings"  // llm/v1/embeddings
+	FormatResponses   Format = "responses"   // ResponsesAgent, AgentServer
+	FormatAgent       Format = "agent"       // ChatAgent
+)
+
+// Formats lists those that a route of the type t may have.
+func Formats(t Type) []Format {
+	switch t {
+	case Completions:
+		return []Format{FormatAuto, FormatInputs, FormatCompletions}
+	case Chat:
+		return []Format{FormatAuto, FormatInputs, FormatChat, FormatCompletions, FormatResponses, FormatAgent}
+	case Embeddings:
+		return []Format{FormatAuto, FormatInputs, FormatEmbeddings}
+	case Raw:
+	}
+	return nil
+}
+
+// Native says that the route's model server takes conversations, not one text.
+func (r *Route) Native() bool {
+	return r.Format == FormatChat || r.Format == FormatResponses || r.Format == FormatAgent
+}
 
 // Limit is MLflow's rate limit: Calls in each fixed window of Period, by client address and path.
 type Limit struct {

@@ -38,4 +38,6 @@ type Replica struct {
 	State    string `json:"state"`    // "up", "down", "probing" or "unknown"
 	Busy     int    `json:"busy"`     // calls it runs now
 	Failures int    `json:"failures"` // failures in a row
+	// Format is the form in which it is asked, once that is known.
+	Format string `json:"format,omitempty"`
 }

@@ -16,6 +16,12 @@ type Call struct {
 	Path        string // joined to the base URL with exactly one slash
 	ContentType string
 	Body        []byte
+	// Method is another one than POST; "" = POST.
+	Method string
+	// Server is the replica to ask, as Reply.Server named it; "" = any. Another one is asked when it is down.
+	Server string
+	// Dropped are members of the caller's request that the call does not say.
+	Dropped []string
 	// Once forbids to send it again once the model server may have read it. Others are, when a kept connection breaks
 	// before a byte comes back, because then the server has most likely closed it for being idle.
 	Once bool
@@ -30,6 +36,11 @@ type Reply struct {
 	// RetryAfter is what the server asked for; 0 when it did not.
 	RetryAfter time.Duration
 	Body       []byte
+	// Server is the replica that answered, without what may be secret in its address.
+	Server string
+	// Form is the one in which it was asked, of a Former; "" otherwise. Dropped is what its call did not say.
+	Form    string
+	Dropped []string
 }
 
 // Provider translates for one kind of model server. Its methods may be called concurrently, keep no

@@ -54,6 +54,7 @@ func (c *Client) read(ctx context.Context, r *replica, resp *http.Response, maxR
 		ContentType: resp.Header.Get("Content-Type"),
 		RetryAfter:  retryAfter(resp.Header.Get("Retry-After"), time.Now()),
 		Body:        body,
+		Server:      r.shown,
 	}
 	return reply, sync.OnceFunc(h.release), nil
 }

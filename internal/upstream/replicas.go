@@ -63,10 +63,17 @@ func newReplicas(targets []*url.URL) *replicas {
 
 func (s *replicas) len() int { return len(s.all) }
 
-// take chooses a replica that is not in tried, of which there must be one, and counts a call.
-func (s *replicas) take(tried []*replica) *replica {
+// take chooses a replica that is not in tried, of which there must be one, and counts a call. The one that is wanted, by
+// the name that is shown, comes first unless it is down; "" wants none.
+func (s *replicas) take(tried []*replica, wanted string) *replica {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for _, r := range s.all {
+		if wanted != "" && r.shown == wanted && r.state != Down && !slices.Contains(tried, r) {
+			r.busy++
+			return r
+		}
+	}
 	if len(s.all) == 1 {
 		s.all[0].busy++
 		return s.all[0]

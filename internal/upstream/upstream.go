@@ -171,7 +171,7 @@ func (c *Client) Do(ctx context.Context, call provider.Call, maxReply int64) (pr
 	defer c.tidy()
 	var tried []*replica
 	for {
-		r := c.replicas.take(tried)
+		r := c.replicas.take(tried, call.Server)
 		secured := new(atomic.Bool)
 		resp, err := c.transport.RoundTrip(c.request(watch(ctx, r, secured), r, call)) //nolint:bodyclose // read closes it
 		if err != nil {
@@ -208,7 +208,7 @@ func (c *Client) request(ctx context.Context, r *replica, call provider.Call) *h
 	body := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(call.Body)), nil }
 	first, _ := body()
 	req := &http.Request{
-		Method: http.MethodPost, URL: join(r.url, call.Path), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Method: cmp.Or(call.Method, http.MethodPost), URL: join(r.url, call.Path), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: c.header(r), Body: first, GetBody: body, ContentLength: int64(len(call.Body)),
 	}
 	if len(call.Body) == 0 {

@@ -5,6 +5,7 @@ import (
 
 	"headrace/internal/inference"
 	"headrace/internal/provider"
+	"headrace/internal/provider/mlflow/native"
 	"headrace/internal/splice"
 )
 
@@ -14,6 +15,9 @@ func decodeEmbeddings(route *inference.Route, req *inference.Request, reply prov
 	p, err := read(route, req, reply, rowShape)
 	if err != nil {
 		return nil, err
+	}
+	if p.value.Kind == splice.Object && splice.KindOf(data(p.value)) == splice.Array { // llm/v1/embeddings, asked with `inputs`
+		return native.Decode(native.Embeddings, req, p.value.Raw)
 	}
 	if p.value.Kind != splice.Array {
 		at := ""
@@ -47,6 +51,15 @@ func decodeEmbeddings(route *inference.Route, req *inference.Request, reply prov
 		}, reply)
 	}
 	return &inference.Result{Items: rows}, nil
+}
+
+// data is the member of an object that holds OpenAI's embeddings; nil when they are not in it.
+func data(value splice.Value) []byte {
+	_, all := members(value.Raw)
+	if string(all["object"].Raw) != `"list"` {
+		return nil
+	}
+	return all["data"].Raw
 }
 
 // finite is the row as it may be passed on; nil when it is no row of numbers.

@@ -33,7 +33,7 @@ func failure(reply provider.Reply, m media) error {
 		return upstreamError(reply, message("the model server's error body is too long to pass on"), "an error body that is too long to pass on")
 	}
 	detail, text := judge(reply, v)
-	return upstreamError(reply, detail, text)
+	return judged(upstreamError(reply, detail, text), reply)
 }
 
 // judge finds the detail of an error body, and the sentence for a person in it.
@@ -85,7 +85,7 @@ func brokenFailure(reply provider.Reply) error {
 	return upstreamError(reply, message(text), shorten(text))
 }
 
-func upstreamError(reply provider.Reply, detail json.RawMessage, text string) error {
+func upstreamError(reply provider.Reply, detail json.RawMessage, text string) *fault.Error {
 	if text != "" {
 		text = ": " + text
 	}

@@ -13,6 +13,7 @@ import (
 	"headrace/internal/fault"
 	"headrace/internal/inference"
 	"headrace/internal/provider"
+	"headrace/internal/provider/mlflow/native"
 	"headrace/internal/splice"
 )
 
@@ -29,9 +30,15 @@ var _ provider.Provider = (*Provider)(nil)
 // New makes a Provider.
 func New() *Provider { return &Provider{} }
 
-// Encode makes the call for one request: its items as `inputs`, its parameters, when there are any, as
+// Encode makes the call for one request in the route's format, and in `inputs` where the route does not say.
+func (p *Provider) Encode(route *inference.Route, req *inference.Request) (provider.Call, error) {
+	form, _, _ := p.Form(route)
+	return p.EncodeAs(route, req, form)
+}
+
+// encodeInputs makes the call as MLflow's gateway did: the items as `inputs`, the parameters, when there are any, as
 // `params`; on a raw route the caller's body as it came.
-func (*Provider) Encode(_ *inference.Route, req *inference.Request) (provider.Call, error) {
+func encodeInputs(req *inference.Request) (provider.Call, error) {
 	call := provider.Call{Path: path, ContentType: "application/json"}
 	switch req.Type {
 	case inference.Raw:
@@ -85,6 +92,9 @@ func (*Provider) Decode(route *inference.Route, req *inference.Request, reply pr
 	}
 	if !utf8.Valid(reply.Body) {
 		return nil, notJSON(reply, "it is not UTF-8")
+	}
+	if native.Form(reply.Form) != native.Inputs && reply.Form != "" {
+		return decodeNative(req, reply)
 	}
 	switch req.Type {
 	case inference.Raw:

@@ -1,0 +1,25 @@
+package provider
+
+import "headrace/internal/inference"
+
+// Former is what a provider implements beside Provider when model servers of one kind want to be asked in different
+// forms, and tell which when they are asked in a wrong one. Forms are the provider's own words. Provider.Encode is
+// EncodeAs in the form that Form names, and Provider.Decode reads Reply.Form.
+//
+// Providers that stream will implement another interface beside this one; what they yield are neutral events.
+type Former interface {
+	// Form is how a route's model server is asked as long as nothing is known of it. ask says whether it is to be
+	// recognised before it is asked anything, settled that nothing is to be learned.
+	Form(route *inference.Route) (form string, ask, settled bool)
+	// Fits says whether a route can ask in a form that was learned on another one of the same model server.
+	Fits(route *inference.Route, form string) bool
+	// EncodeAs makes the call in a form. Invalid: the form cannot say what is asked.
+	EncodeAs(route *inference.Route, req *inference.Request, form string) (Call, error)
+	// Wanted is the form that a reply names; "" when it names none. A model that names one has not run.
+	Wanted(reply Reply) string
+	// Puzzling says that a reply refuses the form of the call, and not what it says, without naming another.
+	Puzzling(reply Reply) bool
+	// Probe makes the calls by which a model server is recognised with Wanted, in this order, until one tells. A model
+	// without a signature runs with the last one, so it is sent to a model server once.
+	Probe() []Call
+}

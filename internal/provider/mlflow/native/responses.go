@@ -1,0 +1,120 @@
+package native
+
+import (
+	"slices"
+
+	"headrace/internal/openai"
+	"headrace/internal/splice"
+)
+
+// encodeResponses writes a call for ResponsesAgent or AgentServer.
+func encodeResponses(f Form, c caller, lost *dropped) ([]byte, error) {
+	input, err := c.input()
+	if err != nil {
+		return nil, err
+	}
+	var o object
+	o.add("input", input)
+	for _, m := range c.members {
+		if splice.KindOf(m.Value) != splice.Null && !c.told(m.Key) {
+			c.responsesMember(&o, f, m, lost)
+		}
+	}
+	return o.bytes(), nil
+}
+
+// input is the list of items. Those of a caller of responses stay as they are; instructions stand before them.
+func (c caller) input() ([]byte, error) {
+	if !c.responses {
+		all, err := c.conversation()
+		if err != nil {
+			return nil, err
+		}
+		var items [][]byte
+		for _, m := range all {
+			of, err := m.items()
+			if err != nil {
+				return nil, err
+			}
+			items = append(items, of...)
+		}
+		return list(items...), nil
+	}
+	given := get(c.members, "input")
+	instructions := get(c.members, "instructions")
+	if splice.KindOf(given) != splice.String && instructions == nil {
+		return given, nil
+	}
+	var items [][]byte
+	turn := func(role string, content []byte) {
+		var o object
+		o.add("role", quoted(role))
+		o.add("content", content)
+		items = append(items, o.bytes())
+	}
+	if instructions != nil {
+		turn("system", instructions)
+	}
+	if splice.KindOf(given) == splice.String {
+		turn("user", given)
+	} else {
+		items = append(items, elements(given)...)
+	}
+	return list(items...), nil
+}
+
+// responsesMember writes what stands for one member, or notes that it is lost.
+func (c caller) responsesMember(o *object, f Form, m splice.Member, lost *dropped) {
+	switch m.Key {
+	case "temperature", "top_p", "metadata", "user", "custom_inputs", "context", "parallel_tool_calls", "truncation":
+		o.add(m.Key, m.Value)
+	case "max_tokens", "max_completion_tokens", "max_output_tokens":
+		if get(c.members, "max_completion_tokens") == nil || m.Key == "max_completion_tokens" {
+			o.add("max_output_tokens", whole(m.Value))
+		}
+	case "tools":
+		tools := flatTools(m.Value)
+		if f == Responses { // its signature refuses every tool that says more than its type
+			if tools != nil {
+				lost.add("tools")
+			}
+			return
+		}
+		o.add("tools", tools)
+	case "tool_choice":
+		if f == Responses && get(c.members, "tools") != nil {
+			if !openai.Idle(m.Key, m.Value) {
+				lost.add(m.Key)
+			}
+			return
+		}
+		o.add(m.Key, flatChoice(m.Value))
+	case "reasoning", "store", "text":
+		if c.responses {
+			o.add(m.Key, m.Value)
+			return
+		}
+		c.lose(m, lost)
+	default:
+		c.lose(m, lost)
+	}
+}
+
+// lose notes that a member does not reach the model, when that matters.
+func (caller) lose(m splice.Member, lost *dropped) {
+	if !openai.Idle(m.Key, m.Value) {
+		lost.add(m.Key)
+	}
+}
+
+// flatChoice is a tool_choice as responses have it.
+func flatChoice(choice []byte) []byte {
+	inner := members(get(members(choice), "function"))
+	if !slices.ContainsFunc(inner, func(m splice.Member) bool { return m.Key == "name" }) {
+		return choice
+	}
+	var o object
+	o.add("type", []byte(`"function"`))
+	o.add("name", get(inner, "name"))
+	return o.bytes()
+}

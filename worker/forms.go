@@ -1,0 +1,186 @@
+package worker
+
+import (
+	"context"
+	"sync"
+
+	"headrace/internal/inference"
+	"headrace/internal/provider"
+)
+
+// forms is what is known of how the replicas of one model server want to be asked.
+type forms struct {
+	mu     sync.Mutex
+	known  map[string]string // by replica, as Reply.Server names it
+	probed bool              // the model server was probed, or is being
+}
+
+func newForms() *forms { return &forms{known: make(map[string]string)} }
+
+// of is the form of a replica; "" while it is not known.
+func (f *forms) of(server string) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.known[server]
+}
+
+func (f *forms) learn(server, form string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.known[server] = form
+}
+
+// any is a form that fits, of any replica: all of them mostly serve one model, and one that does not says so.
+func (f *forms) any(fits func(form string) bool) (string, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, form := range f.known {
+		if fits(form) {
+			return form, true
+		}
+	}
+	return "", false
+}
+
+// toProbe says yes once, and again after a probe that could not be sent.
+func (f *forms) toProbe() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	was := f.probed
+	f.probed = true
+	return !was
+}
+
+func (f *forms) notProbed() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.probed = false
+}
+
+// form is how the target is asked next, and whether that is known rather than supposed.
+func (t *target) form() (form string, known bool) {
+	form, _, settled := t.former.Form(t.route)
+	if learned, ok := t.forms.any(func(f string) bool { return t.former.Fits(t.route, f) }); ok {
+		return learned, true
+	}
+	return form, settled
+}
+
+// native says that the target is known to be asked in another form than rows, which share calls.
+func (t *target) native() bool {
+	if t.former == nil {
+		return false
+	}
+	form, known := t.form()
+	rows, _, _ := t.former.Form(&inference.Route{})
+	return known && form != rows
+}
+
+// ask makes the call of one request, in the form that the model server wants. A refusal that names another form comes
+// before the model runs, so the request is asked again in that one.
+func (t *target) ask(ctx context.Context, req *inference.Request) (provider.Reply, func(), error) {
+	if t.former == nil {
+		call, err := t.provider.Encode(t.route, req)
+		if err != nil {
+			return provider.Reply{}, nil, err
+		}
+		return t.send(ctx, call, req.Once)
+	}
+	if _, probe, _ := t.former.Form(t.route); probe {
+		if _, err := t.recognise(ctx); err != nil {
+			return provider.Reply{}, nil, err
+		}
+	}
+	form, known := t.form()
+	call, err := t.former.EncodeAs(t.route, req, form)
+	if err != nil {
+		// What this form cannot say another may: it is worth to know, before the caller is told.
+		if known {
+			return provider.Reply{}, nil, err
+		}
+		if found, recognising := t.recognise(ctx); recognising != nil || !found {
+			return provider.Reply{}, nil, err
+		}
+		form, _ = t.form()
+		if call, err = t.former.EncodeAs(t.route, req, form); err != nil {
+			return provider.Reply{}, nil, err
+		}
+	}
+	return t.insist(ctx, req, call, form)
+}
+
+// mostForms is how often one request is asked in another form.
+const mostForms = 2
+
+// insist sends a call, and sends it again in the form that a refusal names.
+func (t *target) insist(ctx context.Context, req *inference.Request, call provider.Call, form string) (provider.Reply, func(), error) {
+	for again := 0; ; again++ {
+		reply, release, err := t.send(ctx, call, req.Once)
+		if err != nil {
+			return reply, release, err
+		}
+		reply.Form, reply.Dropped = form, call.Dropped
+		if reply.Status < 300 {
+			t.forms.learn(reply.Server, form)
+			return reply, release, nil
+		}
+		next, ok := t.next(ctx, reply)
+		if !ok || again >= mostForms {
+			return reply, release, nil
+		}
+		renewed, err := t.former.EncodeAs(t.route, req, next)
+		if err != nil {
+			release()
+			return provider.Reply{}, nil, err
+		}
+		renewed.Server = reply.Server
+		release()
+		call, form = renewed, next
+	}
+}
+
+// next is the form in which to ask again after a reply.
+func (t *target) next(ctx context.Context, reply provider.Reply) (string, bool) {
+	_, _, settled := t.former.Form(t.route)
+	if wanted := t.former.Wanted(reply); wanted != "" {
+		if wanted == reply.Form || settled && !t.former.Fits(t.route, wanted) {
+			return "", false
+		}
+		t.forms.learn(reply.Server, wanted)
+		return wanted, t.former.Fits(t.route, wanted)
+	}
+	if settled || t.forms.of(reply.Server) != "" || !t.former.Puzzling(reply) {
+		return "", false
+	}
+	if found, err := t.recognise(ctx); err != nil || !found {
+		return "", false
+	}
+	form, known := t.form()
+	return form, known && form != reply.Form
+}
+
+// recognise probes the model server, once. found says that it told its form now.
+func (t *target) recognise(ctx context.Context) (found bool, err error) {
+	if !t.forms.toProbe() {
+		return false, nil
+	}
+	for _, call := range t.former.Probe() {
+		reply, release, err := t.send(ctx, call, true)
+		if err != nil {
+			t.forms.notProbed()
+			return false, err
+		}
+		wanted := t.former.Wanted(reply)
+		release()
+		if wanted != "" {
+			t.forms.learn(reply.Server, wanted)
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+func (t *target) send(ctx context.Context, call provider.Call, once bool) (provider.Reply, func(), error) {
+	call.Once = once
+	return t.upstream.Do(ctx, call, t.route.MaxReply)
+}
