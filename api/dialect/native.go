@@ -73,7 +73,9 @@ func heading(out *Output, a *Asked, members []splice.Member, kind string) {
 	}
 }
 
-func isHeading(key string) bool { return key == "id" || key == "object" || key == "created" || key == "model" }
+func isHeading(key string) bool {
+	return key == "id" || key == "object" || key == "created" || key == "model"
+}
 
 // find is the value of a member; nil when it is absent or null.
 func find(members []splice.Member, key string) []byte {
@@ -140,4 +142,3 @@ func endedChoices(out *Output, texts [][]byte, before, after string, t told) {
 	}
 	out.text(`]`)
 }
-

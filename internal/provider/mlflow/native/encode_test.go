@@ -104,8 +104,8 @@ func TestWhatAModelCannotBeToldIsRefusedByName(t *testing.T) {
 	t.Parallel()
 	for body, param := range map[string]string{
 		`{"messages":[{"role":"user","content":[{"type":"text","text":"x"},{"type":"image_url","image_url":{"url":"u"}}]}]}`: "messages[0].content[1]",
-		`{"messages":[],"tools":[{"type":"web_search"}]}`:                                                                  "tools[0]",
-		`{"input":[{"type":"computer_call","id":"x"}]}`:                                                                    "input[0]",
+		`{"messages":[],"tools":[{"type":"web_search"}]}`:                                                                    "tools[0]",
+		`{"input":[{"type":"computer_call","id":"x"}]}`:                                                                      "input[0]",
 	} {
 		_, err := native.Encode(native.Chat, &inference.Request{Type: inference.Chat, Body: []byte(body)})
 		if f := fault.From(err); f == nil || f.Code != fault.Invalid || f.Param != param {

@@ -217,8 +217,8 @@ func TestRecordedRequestsAreCleaned(t *testing.T) {
 // refusals show.
 func refuses(form native.Form, body []byte) string {
 	type function struct {
-		Name       *string `json:"name"`
-		Arguments  *string `json:"arguments"`
+		Name      *string `json:"name"`
+		Arguments *string `json:"arguments"`
 	}
 	type call struct {
 		ID       *string   `json:"id"`

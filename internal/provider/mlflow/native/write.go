@@ -97,7 +97,9 @@ func wholeSeconds(value []byte) []byte {
 }
 
 // chatUsage is a usage as chat has it.
-func chatUsage(usage []byte) []byte { return renamed(usage, "input_tokens", "prompt_tokens", "output_tokens", "completion_tokens") }
+func chatUsage(usage []byte) []byte {
+	return renamed(usage, "input_tokens", "prompt_tokens", "output_tokens", "completion_tokens")
+}
 
 // responseUsage is a usage as responses have it, complete with the details that clients read.
 func responseUsage(usage []byte) []byte {
