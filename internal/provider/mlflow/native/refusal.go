@@ -46,7 +46,8 @@ func Means(body []byte) (Refusal, bool) {
 	} else if end := strings.LastIndex(why, "}'. "); end >= 0 { // after the schema
 		why = why[end+len("}'. "):]
 	}
-	return Refusal{Why: shortened(strings.TrimSpace(why)), Param: paramOf(why)}, true
+	why, _, _ = strings.Cut(why, "\nInput:") // what follows is the caller's
+	return Refusal{Why: shortened(strings.Join(strings.Fields(why), " ")), Param: paramOf(why)}, true
 }
 
 // lastLine is the exception at the end of a traceback. Those of pydantic have several lines, which end in an address.
