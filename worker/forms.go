@@ -142,14 +142,15 @@ func (t *target) insist(ctx context.Context, req *inference.Request, call provid
 // next is the form in which to ask again after a reply.
 func (t *target) next(ctx context.Context, reply provider.Reply) (string, bool) {
 	_, _, settled := t.former.Form(t.route)
-	if wanted := t.former.Wanted(reply); wanted != "" {
+	wanted, refused := t.former.Wanted(reply)
+	if wanted != "" {
 		if wanted == reply.Form || settled && !t.former.Fits(t.route, wanted) {
 			return "", false
 		}
 		t.forms.learn(reply.Server, wanted)
 		return wanted, t.former.Fits(t.route, wanted)
 	}
-	if settled || t.forms.of(reply.Server) != "" || !t.former.Puzzling(reply) {
+	if settled || t.forms.of(reply.Server) != "" || !refused {
 		return "", false
 	}
 	if found, err := t.recognise(ctx); err != nil || !found {
@@ -170,7 +171,7 @@ func (t *target) recognise(ctx context.Context) (found bool, err error) {
 			t.forms.notProbed()
 			return false, err
 		}
-		wanted := t.former.Wanted(reply)
+		wanted, _ := t.former.Wanted(reply)
 		release()
 		if wanted != "" {
 			t.forms.learn(reply.Server, wanted)

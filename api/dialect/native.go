@@ -89,11 +89,14 @@ func find(members []splice.Member, key string) []byte {
 
 // enoughIn checks that a list has as many choices as n asked for.
 func enoughIn(a *Asked, choices []byte) error {
-	v, err := splice.Whole(choices)
-	if err != nil || v.Len >= a.choices {
-		return nil // one that is no list is the provider's mistake, and is shown
+	all, err := splice.Elements(choices)
+	if err != nil {
+		return fault.Wrap(fault.Internal, err, "the choices of %s", a.Request.ID)
 	}
-	e := fault.New(fault.Invalid, "n is %d, but the model gave %d; leave n out, and ask several times for several answers", a.choices, v.Len)
+	if len(all) >= a.choices {
+		return nil
+	}
+	e := fault.New(fault.Invalid, "n is %d, but the model gave %d; leave n out, and ask several times for several answers", a.choices, len(all))
 	e.Param = "n"
 	return e
 }

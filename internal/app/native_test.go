@@ -76,9 +76,6 @@ func sent(model *mlflowtest.Server) []string {
 	var all []string
 	for _, r := range model.Requests() {
 		name, _, _ := bytes.Cut(bytes.TrimPrefix(r.Body, []byte(`{"`)), []byte(`"`))
-		if r.Method == http.MethodGet {
-			name = []byte(r.Path)
-		}
 		all = append(all, string(name))
 	}
 	return all
@@ -91,13 +88,13 @@ func TestModelIsAskedInTheFormThatItsRefusalNames(t *testing.T) {
 	url, model := chatRoute(t, chatModel, "")
 	for range 2 {
 		resp, body := ask(t, url+"/v1/chat/completions", hello+`,"seed":1}`)
-		if resp.StatusCode != 200 || !strings.Contains(body, `"content":"caf\u00e9"`) || !strings.Contains(body, `"model":"m"`) ||
+		if resp.StatusCode != http.StatusOK || !strings.Contains(body, `"content":"caf\u00e9"`) || !strings.Contains(body, `"model":"m"`) ||
 			!strings.Contains(body, `"finish_reason":"stop"`) || !strings.Contains(body, `"n": 1.50`) || strings.Contains(body, "usage") ||
 			resp.Header.Get("Headrace-Dropped") != "seed" {
 			t.Errorf("%d %s %v", resp.StatusCode, body, resp.Header)
 		}
 	}
-	if got := strings.Join(sent(model), " "); got != "inputs messages messages" {
+	if got := strings.Join(sent(model), ", "); got != "inputs, messages, messages" {
 		t.Errorf("the model server was asked %s", got)
 	}
 	apptest.Eventually(t, "the format is shown", func() bool {
@@ -107,7 +104,7 @@ func TestModelIsAskedInTheFormThatItsRefusalNames(t *testing.T) {
 	})
 	// MLflow's own paths have texts only.
 	resp, body := ask(t, url+"/endpoints/c/invocations", `{"messages":[{"role":"user","content":"hi"}]}`)
-	if resp.StatusCode != 200 || !strings.Contains(body, `"content":"caf\u00e9","tool_calls":null`) {
+	if resp.StatusCode != http.StatusOK || !strings.Contains(body, `"content":"caf\u00e9","tool_calls":null`) {
 		t.Errorf("%d %s", resp.StatusCode, body)
 	}
 }
@@ -116,10 +113,10 @@ func TestToolsReachAModelThatIsNotKnownYet(t *testing.T) {
 	t.Parallel()
 	url, model := chatRoute(t, chatModel, "")
 	resp, body := ask(t, url+"/v1/chat/completions", hello+`,"tools":[{"type":"function","function":{"name":"f"}}]}`)
-	if resp.StatusCode != 200 || !strings.Contains(body, `"tool_calls":[{"id":"c"`) || !strings.Contains(body, `"content":null`) {
+	if resp.StatusCode != http.StatusOK || !strings.Contains(body, `"tool_calls":[{"id":"c"`) || !strings.Contains(body, `"content":null`) {
 		t.Errorf("%d %s", resp.StatusCode, body)
 	}
-	if got := strings.Join(sent(model), " "); got != "/agent/info prompt messages" {
+	if got := strings.Join(sent(model), ", "); got != "prompt, messages" {
 		t.Errorf("the model server was asked %s", got)
 	}
 }
@@ -133,15 +130,15 @@ func TestModelWithoutSignatureIsProbedOnce(t *testing.T) {
 		return mlflowtest.Predictions(`["ok"]`)
 	}, `format = "auto"`)
 	for range 3 {
-		if resp, body := ask(t, url+"/v1/chat/completions", hello+`,"tools":[{"type":"function","function":{"name":"f"}}]}`); resp.StatusCode != 400 ||
+		if resp, body := ask(t, url+"/v1/chat/completions", hello+`,"tools":[{"type":"function","function":{"name":"f"}}]}`); resp.StatusCode != http.StatusBadRequest ||
 			!strings.Contains(body, `"param":"tools"`) {
 			t.Errorf("%d %s", resp.StatusCode, body)
 		}
 	}
-	if resp, body := ask(t, url+"/v1/chat/completions", hello+`}`); resp.StatusCode != 200 || !strings.Contains(body, `"content":"ok"`) {
+	if resp, body := ask(t, url+"/v1/chat/completions", hello+`}`); resp.StatusCode != http.StatusOK || !strings.Contains(body, `"content":"ok"`) {
 		t.Errorf("%d %s", resp.StatusCode, body)
 	}
-	if got := strings.Join(sent(model), " "); got != "/agent/info prompt inputs" {
+	if got := strings.Join(sent(model), ", "); got != "prompt, inputs" {
 		t.Errorf("the model server was asked %s", got)
 	}
 }
@@ -151,12 +148,12 @@ func TestExceptionOfAModelIsNoFaultOfTheCaller(t *testing.T) {
 	url, _ := chatRoute(t, chatModel, `format = "chat"`)
 	const raise = `{"model":"c","messages":[{"role":"user","content":"raise"}]}`
 	resp, body := ask(t, url+"/v1/chat/completions", raise)
-	if resp.StatusCode != 500 || resp.Header.Get("X-Should-Retry") != "false" || strings.Contains(body, "Traceback") ||
+	if resp.StatusCode != http.StatusInternalServerError || resp.Header.Get("X-Should-Retry") != "false" || strings.Contains(body, "Traceback") ||
 		!strings.Contains(body, `"message":"the model raised an exception: ValueError: the model says no","type":"server_error"`) {
 		t.Errorf("%d %s %v", resp.StatusCode, body, resp.Header)
 	}
 	resp, body = ask(t, url+"/endpoints/c/invocations", `{"messages":[{"role":"user","content":"raise"}]}`)
-	if resp.StatusCode != 400 || !strings.Contains(body, "Traceback") {
+	if resp.StatusCode != http.StatusBadRequest || !strings.Contains(body, "Traceback") {
 		t.Errorf("MLflow's path: %d %s", resp.StatusCode, body)
 	}
 }
@@ -165,10 +162,10 @@ func TestCallsThatWouldLoseMembersCanBeRefused(t *testing.T) {
 	t.Parallel()
 	url, model := chatRoute(t, chatModel, "format = \"chat\"\ndropped = \"refuse\"")
 	resp, body := ask(t, url+"/v1/chat/completions", hello+`,"response_format":{"type":"json_object"}}`)
-	if resp.StatusCode != 400 || !strings.Contains(body, `"param":"response_format"`) || len(model.Requests()) != 0 {
+	if resp.StatusCode != http.StatusBadRequest || !strings.Contains(body, `"param":"response_format"`) || len(model.Requests()) != 0 {
 		t.Errorf("%d %s after %v", resp.StatusCode, body, sent(model))
 	}
-	if resp, body = ask(t, url+"/v1/chat/completions", hello+`,"n":1,"stream":false}`); resp.StatusCode != 200 {
+	if resp, body = ask(t, url+"/v1/chat/completions", hello+`,"n":1,"stream":false}`); resp.StatusCode != http.StatusOK {
 		t.Errorf("%d %s", resp.StatusCode, body)
 	}
 }
@@ -180,7 +177,7 @@ func TestRefusalSaysWhichMemberIsWrong(t *testing.T) {
 			"Incompatible input types for column max_tokens. Can not safely convert float64 to int64.", 1))}
 	}, `format = "chat"`)
 	resp, body := ask(t, url+"/v1/chat/completions", hello+`}`)
-	if resp.StatusCode != 400 || !strings.Contains(body, `"param":"max_tokens"`) || strings.Contains(body, "schema") || !strings.Contains(body, "invalid_request_error") {
+	if resp.StatusCode != http.StatusBadRequest || !strings.Contains(body, `"param":"max_tokens"`) || strings.Contains(body, "schema") || !strings.Contains(body, "invalid_request_error") {
 		t.Errorf("%d %s", resp.StatusCode, body)
 	}
 }

@@ -15,10 +15,9 @@ type Former interface {
 	Fits(route *inference.Route, form string) bool
 	// EncodeAs makes the call in a form. Invalid: the form cannot say what is asked.
 	EncodeAs(route *inference.Route, req *inference.Request, form string) (Call, error)
-	// Wanted is the form that a reply names; "" when it names none. A model that names one has not run.
-	Wanted(reply Reply) string
-	// Puzzling says that a reply refuses the form of the call, and not what it says, without naming another.
-	Puzzling(reply Reply) bool
+	// Wanted is the form that a reply names; "" when it names none, and refused says then whether it refuses the form of
+	// the call all the same. A model that names a form, or refuses one, has not run.
+	Wanted(reply Reply) (form string, refused bool)
 	// Probe makes the calls by which a model server is recognised with Wanted, in this order, until one tells. A model
 	// without a signature runs with the last one, so it is sent to a model server once.
 	Probe() []Call

@@ -97,18 +97,15 @@ func dropping(route *inference.Route, call provider.Call) (provider.Call, error)
 }
 
 // Wanted is the form that a refusal names, or what an AgentServer says of itself.
-func (*Provider) Wanted(reply provider.Reply) string {
+func (*Provider) Wanted(reply provider.Reply) (form string, refused bool) {
 	if native.IsAgent(reply.Status, reply.Body) {
-		return string(native.AgentServer)
+		return string(native.AgentServer), false
 	}
-	form, _ := native.Names(reply.Status, reply.Body)
-	return string(form)
-}
-
-// Puzzling says that a reply is a refusal of MLflow's that comes from a signature.
-func (*Provider) Puzzling(reply provider.Reply) bool {
+	if named, ok := native.Names(reply.Status, reply.Body); ok {
+		return string(named), true
+	}
 	means, ok := native.Means(reply.Body)
-	return ok && reply.Status == http.StatusBadRequest && !means.Raised
+	return "", ok && reply.Status == http.StatusBadRequest && !means.Raised
 }
 
 // Probe asks an AgentServer for its name, and then for the refusal that shows a signature.

@@ -92,7 +92,8 @@ func read(value []byte) (*answer, error) {
 	case get(fields, "messages") != nil:
 		return a, a.readMessages(fields, value)
 	case get(fields, "output") != nil:
-		return a, a.readOutput(fields)
+		a.readOutput(fields)
+		return a, nil
 	case splice.KindOf(get(fields, "content")) == splice.String: // a message of LangChain's
 		a.id = nil
 		a.choices = []choice{{content: get(fields, "content")}}
@@ -135,7 +136,7 @@ func (a *answer) readChoices(value, all []byte) error {
 func messageOf(value []byte) message {
 	fields := members(value)
 	m := message{role: text(get(fields, "role")), refusal: get(fields, "refusal")}
-	_ = m.read(get(fields, "content")) // reading fails of nothing that a model may say
+	m.read(get(fields, "content"))
 	for _, call := range elements(get(fields, "tool_calls")) {
 		m.calls = append(m.calls, callOf(call))
 	}
@@ -173,7 +174,7 @@ func (a *answer) readMessages(fields []splice.Member, all []byte) error {
 
 // readOutput reads the output of a response: its last message is the answer, and calls that no item answers are for
 // the caller.
-func (a *answer) readOutput(fields []splice.Member) error {
+func (a *answer) readOutput(fields []splice.Member) {
 	a.created, a.status = get(fields, "created_at"), get(fields, "status")
 	for _, m := range fields {
 		switch m.Key {
@@ -195,7 +196,7 @@ func (a *answer) readOutput(fields []splice.Member) error {
 		switch text(get(of, "type")) {
 		case "message", "":
 			m := message{}
-			_ = m.read(get(of, "content")) // as above
+			m.read(get(of, "content"))
 			if m.content != nil {
 				c.content = m.content
 			}
@@ -212,7 +213,6 @@ func (a *answer) readOutput(fields []splice.Member) error {
 		c.finish = []byte(`"length"`)
 	}
 	a.choices = []choice{c}
-	return nil
 }
 
 // failed is the error that a response tells of itself; nil when it tells none.
@@ -220,15 +220,11 @@ func (a *answer) failed() error {
 	if text(a.status) != "failed" {
 		return nil
 	}
-	why := "the agent says that its response failed"
-	for _, m := range a.more {
-		if m.Key == "error" {
-			if words := text(get(members(m.Value), "message")); words != "" {
-				why += ": " + words
-			}
-		}
+	why := text(get(members(get(a.more, "error")), "message"))
+	if why == "" {
+		why = "it does not say why"
 	}
-	return fault.New(fault.UpstreamBadResponse, "%s", why)
+	return fault.New(fault.UpstreamBadResponse, "the agent says that its response failed: %s", why)
 }
 
 // reason is why a choice ended.

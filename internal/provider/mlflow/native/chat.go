@@ -6,7 +6,6 @@ import (
 
 	"headrace/internal/fault"
 	"headrace/internal/inference"
-	"headrace/internal/openai"
 	"headrace/internal/splice"
 )
 
@@ -67,7 +66,7 @@ func (c caller) conversation() ([]message, error) {
 	if c.responses {
 		return inputMessages(get(c.members, "input"), get(c.members, "instructions"))
 	}
-	return chatMessages(get(c.members, "messages"))
+	return chatMessages(get(c.members, "messages")), nil
 }
 
 // encodeChat writes a call for ChatModel, llm/v1/chat or ChatAgent.
@@ -106,19 +105,25 @@ func encodeChat(f Form, c caller, lost *dropped) ([]byte, error) {
 // chatMember writes what stands for one member of a caller's request, or notes that it is lost. tools says whether the
 // model may call tools.
 func (c caller) chatMember(o *object, f Form, m splice.Member, tools bool, lost *dropped) error {
-	if splice.KindOf(m.Value) == splice.Null || c.told(m.Key) {
+	switch {
+	case splice.KindOf(m.Value) == splice.Null || c.told(m.Key) || m.Key == "tools" && !tools && f == Chat:
 		return nil
-	}
-	if m.Key == "custom_inputs" && f != Conversations || f == Agent && m.Key == "context" {
+	case m.Key == "custom_inputs" && f != Conversations || f == Agent && m.Key == "context":
 		o.add(m.Key, m.Value)
 		return nil
-	}
-	if f == Agent || f == Conversations {
-		if !openai.Idle(m.Key, m.Value) {
-			lost.add(m.Key)
-		}
+	case f == Chat && m.Key == "tools":
+		reduced, err := chatTools(m.Value, "tools", lost)
+		o.add("tools", reduced)
+		return err
+	case f == Chat && c.chatParam(o, m):
 		return nil
 	}
+	c.lose(m, lost)
+	return nil
+}
+
+// chatParam writes a parameter as ChatModel's signature has it. It says no to one that is not in it.
+func (c caller) chatParam(o *object, m splice.Member) bool {
 	switch m.Key {
 	case "temperature", "top_p", "frequency_penalty", "presence_penalty":
 		o.add(m.Key, m.Value)
@@ -133,24 +138,11 @@ func (c caller) chatMember(o *object, f Form, m splice.Member, tools bool, lost 
 			o.add("n", n)
 		}
 	case "stop":
-		if stop := stops(m.Value); stop != nil {
-			o.add("stop", stop)
-		}
-	case "tools":
-		if !tools {
-			return nil
-		}
-		reduced, err := chatTools(m.Value, "tools", lost)
-		if err != nil {
-			return err
-		}
-		o.add("tools", reduced)
+		o.add("stop", stops(m.Value))
 	default:
-		if !openai.Idle(m.Key, m.Value) {
-			lost.add(m.Key)
-		}
+		return false
 	}
-	return nil
+	return true
 }
 
 // told are members that say whom or how to ask, and are used up on the way to the model.

@@ -44,7 +44,7 @@ func (f Form) Fits(t inference.Type) bool {
 // signature. A model without a signature runs with it.
 func Probe() []byte { return []byte(`{"prompt": 0}`) }
 
-// Agent servers tell at this path what they are.
+// InfoPath is where an AgentServer tells what it is.
 const InfoPath = "agent/info"
 
 // Names is the form that a refusal names: the signature that it shows, or the class that it expects. It says no to

@@ -24,7 +24,7 @@ type message struct {
 type toolCall struct{ id, name, arguments []byte }
 
 // chatMessages reads the messages of a chat call.
-func chatMessages(value []byte) ([]message, error) {
+func chatMessages(value []byte) []message {
 	var all []message
 	for i, turn := range elements(value) {
 		fields := members(turn)
@@ -32,22 +32,20 @@ func chatMessages(value []byte) ([]message, error) {
 			role: text(get(fields, "role")), name: get(fields, "name"), refusal: get(fields, "refusal"), callID: get(fields, "tool_call_id"),
 			at: "messages[" + strconv.Itoa(i) + "]",
 		}
-		if err := m.read(get(fields, "content")); err != nil {
-			return nil, err
-		}
+		m.read(get(fields, "content"))
 		for _, call := range elements(get(fields, "tool_calls")) {
 			m.calls = append(m.calls, callOf(call))
 		}
 		all = append(all, m)
 	}
-	return all, nil
+	return all
 }
 
 // read takes a content: a text, or parts. Parts that are all text become one.
-func (m *message) read(content []byte) error {
+func (m *message) read(content []byte) {
 	if splice.KindOf(content) != splice.Array {
 		m.content = content
-		return nil
+		return
 	}
 	var joined strings.Builder
 	plain := true
@@ -72,7 +70,6 @@ func (m *message) read(content []byte) error {
 	if plain {
 		m.content, m.parts = quoted(joined.String()), nil
 	}
-	return nil
 }
 
 // onlyText says no to parts that are not text, for models that take nothing else.
@@ -203,9 +200,7 @@ func inputMessages(input, instructions []byte) ([]message, error) {
 		switch kind := text(get(fields, "type")); kind {
 		case "", "message":
 			m.role = text(get(fields, "role"))
-			if err := m.read(get(fields, "content")); err != nil {
-				return nil, err
-			}
+			m.read(get(fields, "content"))
 		case "function_call":
 			call := toolCall{id: get(fields, "call_id"), name: get(fields, "name"), arguments: get(fields, "arguments")}
 			if last := len(all) - 1; last >= 0 && all[last].role == "assistant" && strings.HasPrefix(all[last].at, "input") {
@@ -219,9 +214,7 @@ func inputMessages(input, instructions []byte) ([]message, error) {
 			if splice.KindOf(output) != splice.String && splice.KindOf(output) != splice.Array {
 				output = quoted(string(bytes.TrimSpace(output)))
 			}
-			if err := m.read(output); err != nil {
-				return nil, err
-			}
+			m.read(output)
 		case "reasoning": // what a model thought aloud is no part of a conversation
 			continue
 		default:

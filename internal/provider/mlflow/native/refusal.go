@@ -3,6 +3,7 @@ package native
 import (
 	"encoding/json"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -53,8 +54,7 @@ func Means(body []byte) (Refusal, bool) {
 // lastLine is the exception at the end of a traceback. Those of pydantic have several lines, which end in an address.
 func lastLine(trace string) string {
 	lines := strings.Split(strings.TrimSpace(trace), "\n")
-	for i := len(lines) - 1; i >= 0; i-- {
-		line := lines[i]
+	for i, line := range slices.Backward(lines) {
 		if line == "" || strings.HasPrefix(line, " ") || strings.HasPrefix(line, "\t") || strings.HasPrefix(line, "Traceback") {
 			continue
 		}
