@@ -44,6 +44,7 @@ type bench struct {
 	before   string // that commit
 	rounds   int
 	window   time.Duration
+	slots    int    // of speed and of profiles
 	lines    string // which lines of the batching scenario
 }
 
@@ -56,6 +57,7 @@ type options struct {
 	profile string
 	beside  string
 	lines   string
+	slots   int
 }
 
 func main() {
@@ -97,6 +99,7 @@ func parse(args []string) (options, error) {
 	set.StringVar(&o.file, "o", "", "append what is printed to this `file`")
 	set.StringVar(&o.profile, "profile", "", "write processor profiles of headrace to this `directory`, and measure nothing else")
 	set.StringVar(&o.beside, "beside", "", "build headrace of this `commit`, too, and measure it in the same rounds (speed, jobs)")
+	set.IntVar(&o.slots, "slots", speedSlots, "how many `slots` headrace has for speed and profiles; 0 leaves the choice to headrace")
 	set.StringVar(&o.lines, "lines", "", "of batching, run only the lines whose name has this `text` in it")
 	if err := set.Parse(args); err != nil {
 		return o, err
@@ -133,7 +136,7 @@ func measure(ctx context.Context, args []string) (err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	b := &bench{
-		out: &report{w: out}, dir: dir, rounds: o.rounds, window: o.window, before: o.beside, lines: o.lines,
+		out: &report{w: out}, dir: dir, rounds: o.rounds, window: o.window, before: o.beside, lines: o.lines, slots: o.slots,
 		progress: func(format string, args ...any) { _, _ = fmt.Fprintf(os.Stderr, format+"\n", args...) },
 	}
 	b.progress("building headrace")

@@ -107,7 +107,7 @@ func (b *bench) speedTargets(ctx context.Context) ([]*target, error) {
 	}
 	binaries, names := b.binaries()
 	for i, binary := range binaries {
-		gateway, err := newGateway(ctx, b.dir, "http://"+modelAddr, speedSlots)
+		gateway, err := newGateway(ctx, b.dir, "http://"+modelAddr, b.slots)
 		if err != nil {
 			return nil, err
 		}
@@ -163,7 +163,7 @@ func (b *bench) printSpeed(targets []*target, clients []int, results map[int][]s
 		"rotates. Figures are medians over the rounds; a ratio is formed in each round, and its median, lowest and highest are shown. "+
 		"The proxy is `httputil.ReverseProxy` with %d idle connections and no compression, and beside it the same with `http.DefaultTransport`. "+
 		"CPU is what the target's process alone used for a call. (A reverse proxy fails a call when the reply overtakes its last read of the request's body; "+
-		"its failed calls are not counted as calls.)\n\n", speedSlots, b.rounds, b.window, tunedIdle)
+		"its failed calls are not counted as calls.)\n\n", b.slots, b.rounds, b.window, tunedIdle)
 	var rows, compared [][]string
 	failed := 0
 	for _, n := range clients {
@@ -261,7 +261,7 @@ func (b *bench) profileJobs(ctx context.Context, modelAddr, path string) error {
 }
 
 func (b *bench) profileOne(ctx context.Context, modelAddr, path string, clients int) error {
-	gateway, err := newGateway(ctx, b.dir, "http://"+modelAddr, speedSlots)
+	gateway, err := newGateway(ctx, b.dir, "http://"+modelAddr, b.slots)
 	if err != nil {
 		return err
 	}
