@@ -18,29 +18,15 @@ func (*Provider) Cut(route *inference.Route, kind inference.Type, n int, reply p
 	if mediaOf(reply.ContentType) != mediaJSON || reply.Status >= 300 || !utf8.Valid(body) {
 		return nil, uncut(route, n, "it is no JSON of status 200")
 	}
-	if splice.KindOf(body) != splice.Object {
-		return nil, uncut(route, n, "it is not an object")
-	}
-	found, err := splice.Members(body)
-	if err != nil {
-		return nil, uncut(route, n, "it is not JSON")
-	}
-	if len(found) != 1 || found[0].Key != "predictions" {
-		return nil, uncut(route, n, `it has other members than one "predictions"`)
-	}
-	list := found[0].Value
-	if splice.KindOf(list) != splice.Array {
-		return nil, uncut(route, n, "predictions is "+splice.KindOf(list).String()+", not a list")
-	}
-	rows, err := splice.Elements(list)
-	if err != nil {
-		return nil, uncut(route, n, "it is not JSON")
+	rows, why := predictionsOf(body)
+	if why != "" {
+		return nil, uncut(route, n, why)
 	}
 	if n == 1 && len(rows) > 1 && kind == inference.Completions && texts(rows) {
-		return [][]byte{list}, nil // all predictions for the one prompt; in company they are one element
+		return whole(body), nil // all predictions for the one prompt; in company they are one element
 	}
 	if n == 1 && len(rows) > 0 && kind == inference.Embeddings && numbers(rows) {
-		return [][]byte{list}, nil // some servers answer one text with a flat list
+		return whole(body), nil // some servers answer one text with a flat list
 	}
 	if len(rows) != n {
 		return nil, uncut(route, n, "predictions has another number of elements")
@@ -53,6 +39,49 @@ func (*Provider) Cut(route *inference.Route, kind inference.Type, n int, reply p
 		}
 	}
 	return rows, nil
+}
+
+// predictionsOf finds the elements of predictions in one pass, since a merged reply is long; why says what is wrong.
+func predictionsOf(body []byte) (rows [][]byte, why string) {
+	r := splice.NewReader(body)
+	if r.Kind() != splice.Object {
+		return nil, "it is not an object"
+	}
+	members, kind := 0, splice.Invalid
+	err := r.Object(func(key string) error {
+		if members++; key != "predictions" {
+			members++ // it is one too many
+		}
+		if kind = r.Kind(); kind != splice.Array || members > 1 {
+			return nil
+		}
+		return r.Array(func(int) error {
+			row, err := r.Value()
+			rows = append(rows, row.Raw)
+			return err
+		})
+	})
+	if err == nil {
+		err = r.End()
+	}
+	switch {
+	case err != nil:
+		return nil, "it is not JSON"
+	case members != 1:
+		return nil, `it has other members than one "predictions"`
+	case kind != splice.Array:
+		return nil, "predictions is " + kind.String() + ", not a list"
+	}
+	return rows, ""
+}
+
+// whole is the list of a reply to one row, as that row's only element.
+func whole(body []byte) [][]byte {
+	found, err := splice.Members(body)
+	if err != nil || len(found) != 1 {
+		return nil // predictionsOf has read it
+	}
+	return [][]byte{found[0].Value}
 }
 
 // uncut never quotes the reply: it belongs to several callers.
@@ -68,19 +97,13 @@ func uncut(route *inference.Route, n int, why string) error {
 func (*Provider) Whole(kind inference.Type, like provider.Reply, rows [][]byte) (provider.Reply, bool) {
 	reply := provider.Reply{Status: like.Status, Reason: like.Reason, ContentType: "application/json"}
 	list := listOf(rows)
-	if len(rows) == 1 && splice.KindOf(rows[0]) == splice.Array {
-		elements, err := splice.Elements(rows[0])
-		if err != nil {
+	if len(rows) == 1 && kind != inference.Embeddings && textsIn(rows[0]) {
+		switch kind {
+		case inference.Completions:
+			list = rows[0]
+		case inference.Raw:
 			return provider.Reply{}, false
-		}
-		if len(elements) > 0 && texts(elements) {
-			switch kind {
-			case inference.Completions:
-				list = rows[0]
-			case inference.Raw:
-				return provider.Reply{}, false
-			case inference.Chat, inference.Embeddings:
-			}
+		case inference.Chat, inference.Embeddings:
 		}
 	}
 	reply.Body = bytes.Join([][]byte{[]byte(`{"predictions": `), list, {'}'}}, nil)
@@ -100,6 +123,16 @@ func numbers(elements [][]byte) bool {
 		}
 	}
 	return true
+}
+
+// textsIn says that a row is a list of texts and nothing else. Most rows are lists of many numbers: the first element
+// tells.
+func textsIn(row []byte) bool {
+	if splice.KindOf(row) != splice.Array || splice.KindOf(bytes.TrimLeft(row, " \t\r\n")[1:]) != splice.String {
+		return false
+	}
+	elements, err := splice.Elements(row)
+	return err == nil && texts(elements)
 }
 
 // texts says that all elements are strings.
