@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"headrace/internal/mlflowtest"
+	"headrace/internal/sse"
 )
 
 // A rule is one deliberate difference from the recorded gateways.
@@ -275,8 +276,15 @@ func oursOpenAI(o *outcome) string {
 		}
 	}
 	switch {
+	case o.got.header.Get("Content-Type") == sse.ContentType:
+		if !strings.HasSuffix(string(o.got.body), "data: [DONE]\n\n") {
+			return "a stream without its end"
+		}
+		return status(o, http.StatusOK)
 	case o.e.Request.Path == "/v1/models":
 		return status(o, http.StatusOK)
+	case o.e.Request.Path == "/v1/responses": // MLflow's gateway has no such path
+		return status(o, http.StatusOK, http.StatusBadRequest, http.StatusNotFound)
 	case o.era == mlflowtest.EraA:
 		return status(o, http.StatusOK, http.StatusBadRequest, http.StatusNotFound)
 	case want == http.StatusOK && o.got.status == http.StatusOK:

@@ -39,6 +39,13 @@ func openAIChatExamples() []openapi.Example {
 	}
 }
 
+func openAIResponsesExamples() []openapi.Example {
+	return []openapi.Example{
+		{Name: "text", Body: `{"model": "chat", "input": "Where does a headrace lead?", "instructions": "Be brief."}`},
+		{Name: "items", Body: `{"model": "chat", "input": [{"role": "user", "content": "Where does a headrace lead?"}], "max_output_tokens": 64}`},
+	}
+}
+
 func openAICompletionsExamples() []openapi.Example {
 	return []openapi.Example{
 		{Name: "prompt", Body: `{"model": "completions", "prompt": "A headrace leads water to the [MASK]."}`},

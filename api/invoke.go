@@ -30,6 +30,8 @@ type call struct {
 	path target
 	name string // the route's or the split's, from the path; "" until the body, which names it elsewhere, was read
 	seen Answered
+	// broken is what ended a stream after its beginning.
+	broken error
 }
 
 // target is what a path of a call fixes.
@@ -101,6 +103,9 @@ func (k *callDesk) invoke(c *call) error {
 func (k *callDesk) ask(ctx context.Context, c *call, speaks dialect.Dialect, a *dialect.Asked) error {
 	if a.Refused != nil {
 		return a.Refused
+	}
+	if a.Stream {
+		return k.stream(ctx, c, speaks, a)
 	}
 	res, err := k.broker.Call(ctx, a.Route, a.Request)
 	if err != nil {

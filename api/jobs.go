@@ -155,6 +155,11 @@ func (k *callDesk) orderOfCall(c *call, a *dialect.Asked, speaks dialect.Dialect
 	if !p.durable() {
 		return nil, p, nil
 	}
+	if a.Stream {
+		e := fault.New(fault.Invalid, "the answer of a job is no stream; leave out stream, or the header Prefer")
+		e.Param = "stream"
+		return nil, p, e
+	}
 	e, err := headerOptions(c.r.Header)
 	if err != nil {
 		return nil, p, err

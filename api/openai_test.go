@@ -177,9 +177,13 @@ func TestOpenAIErrors(t *testing.T) {
 		{"a picture among messages", "/v1/chat/completions", `{"model":"chat","messages":[{"role":"user","content":"a"},{"role":"user","content":[{"type":"image_url"}]}]}`, 400, "invalid_request_error", "messages", "invalid", "messages[1].content"},
 		{"not JSON", "/v1/completions", `{"model":`, 400, "invalid_request_error", "", "invalid", "not JSON"},
 		{"no object", "/v1/completions", `[]`, 400, "invalid_request_error", "", "invalid", "dictionary"},
-		{"stream", "/v1/completions", `{"model":"completions","prompt":"a","stream":true}`, 400, "invalid_request_error", "stream", "not_implemented", "streaming"},
+		{"stream", "/v1/completions", `{"model":"completions","prompt":"a","stream":true}`, 503, "server_error", "", "upstream_unavailable", "refused"},
 		{"down", "/v1/completions", `{"model":"completions","prompt":"a"}`, 503, "server_error", "", "upstream_unavailable", "refused"},
-		{"unknown path", "/v1/responses", `{}`, 404, "invalid_request_error", "", "not_found", "/v1/responses"},
+		{"unknown path", "/v1/assistants", `{}`, 404, "invalid_request_error", "", "not_found", "/v1/assistants"},
+		{"background", "/v1/responses", `{"model":"chat","input":"a","background":true}`, 400, "invalid_request_error", "background", "invalid", "job"},
+		{"a stored response", "/v1/responses", `{"model":"chat","input":"a","previous_response_id":"r"}`, 400, "invalid_request_error", "previous_response_id", "invalid", "stores no"},
+		{"no items", "/v1/responses", `{"model":"chat","input":[]}`, 400, "invalid_request_error", "input", "invalid", "nothing"},
+		{"tools for a model of texts", "/v1/responses", `{"model":"chat","input":"a","tools":[{"type":"function","name":"f"}]}`, 400, "invalid_request_error", "tools", "invalid", "no tools"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -168,6 +168,13 @@ func (k *callDesk) operations() []operation {
 			summary: "Continue a conversation.", handle: k.asks(openai(inference.Chat)), examples: openAIChatExamples(),
 		},
 		{
+			method: "POST", path: "/v1/responses", tag: "OpenAI", body: "OpenAIResponses", answers: ok("", "Response"),
+			summary: "Ask an agent or a chat model, in OpenAI's newer form.", examples: openAIResponsesExamples(),
+			handle: k.asks(target{
+				voice: openAIVoice, wants: inference.Chat, dialect: func(*inference.Route) dialect.Dialect { return k.dialects.Responses },
+			}),
+		},
+		{
 			method: "POST", path: "/v1/completions", tag: "OpenAI", body: "OpenAICompletions", answers: ok("", "Completion"),
 			summary: "Complete prompts.", handle: k.asks(openai(inference.Completions)), examples: openAICompletionsExamples(),
 		},
@@ -214,10 +221,10 @@ func (k *callDesk) asks(path target) handler {
 			err = later(err, backlogPause(k.broker.State(c.seen.Route)))
 		}
 		if k.observe != nil && c.seen.Route != "" {
-			c.seen.Took, c.seen.Code = time.Since(began), fault.CodeOf(err)
+			c.seen.Took, c.seen.Code = time.Since(began), fault.CodeOf(cmp.Or(err, c.broken))
 			k.observe.Answered(c.seen)
 		}
-		k.complain(c, err)
+		k.complain(c, cmp.Or(err, c.broken))
 		return err
 	}
 }

@@ -20,6 +20,7 @@ import (
 const (
 	defaultMaxBody       = 32 << 20
 	defaultSyncTimeout   = 65 * time.Second
+	defaultHeartbeat     = 15 * time.Second
 	defaultShutdownGrace = 30 * time.Second
 
 	headerPatience = 10 * time.Second // for the headers, once the first byte of a request is there
@@ -35,6 +36,7 @@ type Config struct {
 	Listen         string         // host:port; default 127.0.0.1:5000
 	MaxBody        int64          // bytes of a request body; default 32 MiB
 	SyncTimeout    time.Duration  // a call in all, where its route does not say; default 65 s
+	Heartbeat      time.Duration  // between the comments of a stream that waits for its model; default 15 s
 	ShutdownGrace  time.Duration  // how long accepted calls may go on after Run's context has ended; default 30 s, negative = none
 	TrustedProxies []netip.Prefix // whose X-Forwarded-For counts, besides loopback
 	Version        string         // shown in openapi.json
@@ -46,6 +48,7 @@ func (c Config) WithDefaults() Config {
 	c.Listen = cmp.Or(c.Listen, "127.0.0.1:5000")
 	c.MaxBody = cmp.Or(c.MaxBody, int64(defaultMaxBody))
 	c.SyncTimeout = cmp.Or(c.SyncTimeout, defaultSyncTimeout)
+	c.Heartbeat = cmp.Or(c.Heartbeat, defaultHeartbeat)
 	c.ShutdownGrace = max(0, cmp.Or(c.ShutdownGrace, defaultShutdownGrace))
 	c.Version = cmp.Or(c.Version, "dev")
 	c.Jobs = c.Jobs.withDefaults()

@@ -28,6 +28,10 @@ type Asked struct {
 	// Dropped are parameters that had no effect, to be named in the reply.
 	Dropped []string
 
+	// Stream says that the caller wants a stream; its dialect is a Streamer.
+	Stream bool
+
+	usage   bool // OpenAI: the stream is to tell the usage at its end
 	created time.Time
 	base64  bool // OpenAI: embeddings as base64 of float32
 	tokens  int  // OpenAI: how many tokens the caller sent, where that is known
@@ -41,13 +45,15 @@ type Set struct {
 	Routes    Dialect // MLflow 2.5 to 2.8
 	Endpoints Dialect // MLflow 2.9 and later
 	OpenAI    Dialect // OpenAI, under /v1
+	Responses Dialect // OpenAI's /v1/responses
 	Own       Dialect // Headrace's own paths
 }
 
 // New makes the rules of every dialect.
 func New() Set {
 	newer := newEndpointsDialect()
-	return Set{Routes: newRoutesDialect(), Endpoints: newer, OpenAI: newOpenAIDialect(), Own: &ownDialect{newer}}
+	openAI := newOpenAIDialect()
+	return Set{Routes: newRoutesDialect(), Endpoints: newer, OpenAI: openAI, Responses: newResponsesDialect(openAI), Own: &ownDialect{newer}}
 }
 
 // readRaw takes a body for a raw route: it passes as it is, but it has to be an object in JSON.

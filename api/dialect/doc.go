@@ -5,6 +5,8 @@
 //	dialect.go       what a dialect is
 //	mlflow.go        MLflow's dialects; fields.go has the rules for their members
 //	openai.go        OpenAI's dialect; effects.go and conversation.go are what it has beside MLflow's
+//	native.go        chat calls of models that take conversations
+//	responses.go     OpenAI's responses; responsestream.go and stream.go write streams
 //	own.go           our own dialect
 //	form.go          what is stored of a job's call, so that its result can be written later
 //	lists.go         MLflow's lists of routes; pages.go reads the tokens of their pages

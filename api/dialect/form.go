@@ -10,7 +10,7 @@ import (
 // Form is how the result of a job is written: what of Asked and of the route the dialects need for it. It is stored
 // with the job, so the result can be read when the route has changed or gone.
 type Form struct {
-	Dialect string           `json:"dialect"` // routes, endpoints or openai
+	Dialect string           `json:"dialect"` // routes, endpoints, openai or responses
 	Type    inference.Type   `json:"type"`
 	Family  inference.Family `json:"family"`
 	Model   string           `json:"model,omitempty"`
@@ -36,6 +36,8 @@ func FormOf(all Set, d Dialect, a *Asked) Form {
 		f.Dialect = "routes"
 	case all.OpenAI:
 		f.Dialect = "openai"
+	case all.Responses:
+		f.Dialect = "responses"
 	}
 	return f
 }
@@ -52,6 +54,8 @@ func (f Form) Restore(all Set, rec *job.Record) (Dialect, *Asked) {
 		return all.Routes, a
 	case "openai":
 		return all.OpenAI, a
+	case "responses":
+		return all.Responses, a
 	}
 	return all.Endpoints, a
 }

@@ -17,7 +17,7 @@ func (d *openAIDialect) readNative(a *Asked, o *schema.Object, fields schema.Fie
 	if a.Route.Native() {
 		return nil
 	}
-	a.Request.Params = params(o, fields, d.used...)
+	a.Request.Params = params(o, fields, d.unsaid(a)...)
 	prompt, err := d.prompt(a.Route, declared(o, fields, "messages"))
 	switch {
 	case err == nil:

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
+	"slices"
 	"strconv"
 	"time"
 
@@ -27,7 +28,7 @@ type openAIDialect struct {
 }
 
 func newOpenAIDialect() *openAIDialect {
-	used := []string{"model", "prompt", "messages", "input", "encoding_format"}
+	used := []string{"model", "prompt", "messages", "input", "encoding_format", "stream_options"}
 	for _, e := range openai.Effects() {
 		used = append(used, e.Name)
 	}
@@ -133,10 +134,8 @@ func (d *openAIDialect) readText(route *inference.Route, body Body, o *schema.Ob
 		return nil, err
 	}
 	a := &Asked{Route: route, created: time.Now(), Request: &inference.Request{Route: route.Name, Type: route.Type}}
-	if string(declared(o, fields, "stream")) == "true" {
-		a.Refused = noStream(route)
-		return a, nil
-	}
+	a.Stream = string(declared(o, fields, "stream")) == "true"
+	a.usage = string(membersOf(find(fields.Extra, "stream_options")).get("include_usage")) == "true"
 	a.choices = checkedInt(declared(o, fields, "n"))
 	if route.Type == inference.Chat && route.Format != inference.FormatInputs {
 		return a, d.readNative(a, o, fields)
@@ -144,7 +143,7 @@ func (d *openAIDialect) readText(route *inference.Route, body Body, o *schema.Ob
 	if a.Dropped, err = openai.Judge(d.effects, fields.Extra); err != nil {
 		return nil, err
 	}
-	a.Request.Params = params(o, fields, d.used...)
+	a.Request.Params = params(o, fields, d.unsaid(a)...)
 	if route.Type == inference.Chat {
 		prompt, err := d.prompt(route, declared(o, fields, "messages"))
 		if err != nil {
@@ -160,6 +159,15 @@ func (d *openAIDialect) readText(route *inference.Route, body Body, o *schema.Ob
 	}
 	a.Request.Items, a.tokens, err = oneOrMany(route, "prompt", prompt, a.Request.Items)
 	return a, err
+}
+
+// unsaid are the members that do not go to a model of texts: stream, too, when it asks for a stream that the model cannot
+// give.
+func (d *openAIDialect) unsaid(a *Asked) []string {
+	if a.Stream {
+		return append(slices.Clone(d.used), "stream")
+	}
+	return d.used
 }
 
 func (d *openAIDialect) readEmbeddings(route *inference.Route, body Body) (*Asked, error) {

@@ -175,7 +175,7 @@ func (p *process) frontEnd(ctx context.Context) ([]stage, *api.Server, lane, err
 		grace = -1 // none; to api, 0 is the default
 	}
 	server, err := api.New(api.Config{ //nolint:contextcheck // handlers have the contexts of their requests
-		Listen: a.Listen, MaxBody: a.MaxBody, SyncTimeout: a.SyncTimeout, ShutdownGrace: grace,
+		Listen: a.Listen, MaxBody: a.MaxBody, SyncTimeout: a.SyncTimeout, Heartbeat: a.StreamHeartbeat, ShutdownGrace: grace,
 		TrustedProxies: a.TrustedProxies, Version: p.version, Jobs: p.jobsConfig(),
 	}, api.Deps{
 		Jobs: jobs, List: list, Limiter: limiter, Broker: lane{front, jobs}, Budget: bodies, Table: p.cfg.Table, Logger: p.log,

@@ -36,6 +36,7 @@ type API struct {
 	MaxBody          int64
 	MaxInflightBytes int64
 	SyncTimeout      time.Duration
+	StreamHeartbeat  time.Duration
 	ShutdownGrace    time.Duration
 	TrustedProxies   []netip.Prefix
 }

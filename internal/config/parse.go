@@ -84,6 +84,7 @@ func readAPI(t *table) API {
 		MaxBody:          t.size("max_body", "32MiB"),
 		MaxInflightBytes: t.size("max_inflight_bytes", "512MiB"),
 		SyncTimeout:      t.duration("sync_timeout", defaultSyncTimeout),
+		StreamHeartbeat:  t.duration("stream_heartbeat", defaultHeartbeat),
 		ShutdownGrace:    t.duration("shutdown_grace", defaultGrace),
 	}
 	for i, s := range t.texts("trusted_proxies", `["10.0.0.0/8"]`) {

@@ -18,6 +18,7 @@ import (
 // Defaults of durations.
 const (
 	defaultSyncTimeout    = 65 * time.Second
+	defaultHeartbeat      = 15 * time.Second
 	defaultGrace          = 30 * time.Second
 	defaultTimeout        = 60 * time.Second
 	defaultConnectTimeout = 2 * time.Second

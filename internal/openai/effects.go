@@ -41,7 +41,6 @@ func Effects() []Effect {
 		{"safety_identifier", nil, ""},
 		{"service_tier", []string{`"auto"`, `"default"`}, ""},
 		{"store", []string{"false"}, ""},
-		{"stream_options", nil, ""},
 		{"suffix", []string{`""`}, "a served model cannot insert text before a suffix"},
 		{"tool_choice", []string{`"none"`, `"auto"`}, calls},
 		{"tools", []string{"[]"}, calls},

@@ -62,7 +62,9 @@ raises(openai.BadRequestError, lambda: once.embeddings.create(model=embeddings, 
 raises(openai.BadRequestError, lambda: once.chat.completions.create(model=embeddings, messages=talk))
 raises(openai.UnprocessableEntityError, lambda: client.embeddings.create(model=wrong, input="A [MASK]."), "422")
 raises(openai.InternalServerError, lambda: once.embeddings.create(model=down, input="x"), "503")
-raises(openai.BadRequestError, lambda: once.chat.completions.create(model=chat, messages=talk, stream=True), "stream")
+whole = "".join(c.choices[0].delta.content or "" for c in once.chat.completions.create(model=chat, messages=talk, stream=True))
+assert whole == once.chat.completions.create(model=chat, messages=talk).choices[0].message.content, whole
+assert once.responses.create(model=chat, input="A headrace leads [MASK].").output_text
 
 # A durable job: the header makes one of any call, and its result is read in the same dialect.
 # >>> a durable job

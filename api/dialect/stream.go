@@ -1,0 +1,213 @@
+package dialect
+
+import (
+	"slices"
+	"strconv"
+
+	"headrace/api/schema"
+	"headrace/internal/fault"
+	"headrace/internal/inference"
+	"headrace/internal/sse"
+)
+
+// A Streamer is a dialect that has streams.
+type Streamer interface {
+	// Stream writes a whole answer as the stream of it: the same events that a model's own stream would bring, each once.
+	Stream(out *Output, a *Asked, res *inference.Result) error
+	// Broken writes the event that ends a stream after an error; body is the error in the dialect's form. No client takes a
+	// stream that ends so for a complete answer.
+	Broken(out *Output, a *Asked, body []byte)
+}
+
+var (
+	_ Streamer = (*openAIDialect)(nil)
+	_ Streamer = (*responsesDialect)(nil)
+)
+
+// done ends a stream of OpenAI's chats and completions.
+const done = "[DONE]"
+
+// event adds one event to a stream.
+func (o *Output) event(name string, data []byte) { o.buf = sse.Append(o.buf, name, data) }
+
+// Broken writes an error object.
+func (*openAIDialect) Broken(out *Output, _ *Asked, body []byte) { out.event("", body) }
+
+// Stream writes chunks: for each choice its role, its text and calls, and why it ended; then the usage, when the caller
+// wants it and the model told it.
+func (d *openAIDialect) Stream(out *Output, a *Asked, res *inference.Result) error {
+	events, head, err := d.events(a, res)
+	if err != nil {
+		return err
+	}
+	w := chunks{out: out, a: a, head: head, chat: a.Request.Type == inference.Chat, begun: make(map[int]bool)}
+	for i := range events {
+		w.write(&events[i])
+	}
+	out.event("", []byte(done))
+	return nil
+}
+
+// events takes a whole answer apart. head is the beginning that all chunks share.
+func (d *openAIDialect) events(a *Asked, res *inference.Result) (events []inference.Event, head []byte, err error) {
+	var top Output
+	if len(res.Items) == 0 && res.Body != nil {
+		members, err := schema.Members(res.Body)
+		if err != nil {
+			return nil, nil, fault.Wrap(fault.Internal, err, "the answer to %s", a.Request.ID)
+		}
+		if err := enoughIn(a, find(members, "choices")); err != nil {
+			return nil, nil, err
+		}
+		heading(&top, a, members, "chat.completion.chunk")
+		for i, choice := range elements(find(members, "choices")) {
+			events = append(events, choiceEvents(i, membersOf(choice))...)
+		}
+		if usage := find(members, "usage"); usage != nil {
+			events = append(events, inference.Event{Kind: inference.EventUsage, Usage: usage})
+		}
+		for i := len(events) - 1; i >= 0; i-- {
+			if events[i].Kind == inference.EventFinish {
+				events[i].Raw = extras(members) // a chunk of their own would have no choices, which many clients read first
+				break
+			}
+		}
+		return events, top.buf, nil
+	}
+	if err := enoughChoices(a, res); err != nil {
+		return nil, nil, err
+	}
+	if a.Request.Type == inference.Chat {
+		heading(&top, a, nil, "chat.completion.chunk")
+	} else {
+		headOf(&top, a)
+	}
+	told := toldOf(res)
+	for i, text := range res.Items {
+		events = append(events, inference.Event{Choice: i, Text: text}, inference.Event{Kind: inference.EventFinish, Choice: i, Finish: told.ended(i)})
+	}
+	if told.usage != nil {
+		events = append(events, inference.Event{Kind: inference.EventUsage, Usage: told.usage})
+	}
+	return events, top.buf, nil
+}
+
+func headOf(out *Output, a *Asked) { head(out, a, `"cmpl-`+a.Request.ID+`"`, "text_completion") }
+
+// choiceEvents are the events of one choice of a chat completion.
+func choiceEvents(i int, choice members) []inference.Event {
+	said := membersOf(choice.get("message"))
+	var events []inference.Event
+	if text := said.get("content"); text != nil {
+		events = append(events, inference.Event{Choice: i, Text: text})
+	}
+	for n, call := range elements(said.get("tool_calls")) {
+		of := membersOf(call)
+		function := membersOf(of.get("function"))
+		events = append(events, inference.Event{Kind: inference.EventCall, Choice: i, Call: &inference.ToolCall{
+			Index: n, ID: of.get("id"), Name: function.get("name"), Arguments: function.get("arguments"),
+		}})
+	}
+	return append(events, inference.Event{Kind: inference.EventFinish, Choice: i, Finish: choice.get("finish_reason")})
+}
+
+// extras are the members of an answer that are not OpenAI's: custom_outputs, and the run of an agent.
+func extras(all members) []byte {
+	var o Output
+	for _, m := range all {
+		if m.Key == "custom_outputs" || m.Key == "messages" || m.Key == "output" {
+			o.text(`,`)
+			o.quoted(m.Key)
+			o.text(`:`)
+			o.buf = append(o.buf, m.Value...)
+		}
+	}
+	return o.buf
+}
+
+// chunks writes events as chunks of a chat completion, or of a completion.
+type chunks struct {
+	out   *Output
+	a     *Asked
+	head  []byte // of each chunk
+	chat  bool
+	begun map[int]bool // choices that have their role
+	more  []byte       // other members of the next chunk, each after a comma
+}
+
+func (w *chunks) write(e *inference.Event) {
+	switch e.Kind {
+	case inference.EventText:
+		w.begin(e.Choice)
+		if w.chat {
+			w.chunk(e.Choice, `{"content":`+string(e.Text)+`}`, nil)
+		} else {
+			w.chunk(e.Choice, string(e.Text), nil)
+		}
+	case inference.EventCall:
+		w.begin(e.Choice)
+		w.chunk(e.Choice, `{"tool_calls":[`+callDelta(e.Call)+`]}`, nil)
+	case inference.EventFinish:
+		w.begin(e.Choice)
+		delta := `{}`
+		if !w.chat {
+			delta = `""`
+		}
+		w.more = e.Raw
+		w.chunk(e.Choice, delta, e.Finish)
+		w.more = nil
+	case inference.EventUsage:
+		if w.a.usage {
+			w.whole(`,"choices":[],"usage":` + string(e.Usage))
+		}
+	case inference.EventRaw: // not OpenAI's
+	}
+}
+
+// begin writes the role of a choice, once.
+func (w *chunks) begin(choice int) {
+	if !w.chat || w.begun[choice] {
+		return
+	}
+	w.begun[choice] = true
+	w.chunk(choice, `{"role":"assistant","content":""}`, nil)
+}
+
+// chunk writes one chunk of a choice. finish nil: it goes on.
+func (w *chunks) chunk(choice int, delta string, finish []byte) {
+	if finish == nil {
+		finish = []byte("null")
+	}
+	name := "delta"
+	if !w.chat {
+		name = "text"
+	}
+	w.whole(`,"choices":[{"index":` + strconv.Itoa(choice) + `,"` + name + `":` + delta + `,"logprobs":null,"finish_reason":` + string(finish) + `}]` + w.noUsage() + string(w.more))
+}
+
+// noUsage is what chunks have beside their choices when the caller has asked for usage.
+func (w *chunks) noUsage() string {
+	if w.a.usage {
+		return `,"usage":null`
+	}
+	return ""
+}
+
+func (w *chunks) whole(rest string) {
+	w.out.event("", append(append(slices.Clip(w.head), rest...), '}'))
+}
+
+func callDelta(c *inference.ToolCall) string {
+	text := `{"index":` + strconv.Itoa(c.Index)
+	if c.ID != nil {
+		text += `,"id":` + string(c.ID) + `,"type":"function"`
+	}
+	text += `,"function":{`
+	if c.Name != nil {
+		text += `"name":` + string(c.Name) + `,`
+	}
+	if c.Arguments == nil {
+		return text + `"arguments":""}}`
+	}
+	return text + `"arguments":` + string(c.Arguments) + `}}`
+}
