@@ -8,7 +8,7 @@ import (
 )
 
 func recentRecord(id string, state job.State, revision uint64) *job.Record {
-	return &job.Record{ID: job.ID(id), State: state, Revision: revision, Attempts: []job.Attempt{{N: 1, Outcome: "running"}}}
+	return &job.Record{ID: job.ID(id), State: state, Revision: revision, Tries: job.Tries{Attempts: []job.Attempt{{N: 1, Outcome: "running"}}}}
 }
 
 // Recent returns the record that was stored last, as far as events tell.

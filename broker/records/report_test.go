@@ -12,7 +12,7 @@ import (
 	"headrace/internal/job"
 )
 
-// maxReportMessage is less than a NATS server takes that nobody has configured.
+// maxReportMessage is less than a NATS server with default settings takes.
 const maxReportMessage = 128 << 10
 
 // longReport has more than fits one message, in each of its lists.

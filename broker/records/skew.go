@@ -51,7 +51,10 @@ func encodeRecord(r *job.Record) ([]byte, error) {
 // RecordFields returns the names of a record's JSON members.
 var RecordFields = sync.OnceValue(func() []string { //nolint:gochecknoglobals // a constant that has to be computed
 	var names []string
-	for field := range reflect.TypeFor[job.Record]().Fields() {
+	for _, field := range reflect.VisibleFields(reflect.TypeFor[job.Record]()) {
+		if field.Anonymous { // its own members follow
+			continue
+		}
 		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 		names = append(names, name)
 	}

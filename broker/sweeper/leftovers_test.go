@@ -12,8 +12,8 @@ import (
 	"headrace/internal/brokertest"
 )
 
-// queued is a broker in dir with one waiting job, the same one each time, and its queue.
-func queued(t *testing.T, dir string) (*brokertest.Broker, jetstream.Stream, jetstream.Consumer) {
+// waiting is a broker in dir with one waiting job, the same one each time, and its queue.
+func waiting(t *testing.T, dir string) (*brokertest.Broker, jetstream.Stream, jetstream.Consumer) {
 	t.Helper()
 	b := brokertest.New(t, brokertest.Options{Dir: dir})
 	rec := brokertest.Record("jobs")
@@ -49,14 +49,14 @@ func TestLeftoversOfAKilledBroker(t *testing.T) { //nolint:tparallel // its live
 	dir, before := t.TempDir(), t.TempDir()
 	messages := ""
 	t.Run("accepted", func(t *testing.T) { //nolint:paralleltest // one life after the other
-		_, stream, _ := queued(t, dir)
+		_, stream, _ := waiting(t, dir)
 		messages = filepath.Join(dir, "jetstream", "$G", "streams", stream.CachedInfo().Config.Name, "msgs")
 	})
 	if err := os.CopyFS(before, os.DirFS(messages)); err != nil {
 		t.Fatal(err)
 	}
 	t.Run("acknowledged", func(t *testing.T) { //nolint:paralleltest // one life after the other
-		_, _, consumer := queued(t, dir)
+		_, _, consumer := waiting(t, dir)
 		if got := leased(t, consumer, 10*time.Second); !strings.HasSuffix(got, ".waits") {
 			t.Fatalf("got %q", got)
 		}
@@ -68,7 +68,7 @@ func TestLeftoversOfAKilledBroker(t *testing.T) { //nolint:tparallel // its live
 		t.Fatal(err)
 	}
 	t.Run("killed", func(t *testing.T) { //nolint:paralleltest // one life after the other
-		b, stream, consumer := queued(t, dir)
+		b, stream, consumer := waiting(t, dir)
 		info, err := stream.Info(t.Context())
 		if err != nil {
 			t.Fatal(err)

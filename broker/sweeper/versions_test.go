@@ -21,7 +21,7 @@ func TestSupersededVersions(t *testing.T) {
 	take("[] 0")
 	v.Replaced(1, 3)
 	v.Replaced(2, 4)
-	take("[] 0") // nothing has ended: nobody waits for a sync
+	take("[] 0") // nothing has ended: no caller waits for a sync
 	v.Ended(3)
 	take("[1] 3")
 	take("[] 3")

@@ -197,15 +197,7 @@ type Record struct {
 	Retry     Retry         `json:"retry"`
 	Store     Store         `json:"store"`
 
-	// Starts counts how often a worker has begun to run the job. It tells one start from all others, also from an earlier one of
-	// the same worker.
-	Starts             int       `json:"starts,omitempty"`
-	Attempt            int       `json:"attempt"` // of this run; failed ones and the one that runs
-	Interruptions      int       `json:"interruptions,omitempty"`
-	AloneInterruptions int       `json:"alone_interruptions,omitempty"`
-	Apart              bool      `json:"apart,omitempty"`    // a call that it shared ended badly: it shares none any more
-	Attempts           []Attempt `json:"attempts,omitempty"` // the latest MaxAttemptsKept
-	Owner              string    `json:"owner,omitempty"`    // worker that runs it
+	Tries //nolint:embeddedstructfieldcheck // its members are stored in this place
 
 	Input  *Body    `json:"input,omitempty"`
 	Result *Body    `json:"result,omitempty"`
@@ -229,6 +221,20 @@ type Record struct {
 	Unknown map[string]json.RawMessage `json:"-"`
 	// Revision is the record's number in its stream; it grows with every write and is not part of the JSON.
 	Revision uint64 `json:"-"`
+}
+
+// Tries is how often a job was begun, and what became of it. Its methods ask and change nothing but that; the moves of a Record
+// use them.
+type Tries struct {
+	// Starts counts how often a worker has begun to run the job. It tells one start from all others, also from an earlier one of
+	// the same worker.
+	Starts             int       `json:"starts,omitempty"`
+	Attempt            int       `json:"attempt"` // of this run; failed ones and the one that runs
+	Interruptions      int       `json:"interruptions,omitempty"`
+	AloneInterruptions int       `json:"alone_interruptions,omitempty"`
+	Apart              bool      `json:"apart,omitempty"`    // a call that it shared ended badly: it shares none any more
+	Attempts           []Attempt `json:"attempts,omitempty"` // the latest MaxAttemptsKept
+	Owner              string    `json:"owner,omitempty"`    // worker that runs it
 }
 
 // Clone returns a copy that may be moved without changing r. The two share bodies and what the caller gave, which no move

@@ -92,9 +92,6 @@ func (r *Record) Lapse(now time.Time) bool {
 	return true
 }
 
-// Alone reports whether the job must not share a call or a batch with others because it was interrupted too often.
-func (r *Record) Alone() bool { return r.Interruptions >= aloneAfter }
-
 // StartsAlone reports whether the next start is one of a job that runs alone. For a running job the next start is the one
 // after its worker was lost.
 func (r *Record) StartsAlone() bool {
@@ -140,37 +137,9 @@ func (r *Record) Start(worker string, now time.Time) error {
 	return nil
 }
 
-// interrupt ends an attempt whose worker was lost: it counts apart from failed attempts.
-func (r *Record) interrupt(now time.Time) {
-	if r.Alone() {
-		r.AloneInterruptions++
-	}
-	r.Interruptions++
-	r.Attempt--
-	r.close("interrupted", nil, now)
-}
-
-// close ends the running attempt in the history.
-func (r *Record) close(outcome string, problem *Problem, now time.Time) {
-	if n := len(r.Attempts); n > 0 && r.Attempts[n-1].EndedAt == nil {
-		a := &r.Attempts[n-1]
-		a.EndedAt, a.Outcome, a.Error = &now, outcome, problem
-	}
-}
-
 // Held reports whether worker still has the job that it began with the given start.
 func (r *Record) Held(worker string, start int) bool {
 	return (r.State == Running || r.State == Cancelling) && r.Owner == worker && r.Starts == start
-}
-
-// Closed reports whether worker itself has ended what it began with the given start, and no later start exists.
-func (r *Record) Closed(worker string, start int) bool {
-	n := len(r.Attempts)
-	if n == 0 || r.Starts != start {
-		return false
-	}
-	a := r.Attempts[n-1]
-	return a.Worker == worker && a.EndedAt != nil && a.Outcome != "interrupted"
 }
 
 // Succeed ends a running job with a result. A cancel that came too late does not discard the result.
@@ -237,9 +206,6 @@ func (r *Record) ReturnApart(now time.Time) error {
 	r.Apart = r.Apart || err == nil && r.State == Queued
 	return err
 }
-
-// Unshared reports whether the job must have a call to itself.
-func (r *Record) Unshared() bool { return r.Apart || r.Alone() }
 
 // Abort ends a running job that was cancelled.
 func (r *Record) Abort(now time.Time) error {
