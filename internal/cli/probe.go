@@ -39,7 +39,8 @@ type probed struct {
 	Fits    bool             `json:"fits"`
 	Version string           `json:"version,omitempty"` // of MLflow
 	Latency float64          `json:"latency_ms,omitempty"`
-	Serves  []inference.Type `json:"serves"` // route types that the server can serve
+	Serves  []inference.Type `json:"serves"`           // route types that the server can serve
+	Format  string           `json:"format,omitempty"` // in which it wants to be asked, when that is not inputs
 	Message string           `json:"message"`
 }
 
@@ -78,6 +79,9 @@ func probeServer(ctx context.Context, r *inference.Route, server string) probed 
 	found.Version = versionOf(ctx, server, r)
 	embeddings := ask(ctx, client, r, inference.Embeddings, r.Output)
 	texts := ask(ctx, client, r, inference.Completions, r.Output)
+	if found.Format = recognised(ctx, client, embeddings, texts); found.Format != "" {
+		return nativeVerdict(r, found, quicker(embeddings.took, texts.took))
+	}
 	found.Latency = float64(quicker(embeddings.took, texts.took).Microseconds()) / 1000
 	if embeddings.ok {
 		found.Serves = append(found.Serves, inference.Embeddings)
@@ -112,6 +116,8 @@ type answer struct {
 	took     time.Duration // 0: there was no answer
 	err      error
 	body     []byte
+	wanted   string // the format that a refusal names
+	refused  bool   // the form of the question, by a signature
 }
 
 func ask(ctx context.Context, client *upstream.Client, r *inference.Route, kind inference.Type, output *inference.Output) answer {
@@ -134,6 +140,7 @@ func ask(ctx context.Context, client *upstream.Client, r *inference.Route, kind 
 	a := answer{took: time.Since(began), body: slices.Clone(reply.Body)}
 	_, unfit := p.Decode(&inference.Route{Type: inference.Raw}, &inference.Request{Type: inference.Raw}, reply)
 	a.answered = unfit == nil || isMLflowError(reply)
+	a.wanted, a.refused = p.Wanted(reply)
 	_, a.err = p.Decode(&route, req, reply)
 	a.ok = a.err == nil
 	return a

@@ -13,6 +13,13 @@ import (
 	"headrace/internal/mlflowtest"
 )
 
+// refusing answers as a model server whose signature is not met.
+func refusing(message string) func(mlflowtest.Request) mlflowtest.Reply {
+	return func(mlflowtest.Request) mlflowtest.Reply {
+		return mlflowtest.Failure(http.StatusBadRequest, "INVALID_PARAMETER_VALUE", message)
+	}
+}
+
 // check --probe says of each model server whether it fits, and what to write when it does not.
 func TestProbe(t *testing.T) {
 	t.Parallel()
@@ -41,7 +48,12 @@ func TestProbe(t *testing.T) {
 			return mlflowtest.Reply{Status: 200, ContentType: "text/html", Body: []byte("<h1>It works</h1>")}
 		}, false, "is model_server_url an MLflow model server?"},
 		"a table": {"llm/v1/embeddings", reply(`{"predictions": [{"a": 1}]}`), false, `endpoint_type = "mlflow/v1/invocations"`},
-		"away":    {"llm/v1/embeddings", nil, false, "refused"},
+		"a ChatModel": {"llm/v1/chat", refusing("Invalid input. Failed to enforce schema of 'x' with type '{content: string (optional), role: string (required)}'. " +
+			"Expected data to be dictionary, got str"), true, "good; it is asked in the format chat"},
+		"a ChatModel for vectors": {"llm/v1/embeddings", refusing("Invalid input. Failed to enforce schema of 'x' with type '{content: string (optional), role: string (required)}'. " +
+			"Expected data to be dictionary, got str"), false, `it wants the format chat; write endpoint_type = "llm/v1/chat"`},
+		"a refusal that shows nothing": {"llm/v1/chat", refusing("Failed to predict data 'x'. \nError: Schema details are not shown."), false, "llm/v1/chat needs"},
+		"away":                         {"llm/v1/embeddings", nil, false, "refused"},
 		"no model server": {"llm/v1/embeddings", func(mlflowtest.Request) mlflowtest.Reply {
 			return mlflowtest.Reply{Status: 404, Body: []byte("nothing")}
 		}, false, "404"},
