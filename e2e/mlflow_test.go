@@ -29,14 +29,22 @@ func servers(t *testing.T) models {
 	script(t, "../e2e/env.sh", "models")
 	python := filepath.Join("..", ".cache", "py", "models", "bin", "python")
 	script(t, python, "models/build.py", "../.cache/models")
-	ports := make(map[string]string)
-	args := []string{"models/serve.py", "../.cache/models", t.TempDir()}
-	for _, name := range []string{"embeddings", "fillmask", "iris"} {
+	at := served(t, "../.cache/models", "embeddings", "fillmask", "iris")
+	return models{embeddings: at["embeddings"], fillmask: at["fillmask"], iris: at["iris"]}
+}
+
+// served serves models of a folder until the test ends, and gives their base URLs by name.
+func served(t *testing.T, folder string, names ...string) map[string]string {
+	t.Helper()
+	python := filepath.Join("..", ".cache", "py", "models", "bin", "python")
+	urls := make(map[string]string)
+	args := []string{"models/serve.py", folder, t.TempDir()}
+	for _, name := range names {
 		_, port, err := net.SplitHostPort(freeAddr(t))
 		if err != nil {
 			t.Fatal(err)
 		}
-		ports[name] = port
+		urls[name] = "http://127.0.0.1:" + port
 		args = append(args, name+"="+port)
 	}
 	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), python, args...)
@@ -64,8 +72,7 @@ func servers(t *testing.T) models {
 	if err != nil || strings.TrimSpace(line) != "serving" {
 		t.Fatalf("the model servers did not start: %q %v\n%s", line, err, problems.String())
 	}
-	at := func(name string) string { return "http://127.0.0.1:" + ports[name] }
-	return models{embeddings: at("embeddings"), fillmask: at("fillmask"), iris: at("iris")}
+	return urls
 }
 
 // script runs a program to its end and gives its output.

@@ -27,9 +27,10 @@ class Servers:
         for name, port in ports.items():
             with open(logs / f"{name}.log", "wb") as log:
                 self.children[name] = subprocess.Popen(
-                    [sys.executable, "-m", "mlflow", "models", "serve", "-m", str(models / name), "-h", "127.0.0.1",
+                    [sys.executable, "-m", "mlflow", "models", "serve", "-m", str(models.resolve() / name), "-h", "127.0.0.1",
                      "-p", str(port), "--env-manager", "local"],
-                    stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=env, start_new_session=True)
+                    stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=env, start_new_session=True,
+                    cwd=logs)  # the traces of agents leave a database where they run
 
     def wait(self, seconds: float = 300) -> None:
         """Returns when all answer; raises when one has ended or takes too long."""
