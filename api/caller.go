@@ -1,6 +1,7 @@
 package api
 
 import (
+	"hash/fnv"
 	"math"
 	"net"
 	"net/http"
@@ -49,6 +50,13 @@ func seconds(text string) (time.Duration, bool) {
 func (k *callDesk) trusts(addr netip.Addr) bool {
 	addr = addr.Unmap()
 	return addr.IsLoopback() || slices.ContainsFunc(k.cfg.TrustedProxies, func(p netip.Prefix) bool { return p.Contains(addr) })
+}
+
+// digest stands for an address where only equality counts: it is short, and does not show the address.
+func digest(address string) string {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(address))
+	return strconv.FormatUint(h.Sum64(), 36)
 }
 
 // client is the caller's address: the connection's, or what trusted proxies say it is.

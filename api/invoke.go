@@ -104,6 +104,7 @@ func (k *callDesk) ask(ctx context.Context, c *call, speaks dialect.Dialect, a *
 	if a.Refused != nil {
 		return a.Refused
 	}
+	a.Request.Caller = digest(k.client(c.r))
 	if a.Stream {
 		return k.stream(ctx, c, speaks, a)
 	}

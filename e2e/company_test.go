@@ -17,7 +17,26 @@ import (
 type question struct {
 	route, path, body string
 	alone             answer
-	bad               bool
+	bad, long         bool
+}
+
+// longLists are lists that are asked in parts: texts of several lengths, and rows of which one is bad in every other list.
+func longLists(words []string, k int) []*question {
+	var texts, rows []string
+	for i := range 200 {
+		texts = append(texts, fmt.Sprintf("%q", fmt.Sprint(k, i)+strings.Repeat(" "+words[i%12], 1+i%3*6)))
+	}
+	for i := range 3000 {
+		rows = append(rows, fmt.Sprintf(`[%d.1,3.5,%d.4,0.%d]`, 4+i%4, 1+i%6, 1+(i+k)%9))
+	}
+	if k%2 == 1 {
+		rows[1700] = `["no number",3.5,1.4,0.2]`
+	}
+	return []*question{
+		{route: "embeddings", long: true, body: `{"text":[` + strings.Join(texts, ",") + `]}`},
+		{route: "iris", long: true, bad: k%2 == 1, body: `{"dataframe_split":{"columns":["sepal length (cm)","sepal width (cm)",` +
+			`"petal length (cm)","petal width (cm)"],"data":[` + strings.Join(rows, ",") + `]}}`},
+	}
 }
 
 // questions are mixed ones for the three models; the last of each ten of a model is bad where it can be.
@@ -50,13 +69,16 @@ func questions() []*question {
 		all = append(all, &question{route: "iris", bad: i%10 == 9, body: `{"dataframe_split":{"columns":` +
 			`["sepal length (cm)","sepal width (cm)","petal length (cm)","petal width (cm)"],"data":[` + row + `]}}`})
 	}
+	for k := range 4 {
+		all = append(all, longLists(words, k)...)
+	}
 	for _, q := range all {
 		q.path = "/gateway/" + q.route + "/invocations"
 	}
 	return all
 }
 
-// company asks the three models from 64 clients at once, one bad request in a hundred, and compares each reply with the
+// company asks the three models from 64 clients at once, three of them long lists and one request in a hundred bad, and compares each reply with the
 // one got alone.
 func company(t *testing.T, m models) {
 	t.Helper()
@@ -66,12 +88,14 @@ func company(t *testing.T, m models) {
 	up := config{api: freeAddr(t), broker: freeAddr(t), routes: routes}
 	start(t, "company", "up", "--config", up.write(t))
 	ready(t, c, up.api)
-	var good, bad []*question
+	var good, bad, long []*question
 	for _, q := range questions() {
 		if q.alone = post(t, c, up.api, q.path, q.body); q.bad == (q.alone.status == 200) || q.alone.err != nil {
 			t.Fatalf("%s %s: %s", q.path, q.body, q.alone)
 		}
-		if q.bad {
+		if q.long {
+			long = append(long, q)
+		} else if q.bad {
 			bad = append(bad, q)
 		} else {
 			good = append(good, q)
@@ -88,10 +112,13 @@ func company(t *testing.T, m models) {
 				if random.IntN(100) == 0 {
 					q = bad[random.IntN(len(bad))]
 				}
+				if i < 3 {
+					q = long[random.IntN(len(long))]
+				}
 				got := post(t, c, up.api, q.path, q.body)
 				asked.Add(1)
 				if why := unlike(got, q.alone); why != "" && wrong.Add(1) < 10 {
-					t.Errorf("%s %s: %s\nnow   %s\nalone %s", q.path, q.body, why, got, q.alone)
+					t.Errorf("%s %.200s: %s\nnow   %.500s\nalone %.500s", q.path, q.body, why, got, q.alone)
 				}
 			}
 		})
@@ -101,7 +128,7 @@ func company(t *testing.T, m models) {
 		calls := metric(t, c, up.api, `headrace_call_requests_count{route="`+name+`"}`)
 		requests := metric(t, c, up.api, `headrace_call_requests_sum{route="`+name+`"}`)
 		t.Logf("%s: %.0f requests in %.0f calls", name, requests, calls)
-		if requests < 1.2*calls {
+		if requests < 1.2*calls && name != "iris" { // of which most calls are parts of lists
 			t.Errorf("%s: %.0f requests in %.0f calls: hardly any shared one", name, requests, calls)
 		}
 	}

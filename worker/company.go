@@ -16,7 +16,14 @@ func (p *pool) sendAll(l *load) {
 	took := time.Since(began)
 	route := l.requests[0].target.route.Name
 	p.worker.deps.Attempted(route, codeOf(err))
-	if err != nil {
+	switch {
+	case err != nil && len(l.requests) == 1: // a part of a list
+		r := l.requests[0]
+		hold := p.recent.stillComputing(r.ctx, err, took)
+		p.failed(r, own(err)) // first, so that no other part of the list takes the slot
+		p.release(hold, func() {})
+		return
+	case err != nil:
 		p.isolate(l, err, took)
 		return
 	}
@@ -43,6 +50,9 @@ func (p *pool) handOut(l *load, requests []*request, s *shared, took time.Durati
 		}
 		from += r.item.Rows
 		switch {
+		case !ok && r.list != nil:
+			s.done()
+			p.fail(r, fault.New(fault.UpstreamBadResponse, "a part of a list was not answered as it would be alone"))
 		case !ok && r.item.Kind == batch.Job:
 			s.done()
 			p.giveBack(r)
@@ -166,11 +176,15 @@ func (p *pool) halve(l *load, requests []*request) {
 func (p *pool) askAgain(l *load, some []*request) bool {
 	route := some[0].target.route.Name
 	began := time.Now()
-	if len(some) > 1 {
+	if len(some) > 1 || some[0].list != nil {
 		s, err := p.together(some)
 		took := time.Since(began)
 		p.worker.deps.Attempted(route, codeOf(err))
 		p.desk.isolated(l, took, 0)
+		if err != nil && len(some) == 1 {
+			p.failed(some[0], own(err))
+			return true
+		}
 		if err != nil {
 			return false
 		}

@@ -122,21 +122,30 @@ type shop struct {
 	calls *calls
 	model *texts
 	stop  func()
+
+	worker *worker.Worker
+	route  *inference.Route
 }
 
 func open(t *testing.T, model *texts, b inference.Batch, slots int) *shop {
+	t.Helper()
+	return openWith(t, model, b, slots, worker.Deps{})
+}
+
+// openWith is open with some of what the worker works with.
+func openWith(t *testing.T, model *texts, b inference.Batch, slots int, deps worker.Deps) *shop {
 	t.Helper()
 	r := route("a", slots, "http://one")
 	r.Type, r.Batch, r.Timeout, r.MaxReply = inference.Completions, b, 5*time.Second, 1<<20
 	s := &shop{t: t, calls: newCalls(), model: model}
 	random := rand.New(rand.NewPCG(3, 4))
-	w, err := worker.New(worker.Config{Grace: time.Minute}, worker.Deps{
-		Queue: s.calls, Providers: map[string]provider.Provider{"fake": mlflow.New()}, Random: random.Float64,
-		Dial: func(*inference.Route) (worker.Upstream, error) { return model, nil },
-	})
+	deps.Queue, deps.Providers, deps.Random = s.calls, map[string]provider.Provider{"fake": mlflow.New()}, random.Float64
+	deps.Dial = func(*inference.Route) (worker.Upstream, error) { return model, nil }
+	w, err := worker.New(worker.Config{Grace: time.Minute}, deps)
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.worker, s.route = w, r
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	done := make(chan struct{})
 	go func() {
@@ -148,6 +157,9 @@ func open(t *testing.T, model *texts, b inference.Batch, slots int) *shop {
 	s.stop = func() {
 		cancel()
 		<-done
+		if n := worker.Parts(w); n != 0 {
+			t.Errorf("%d bytes of parts are held", n)
+		}
 		if s.calls.leased != 0 || model.inFlight != 0 || model.held != 0 {
 			t.Errorf("%d leased, %d calls, %d replies are left", s.calls.leased, model.inFlight, model.held)
 		}
@@ -165,6 +177,43 @@ func (s *shop) ask(ctx context.Context, in string) *call {
 	c := &call{from: s.calls, route: "a", ctx: ctx, result: make(chan string, 1), request: prompt(in)}
 	s.calls.put(c)
 	return c
+}
+
+// askList asks a list of prompts.
+func (s *shop) askList(ctx context.Context, in []string) *call { return s.askListOf(ctx, "", in) }
+
+func (s *shop) askListOf(ctx context.Context, caller string, in []string) *call {
+	c := &call{from: s.calls, route: "a", ctx: ctx, result: make(chan string, 1)}
+	c.request = &inference.Request{ID: "list", Route: "a", Type: inference.Completions, Caller: caller}
+	for _, text := range in {
+		c.request.Items = append(c.request.Items, prompt(text).Items[0])
+	}
+	s.calls.put(c)
+	return c
+}
+
+// checkList is check for a list: one bad prompt fails it.
+func (s *shop) checkList(c *call, in []string) {
+	s.t.Helper()
+	how := <-c.result
+	if all := strings.Join(in, "|"); strings.Contains(all, "bad") {
+		said := ""
+		if c.failed != nil {
+			_, said, _ = strings.Cut(c.failed.Message, "no mask in one of ")
+			said = strings.TrimSuffix(said, "…") // of a long text the beginning is shown
+		}
+		if len(said) < min(len(all), 500) || !strings.HasPrefix(all, said) {
+			s.t.Errorf("a list of %d with a bad prompt ended with %q, %v", len(in), how, c.failed)
+		}
+		return
+	}
+	var want []string
+	for _, text := range in {
+		want = append(want, wanted(text))
+	}
+	if c.answer != strings.Join(want, " ") {
+		s.t.Errorf("a list of %d ended with %q, %v: %s", len(in), how, c.failed, c.answer)
+	}
 }
 
 func prompt(in string) *inference.Request {

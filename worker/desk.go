@@ -32,6 +32,9 @@ type desk struct {
 	width    int          // slots
 	busy     int          // slots that are taken
 	waiting  []*request
+	hopeless []*request // that were taken out of line, and have to be ended
+	lists    []*list    // that have no part in waiting, and rows that are in none yet
+	listed   func(*request, *batch.List) *list
 	claiming int       // leased and not yet claimed
 	together time.Time // until when claims that are under way are waited for
 	pending  *pending  // nil: no slot gathers
@@ -47,6 +50,17 @@ type pending struct {
 	began    time.Time
 	rows     int // when it began
 	until    time.Time
+}
+
+// members is how many requests a load answers; a list counts with its first part.
+func (l *load) members() int {
+	n := 0
+	for _, r := range l.requests {
+		if r.first() {
+			n++
+		}
+	}
+	return n
 }
 
 // load is what goes out in one slot.
@@ -94,14 +108,17 @@ func (d *desk) news() {
 }
 
 // room is how many requests to lease: what free slots can use, and, where calls are shared, what the next call can.
-// One call's worth is leased while the slots are busy, so that a slot that frees finds it here.
+// One call's worth is leased while the slots are busy, so that a slot that frees finds it here. Where slots are learned, as
+// much is leased as shows whether more would be filled.
 func (d *desk) room() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	want := d.want()
-	room := (d.width-d.busy)*want - len(d.waiting) - d.claiming
+	room := (d.width-d.busy)*want - d.queued()
 	if want > 1 {
 		room += want
+	} else if d.slots != nil && d.busy > 0 {
+		room += d.slots.Ahead(time.Now())
 	}
 	return max(room, 0)
 }
@@ -114,8 +131,11 @@ func (d *desk) jobRoom() int {
 	if d.width > 1 {
 		free--
 	}
-	return max(free*d.want()-len(d.waiting)-d.claiming, 0)
+	return max(free*d.want()-d.queued(), 0)
 }
+
+// queued is how many requests wait, or will. It must be called with mu held.
+func (d *desk) queued() int { return len(d.waiting) + len(d.lists) + d.claiming }
 
 // want is how many requests a slot can use. It must be called with mu held.
 func (d *desk) want() int {
@@ -201,6 +221,10 @@ func (d *desk) forget(r *request) {
 		d.waiting = slices.Delete(d.waiting, i, i+1)
 		d.news()
 	}
+	if i := slices.IndexFunc(d.lists, func(x *list) bool { return x.whole == r }); i >= 0 {
+		d.lists = slices.Delete(d.lists, i, i+1)
+		d.news()
+	}
 }
 
 // next takes a slot and gives what is to be sent in it; nil when nothing is, or no slot is free.
@@ -227,6 +251,12 @@ func (d *desk) next() *load {
 	d.waiting = slices.DeleteFunc(d.waiting, func(r *request) bool { return slices.Contains(l.requests, r) })
 	for _, r := range l.requests {
 		r.sent.Store(true)
+		if x := r.list; x != nil {
+			x.whole.sent.Store(true)
+			if x.cut.Left() > 0 {
+				d.lists = append(d.lists, x)
+			}
+		}
 	}
 	l.trial = d.slots != nil && d.slots.Trial()
 	d.news()
@@ -249,12 +279,12 @@ func (d *desk) answered(l *load, took time.Duration) {
 	d.busy--
 	rows := l.batch.Load.Rows
 	d.gather.Freed(rows, now)
-	d.of(l).count(len(l.requests), rows)
+	d.of(l).count(l.members(), rows)
 	if !l.trial && l.requests[0].merges {
 		d.of(l).learner.Record(l.batch.Load, took, l.batch.Left, now)
 	}
 	if d.slots != nil {
-		d.slots.Done(rows, took, len(d.waiting)+d.claiming > 0, d.settled(), now)
+		d.slots.Done(rows, took, d.queued() > 0, d.settled(), now)
 		d.width = d.slots.Width()
 	}
 	d.news()
@@ -275,6 +305,13 @@ func (d *desk) measured(r *request, took time.Duration) {
 	defer d.mu.Unlock()
 	d.routes[r.item.Key.Route].count(1, r.item.Rows)
 	d.routes[r.item.Key.Route].learner.Record(batch.Load{Rows: r.item.Rows, Length: r.item.Length}, took, 0, time.Now())
+}
+
+// may says whether rows of a route may share a call, and a list be asked in parts.
+func (d *desk) may(route string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.routes[route].proof.May()
 }
 
 // probed ends a probe.

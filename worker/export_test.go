@@ -60,3 +60,6 @@ func (w *Worker) Pools() []string {
 	defer w.mu.Unlock()
 	return slices.Sorted(maps.Keys(w.pools))
 }
+
+// Parts is how many bytes of answers to parts of lists a worker holds.
+func Parts(w *Worker) int64 { return w.parts.Held() }

@@ -44,6 +44,8 @@ type call struct {
 	answer  string             // the items of the result
 	failed  *fault.Error
 	shared  int // requests in its call
+
+	patience time.Duration // 0: none
 }
 
 func (c *calls) changed() {
@@ -159,6 +161,11 @@ func (c *call) Claim(ctx context.Context) (context.Context, worker.Claim, error)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	context.AfterFunc(c.ctx, func() { cancel(errors.New("the caller has gone")) })
+	if c.patience > 0 {
+		timed, stop := context.WithTimeout(ctx, c.patience)
+		context.AfterFunc(timed, stop)
+		ctx = timed
+	}
 	return ctx, c, nil
 }
 

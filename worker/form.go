@@ -10,6 +10,8 @@ import (
 // form chooses what goes out next, out of what waits. It must be called with the desk's mu held.
 func (d *desk) form(now time.Time) *load {
 	d.waiting = slices.DeleteFunc(d.waiting, func(r *request) bool { return r.over() })
+	d.cut(now)
+	d.sweep(now)
 	if len(d.waiting) == 0 {
 		return nil
 	}
@@ -32,6 +34,61 @@ func (d *desk) form(now time.Time) *load {
 		}
 	}
 	return d.load(g, now)
+}
+
+// cut makes lists of long requests, and puts a part of each list in line that has none there. It must be called with
+// the desk's mu held.
+func (d *desk) cut(now time.Time) {
+	d.waiting = slices.DeleteFunc(d.waiting, func(r *request) bool {
+		if !d.long(r, now) {
+			return false
+		}
+		cut := batch.NewList(lengthsOf(r.rows.Values), d.routes[r.item.Key.Route].learner, now)
+		d.lists = append(d.lists, d.listed(r, cut))
+		return true
+	})
+	for _, x := range d.lists {
+		if r := x.next(d.routes[x.whole.item.Key.Route].learner, now); r != nil {
+			d.waiting = append(d.waiting, r)
+		}
+	}
+	d.lists = nil
+}
+
+// long says that a request is to be asked in parts. A job is not: its time runs, and callers would go before its parts.
+func (d *desk) long(r *request, now time.Time) bool {
+	route := d.routes[r.item.Key.Route]
+	return r.merges && !r.alone && r.list == nil && r.item.Kind == batch.Call && route.proof.May() &&
+		route.learner.Long(r.item.Rows, r.item.Length, now)
+}
+
+// sweep takes out of line what cannot be answered in its time any more, so that no slot is spent on it. It looks at
+// requests whose cost is learned, and never at jobs: one that is late is repeated. It must be called with the desk's mu
+// held.
+func (d *desk) sweep(now time.Time) {
+	if len(d.waiting) < 2 {
+		return
+	}
+	var some []*request
+	var items []batch.Item
+	for _, r := range d.waiting {
+		if r.merges && !r.alone && r.item.Kind == batch.Call {
+			some, items = append(some, r), append(items, d.itemOf(r))
+		}
+	}
+	for _, i := range batch.Sweep(items, d.former.Learner, now).Hopeless {
+		d.hopeless = append(d.hopeless, some[i])
+		d.waiting = slices.DeleteFunc(d.waiting, func(r *request) bool { return r == some[i] })
+	}
+}
+
+// dropped gives what sweep took out of line, to be ended.
+func (d *desk) dropped() []*request {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	some := d.hopeless
+	d.hopeless = nil
+	return some
 }
 
 // itemOf is what the batch package sees of a request.
@@ -113,4 +170,6 @@ func (d *desk) probe(head *request, now time.Time) *load {
 }
 
 // probes says that a request may be part of a probe. A job may not: each of its runs is recorded.
-func probes(r *request) bool { return r.merges && !r.alone && r.item.Kind == batch.Call && !r.over() }
+func probes(r *request) bool {
+	return r.merges && !r.alone && r.list == nil && r.item.Kind == batch.Call && !r.over()
+}

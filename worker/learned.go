@@ -34,33 +34,68 @@ type Memory interface {
 // saveEvery is how often what was learned is saved. It is cheap to learn again.
 const saveEvery = 30 * time.Second
 
-// remember saves what was learned until ctx ends, and once more then.
+// announceEvery is how often front ends are told of slots whose number was learned, if it has changed.
+const announceEvery = 2 * time.Second
+
+// remember saves what was learned, and announces learned slots, until ctx ends; it saves once more then.
 func (w *Worker) remember(ctx context.Context) {
-	if w.deps.Memory == nil {
-		return
-	}
-	tick := time.NewTicker(saveEvery)
-	defer tick.Stop()
+	save, announce := time.NewTicker(saveEvery), time.NewTicker(announceEvery)
+	defer save.Stop()
+	defer announce.Stop()
 	for {
-		over := false
 		select {
-		case <-tick.C:
+		case <-announce.C:
+			w.announce()
+		case <-save.C:
+			w.save()
 		case <-ctx.Done():
-			over = true
-		}
-		w.mu.Lock()
-		for _, p := range w.pools {
-			w.learned[p.desk.name] = p.desk.snapshot()
-		}
-		all := maps.Clone(w.learned)
-		w.mu.Unlock()
-		if err := w.deps.Memory.Save(all); err != nil {
-			w.deps.Logger.Warn("what was learned of model servers could not be saved; it will be learned again", "error", err)
-		}
-		if over {
+			w.save()
 			return
 		}
 	}
+}
+
+func (w *Worker) save() {
+	if w.deps.Memory == nil {
+		return
+	}
+	w.mu.Lock()
+	for _, p := range w.pools {
+		w.learned[p.desk.name] = p.desk.snapshot()
+	}
+	all := maps.Clone(w.learned)
+	w.mu.Unlock()
+	if err := w.deps.Memory.Save(all); err != nil {
+		w.deps.Logger.Warn("what was learned of model servers could not be saved; it will be learned again", "error", err)
+	}
+}
+
+// announce tells front ends of the slots of each route, if they have changed.
+func (w *Worker) announce() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	slots := maps.Clone(w.announced)
+	for _, p := range w.pools {
+		if n := p.desk.learnedSlots(); n > 0 {
+			for _, r := range p.spec.routes {
+				slots[r.Name] = n
+			}
+		}
+	}
+	if !maps.Equal(slots, w.announced) {
+		w.announced = slots
+		w.deps.Queue.Serve(maps.Clone(slots))
+	}
+}
+
+// learnedSlots is how many slots were learned, without any on trial; 0: their number is given.
+func (d *desk) learnedSlots() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.slots == nil {
+		return 0
+	}
+	return d.slots.Learned()
 }
 
 // memoryName is the name of a model server in a Memory.

@@ -253,3 +253,85 @@ func TestJobsInCompany(t *testing.T) {
 		s.stop()
 	})
 }
+
+// What cannot be answered in its time any more takes no slot from what can.
+func TestHopelessCallsDoNotRun(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		model := &texts{fixed: 100 * time.Millisecond, row: time.Millisecond}
+		s := open(t, model, limits(inference.BatchOn), 1)
+		s.warm()
+		began := time.Now()
+		held := s.hold()
+		var hopeless []*call
+		for i := range 5 {
+			c := &call{from: s.calls, route: "a", ctx: t.Context(), result: make(chan string, 1), request: prompt(fmt.Sprint("late", i)), patience: 150 * time.Millisecond}
+			s.calls.put(c)
+			hopeless = append(hopeless, c)
+		}
+		good := s.ask(t.Context(), "good")
+		s.check(held, "hold")
+		for _, c := range hopeless {
+			if how := <-c.result; how != string(fault.Deadline) || time.Since(began) > 120*time.Millisecond {
+				t.Errorf("ended with %s after %s", how, time.Since(began))
+			}
+		}
+		s.check(good, "good")
+		if ran := fmt.Sprint(model.calls); strings.Contains(ran, "late") {
+			t.Errorf("calls %s", ran)
+		}
+		s.stop()
+	})
+}
+
+// Of 32 jobs in one call one kills the model server: each of the others succeeds in a call of its own, and runs twice at
+// most.
+func TestJobsBesideOneThatKills(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		model := &texts{fixed: 12 * time.Millisecond, row: time.Millisecond}
+		s := open(t, model, limits(inference.BatchOn), 1)
+		s.warm()
+		model.mu.Lock()
+		model.reply = func(in []string) (provider.Reply, error) {
+			if strings.Contains(strings.Join(in, " "), "kills") {
+				return provider.Reply{}, fault.New(fault.UpstreamUnavailable, "it is gone")
+			}
+			return predict(in)
+		}
+		model.mu.Unlock()
+		job := func(in string, alone bool) *call {
+			c := &call{from: s.calls, route: "a", ctx: t.Context(), result: make(chan string, 1), request: prompt(in)}
+			c.request.Once, c.request.Alone = true, alone
+			s.calls.put(c)
+			return c
+		}
+		held := s.hold()
+		names := []string{"kills"}
+		for i := range 31 {
+			names = append(names, fmt.Sprint("job", i, "."))
+		}
+		jobs := make(map[string]*call)
+		for _, name := range names {
+			jobs[name] = job(name, false)
+		}
+		s.check(held, "hold")
+		for _, name := range names {
+			how := <-jobs[name].result
+			if how == "alone" { // as the queue gives it back
+				jobs[name] = job(name, true)
+				how = <-jobs[name].result
+			}
+			if want := wanted(name); name == "kills" && how != string(fault.UpstreamUnavailable) || name != "kills" && jobs[name].answer != want {
+				t.Errorf("%s ended with %s: %s", name, how, jobs[name].answer)
+			}
+		}
+		ran := fmt.Sprint(model.calls)
+		for _, name := range names {
+			if n := strings.Count(ran, name); n < 1 || n > 2 {
+				t.Errorf("%s ran %d times", name, n)
+			}
+		}
+		s.stop()
+	})
+}

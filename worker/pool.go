@@ -32,6 +32,7 @@ type pool struct {
 func newPool(w *Worker, s spec, known Learned, targets map[string]*target) *pool {
 	p := &pool{worker: w, shown: s.shown, spec: s, targets: targets, changed: func() {}}
 	p.desk = newDesk(s, known, w.deps.Random, func(d time.Duration) { time.AfterFunc(d, p.pump) })
+	p.desk.listed = p.listOf
 	return p
 }
 
@@ -137,6 +138,12 @@ func (p *pool) claimed(d Delivery, t *target, leased time.Time) *request {
 func (p *pool) pump() {
 	for l := p.desk.next(); l != nil; l = p.desk.next() {
 		p.calls.Go(func() { p.send(l) })
+	}
+	for _, r := range p.desk.dropped() {
+		p.calls.Go(func() {
+			p.fail(r, fault.New(fault.Deadline, "the model server cannot answer the call in the time that is left, so it did not run; "+
+				"try again later, or allow it more time"))
+		})
 	}
 	p.telling.Lock()
 	defer p.telling.Unlock()

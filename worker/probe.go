@@ -141,7 +141,7 @@ func (p *pool) compare(t *trial) batch.Outcome {
 func (p *pool) shadowed(l *load, s *shared) bool {
 	from := 0
 	for _, r := range l.requests {
-		if r.item.Kind == batch.Call && !r.over() {
+		if r.item.Kind == batch.Call && r.list == nil && !r.over() {
 			whole, ok := s.target.merger.Whole(r.claim.Request().Type, s.reply, s.rows[from:from+r.item.Rows])
 			reply, release, err := p.ask(r)
 			if err == nil {

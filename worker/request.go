@@ -18,6 +18,7 @@ type request struct {
 	ctx    context.Context //nolint:containedctx // of the claim; it ends when the caller leaves or its time is over
 	claim  Claim
 	rows   provider.Rows
+	list   *list      // that it is a part of; nil
 	merges bool       // its rows can share a call
 	alone  bool       // and must not: it, or what was in a call with it, has ended badly
 	item   batch.Item // without Solo, which is decided when a batch is formed
@@ -26,11 +27,18 @@ type request struct {
 	watch  func() bool // stops watching for the caller
 }
 
+const (
+	// bulk is from how many rows on a request counts as one of another caller: who asks much at a time and little beside it
+	// gets equal shares for both. It also tells those apart who come from one address.
+	bulk     = 16
+	bulkMark = "+"
+)
+
 // newRequest takes a claimed request apart as far as it may share a call.
 func newRequest(ctx context.Context, t *target, c Claim, leased time.Time) *request {
 	req := c.Request()
 	r := &request{target: t, ctx: ctx, claim: c, alone: req.Alone, watch: func() bool { return true }}
-	r.item = batch.Item{Key: batch.Key{Route: t.route.Name}, Rows: 1, Length: int(req.Size()), Bytes: req.Size(), Arrival: leased}
+	r.item = batch.Item{Key: batch.Key{Route: t.route.Name}, Rows: 1, Length: int(req.Size()), Bytes: req.Size(), Arrival: leased, Caller: req.Caller}
 	if req.Once {
 		r.item.Kind = batch.Job
 	}
@@ -42,6 +50,9 @@ func newRequest(ctx context.Context, t *target, c Claim, leased time.Time) *requ
 		r.item.Key.Rows, r.item.Rows, r.item.Length = r.rows.Key, len(r.rows.Values), 0
 		for _, row := range r.rows.Values {
 			r.item.Length = max(r.item.Length, len(row))
+		}
+		if r.item.Rows >= bulk {
+			r.item.Caller += bulkMark
 		}
 	}
 	return r
@@ -95,17 +106,22 @@ func (p *pool) fail(r *request, err error) {
 	}
 }
 
-// answer ends a request with a result.
+// answer ends a request with the result of a load.
 func (p *pool) answer(r *request, result *inference.Result, l *load) {
+	if r.item.Kind == batch.Call {
+		result.Gather, result.Batch = l.gathered, len(l.requests)
+	}
+	p.hand(r, result)
+}
+
+// hand ends a request with a result.
+func (p *pool) hand(r *request, result *inference.Result) {
 	if !r.take() {
 		result.Release()
 		return
 	}
 	r.watch()
 	defer p.calls.Done()
-	if r.item.Kind == batch.Call {
-		result.Gather, result.Batch = l.gathered, len(l.requests)
-	}
 	if err := r.claim.Answer(r.ctx, result); err != nil {
 		p.log(r.target, r.claim.Request().ID, "answer", err)
 	}

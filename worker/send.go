@@ -16,7 +16,7 @@ func (p *pool) send(l *load) {
 	switch {
 	case l.probe:
 		p.probe(l)
-	case len(l.requests) == 1:
+	case len(l.requests) == 1 && l.requests[0].list == nil:
 		p.sendOne(l)
 	default:
 		p.sendAll(l)
@@ -166,12 +166,18 @@ type shared struct {
 	refuted bool         // a check has shown that the rows are not what each request would have got alone
 }
 
-// part is what one request would have been answered alone, of rows[from:]. false: that cannot be known.
+// part is what one request would have been answered alone, of rows[from:], and for a part of a list the rows. false:
+// that cannot be known.
 func (s *shared) part(r *request, from int) (*inference.Result, bool) {
 	rows := s.rows[from : from+r.item.Rows]
 	whole, ok := s.target.merger.Whole(r.claim.Request().Type, s.reply, rows)
 	if !ok {
 		return nil, false
+	}
+	if r.list != nil {
+		result := &inference.Result{Items: rows}
+		result.OnRelease(s.done)
+		return result, true
 	}
 	result, err := s.target.provider.Decode(s.target.route, r.claim.Request(), whole)
 	if err != nil {

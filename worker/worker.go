@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
 
+	"headrace/internal/budget"
 	"headrace/internal/fault"
 	"headrace/internal/inference"
 	"headrace/internal/provider"
@@ -32,6 +34,9 @@ type Deps struct {
 	Attempted func(route string, code fault.Code)
 	// Batched is told of every call that was answered: how many requests and rows it had. It may be nil.
 	Batched func(route string, requests, rows int)
+	// MaxParts bounds the bytes of answers to parts of long lists that wait for the other parts; 0: 64 MiB. A list for
+	// which there is no room is asked in one call.
+	MaxParts int64
 	// Memory keeps what was learned; nil: it is learned again by each process.
 	Memory Memory
 	// Random gives numbers from 0 to 1; nil: math/rand/v2's.
@@ -44,6 +49,8 @@ type Worker struct {
 	cfg  Config
 	deps Deps
 
+	parts *budget.Bytes // of Deps.MaxParts
+
 	work    context.Context //nolint:containedctx // of every claim; it outlives the intake's
 	stop    context.CancelCauseFunc
 	intake  context.Context //nolint:containedctx // ends the leasing of all pools
@@ -55,8 +62,10 @@ type Worker struct {
 	mu      sync.Mutex
 	pools   map[string]*pool
 	learned map[string]Learned // of pools that have ended, and of the last process
-	started bool
-	closed  bool
+	// announced is what front ends were told last: the slots of each route.
+	announced map[string]int
+	started   bool
+	closed    bool
 }
 
 // ErrNotStarted says that Apply was called before Run had applied its own table.
@@ -79,10 +88,13 @@ func New(cfg Config, deps Deps) (*Worker, error) {
 	if deps.Batched == nil {
 		deps.Batched = func(string, int, int) {}
 	}
+	if deps.MaxParts == 0 {
+		deps.MaxParts = 64 << 20
+	}
 	if deps.Random == nil {
 		deps.Random = rand.Float64
 	}
-	w := &Worker{cfg: cfg, deps: deps, pools: make(map[string]*pool)}
+	w := &Worker{cfg: cfg, deps: deps, parts: budget.New(deps.MaxParts), pools: make(map[string]*pool)}
 	w.hurried = make(chan struct{})
 	w.hurry = sync.OnceFunc(func() { close(w.hurried) })
 	w.work, w.stop = context.WithCancelCause(context.Background())
@@ -112,7 +124,6 @@ func (w *Worker) Run(ctx context.Context, table *inference.Table) error {
 		return err
 	}
 	w.remember(ctx)
-	<-ctx.Done()
 	w.mu.Lock()
 	w.closed = true
 	w.mu.Unlock()
@@ -177,7 +188,8 @@ func (w *Worker) apply(old, next *inference.Table) error {
 		w.pools[s.key] = p
 		w.running.Go(func() { p.run(w.intake) })
 	}
-	w.deps.Queue.Serve(announcement(plans))
+	w.announced = announcement(plans)
+	w.deps.Queue.Serve(maps.Clone(w.announced))
 	return nil
 }
 

@@ -35,6 +35,7 @@ type outcome struct {
 type call struct {
 	id       uint64
 	route    *inference.Route
+	caller   string
 	lane     link.Lane
 	size     int64
 	deadline time.Time // of the caller

@@ -50,6 +50,7 @@ type Delivery struct {
 	msg      *nats.Msg // nil when it was handed over by from
 	from     *FrontEnd
 	envelope *envelope // nil for a job
+	caller   string    // of a request that was handed over
 	job      job.ID    // "" for a synchronous request
 	route    string
 	arrived  time.Time // monotonic
@@ -125,7 +126,10 @@ func (d *Delivery) Claim(ctx context.Context) (context.Context, *Claim, error) {
 	}
 	d.settle(ack)
 	ctx, c.stopTimer = context.WithTimeout(ctx, answer.left)
-	c.Request = &inference.Request{ID: d.envelope.requestID, Route: d.envelope.route, Type: d.envelope.kind}
+	c.Request = &inference.Request{ID: d.envelope.requestID, Route: d.envelope.route, Type: d.envelope.kind, Caller: d.caller}
+	if d.msg != nil {
+		c.Request.Caller = d.msg.Header.Get(headerCaller)
+	}
 	if err := d.open(ctx, c); err != nil {
 		return nil, nil, c.Fail(ctx, err)
 	}

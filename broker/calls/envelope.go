@@ -12,6 +12,10 @@ import (
 // that a newer worker beside it can take them.
 const version = 1
 
+// headerCaller is the header of a message that says whose request it is. It stands beside the envelope, so that workers
+// who do not know it read the message as before.
+const headerCaller = "Headrace-Caller"
+
 // envelope is a message of the sync lane: the request itself when it is small, else where to pull it from.
 type envelope struct {
 	frontEnd  string        // whose inbox gets the frames

@@ -212,7 +212,7 @@ func (f *FrontEnd) Call(ctx context.Context, route *inference.Route, req *infere
 		return nil, err
 	}
 	c := &call{
-		id: f.lastCall.Add(1), route: route, lane: link.LaneOf(route), size: size, began: began,
+		id: f.lastCall.Add(1), route: route, caller: req.Caller, lane: link.LaneOf(route), size: size, began: began,
 		outcome: make(chan outcome, 1), again: make(chan struct{}, 1), place: place,
 	}
 	if deadline, ok := ctx.Deadline(); ok {
@@ -293,7 +293,11 @@ func (f *FrontEnd) publish(ctx context.Context, c *call, message []byte) error {
 	}
 	reply := link.PrefixFrontEnd + f.id + "." + strconv.FormatUint(c.id, 36)
 	c.queue()
-	if err := f.link.NC.PublishRequest(c.lane.Subject, reply, message); err != nil {
+	msg := &nats.Msg{Subject: c.lane.Subject, Reply: reply, Data: message}
+	if c.caller != "" {
+		msg.Header = nats.Header{headerCaller: {c.caller}}
+	}
+	if err := f.link.NC.PublishMsg(msg); err != nil {
 		return fault.Wrap(fault.NoWorkers, err, "the broker cannot be reached; the call did not run; try again")
 	}
 	return nil

@@ -77,7 +77,7 @@ func (f *FrontEnd) hand(c *call, message []byte) bool {
 	if err != nil {
 		return false // what cannot be read here is for other workers
 	}
-	return in.offer(&Delivery{worker: in.worker, from: f, envelope: e, route: e.route, arrived: time.Now()})
+	return in.offer(&Delivery{worker: in.worker, from: f, envelope: e, route: e.route, caller: c.caller, arrived: time.Now()})
 }
 
 // takeBack makes a call that was handed over wait in the work queue after all.

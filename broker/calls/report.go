@@ -137,7 +137,7 @@ func (r *reports) batching(route string) []inference.Batching {
 func (p *PoolReport) serves(route string) bool { return slices.Contains(p.Routes, route) }
 
 func joinedReplica(a, b inference.Replica) inference.Replica {
-	rank := map[string]int{"up": 3, "probing": 2, "down": 1}
+	rank := map[string]int{"up": 3, "aside": 2, "down": 1}
 	if rank[b.State] > rank[a.State] {
 		a.State = b.State
 	}

@@ -239,9 +239,10 @@ func (p *process) workers(filter worker.Filter) ([]stage, *calls.WorkerEnd, erro
 		Attempted: func(route string, code fault.Code) {
 			p.metrics.Attempted(route, cmp.Or(string(code), telemetry.Result))
 		},
-		Batched: p.metrics.Batched,
-		Memory:  memory{filepath.Join(p.cfg.Broker.DataDir, "worker", "learned.json"), p.log},
-		Logger:  p.log,
+		Batched:  p.metrics.Batched,
+		MaxParts: p.cfg.Worker.MaxInflightBytes / 8,
+		Memory:   memory{filepath.Join(p.cfg.Broker.DataDir, "worker", "learned.json"), p.log},
+		Logger:   p.log,
 	})
 	if err != nil {
 		return nil, nil, err

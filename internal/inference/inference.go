@@ -37,6 +37,9 @@ type Request struct {
 	ID    string // the request id, for logs on the way
 	Route string // name of the route
 	Type  Type
+	// Caller is the same for all requests of one caller, which share model servers fairly with those of others; "" when it
+	// is not known.
+	Caller string
 	// Items are raw JSON values in order: prompts, texts, or the content of one chat message. nil on a Raw route.
 	Items [][]byte
 	// Params is a raw JSON object, nil when there are none.

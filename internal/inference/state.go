@@ -35,7 +35,7 @@ type Batching struct {
 // Replica is one model server of a route.
 type Replica struct {
 	URL      string `json:"url"`      // base URL; may hold credentials, so it is never shown unredacted
-	State    string `json:"state"`    // "up", "down", "probing" or "unknown"
+	State    string `json:"state"`    // "up", "down", "aside" or "unknown"
 	Busy     int    `json:"busy"`     // calls it runs now
 	Failures int    `json:"failures"` // failures in a row
 	// Format is the form in which it is asked, once that is known.

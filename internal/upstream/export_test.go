@@ -6,13 +6,14 @@ import "time"
 type Load struct {
 	Busy        int
 	Down, Tried bool
+	Aside       bool
 }
 
 // Pick is the choice among loads.
 func Pick(loads []Load, start int) int {
 	inner := make([]load, 0, len(loads))
 	for _, l := range loads {
-		inner = append(inner, load{busy: l.Busy, down: l.Down, tried: l.Tried})
+		inner = append(inner, load{busy: l.Busy, down: l.Down, aside: l.Aside, tried: l.Tried})
 	}
 	return pick(inner, start)
 }

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -19,6 +20,7 @@ const (
 	Unknown State = "unknown" // not called yet
 	Up      State = "up"      // it answered
 	Down    State = "down"    // it could not be connected to
+	Aside   State = "aside"   // half of its calls failed of late, or it is much slower than the others
 )
 
 // Replica is the state of one replica.
@@ -43,6 +45,7 @@ type replica struct {
 	failures int
 	since    time.Time
 	probeAt  time.Time // when it is probed next, while it is down
+	health   health
 }
 
 type replicas struct {
@@ -78,9 +81,9 @@ func (s *replicas) take(tried []*replica, wanted string) *replica {
 		s.all[0].busy++
 		return s.all[0]
 	}
-	loads := make([]load, len(s.all))
+	loads, now := make([]load, len(s.all)), time.Now()
 	for i, r := range s.all {
-		loads[i] = load{busy: r.busy, down: r.state == Down, tried: slices.Contains(tried, r)}
+		loads[i] = load{busy: r.busy, down: r.state == Down, aside: r.health.isAside(now), tried: slices.Contains(tried, r)}
 	}
 	i := pick(loads, s.next)
 	s.next = (i + 1) % len(s.all)
@@ -100,6 +103,27 @@ func (s *replicas) answered(r *replica) {
 	defer s.mu.Unlock()
 	r.failures = 0
 	r.become(Up)
+}
+
+// judge records how a call ended that was sent: err is why it was not answered, or the context's error when it was given
+// up, and status what it was answered with.
+func (s *replicas) judge(r *replica, status int, err error, took time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	switch {
+	case errors.Is(err, context.Canceled):
+	case errors.Is(err, context.DeadlineExceeded) && !r.health.unanswered(took):
+	case err != nil || own(status):
+		r.health.bad(now)
+	default:
+		r.health.good(took, now)
+		all := make([]*health, len(s.all))
+		for i, other := range s.all {
+			all[i] = &other.health
+		}
+		putSlowAside(&r.health, all, now)
+	}
 }
 
 // lost records that the replica could not be connected to.
@@ -128,8 +152,13 @@ func (s *replicas) list() []Replica {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	out := make([]Replica, 0, len(s.all))
+	now := time.Now()
 	for _, r := range s.all {
-		out = append(out, Replica{URL: r.shown, State: r.state, Busy: r.busy, Failures: r.failures, Since: r.since})
+		state := r.state
+		if state != Down && len(s.all) > 1 && r.health.isAside(now) {
+			state = Aside
+		}
+		out = append(out, Replica{URL: r.shown, State: state, Busy: r.busy, Failures: r.failures, Since: r.since})
 	}
 	return out
 }
@@ -138,10 +167,22 @@ func (s *replicas) list() []Replica {
 type load struct {
 	busy        int
 	down, tried bool
+	aside       bool
 }
 
-// pick chooses the least busy replica that is up or unknown, and a down one only when there is no other: a mark must never refuse
-// a call. Among equals the first from start on wins, so they take turns. It returns -1 when all were tried.
+// rank orders replicas before their load does.
+func (l load) rank() int {
+	switch {
+	case l.down:
+		return 2
+	case l.aside:
+		return 1
+	}
+	return 0
+}
+
+// pick chooses the least busy replica that is up or unknown, one put aside when there is no other, and then a down one: a mark
+// must never refuse a call. Among equals the first from start on wins, so they take turns. It returns -1 when all were tried.
 func pick(loads []load, start int) int {
 	best := -1
 	for k := range loads {
@@ -150,7 +191,7 @@ func pick(loads []load, start int) int {
 		if l.tried {
 			continue
 		}
-		if best < 0 || l.down != loads[best].down && !l.down || l.down == loads[best].down && l.busy < loads[best].busy {
+		if best < 0 || cmp.Or(cmp.Compare(l.rank(), loads[best].rank()), cmp.Compare(l.busy, loads[best].busy)) < 0 {
 			best = i
 		}
 	}

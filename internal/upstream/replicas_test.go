@@ -31,6 +31,9 @@ func TestPick(t *testing.T) {
 		"untried before idle":     {[]l{{Busy: 9}, {Tried: true}}, 1, 0},
 		"down rather than none":   {[]l{{Down: true, Busy: 2}, {Down: true, Busy: 1}}, 0, 1},
 		"down, others tried":      {[]l{{Tried: true}, {Down: true, Busy: 7}}, 0, 1},
+		"not aside":               {[]l{{Aside: true}, {Busy: 7}}, 0, 1},
+		"aside rather than down":  {[]l{{Down: true}, {Aside: true, Busy: 7}}, 0, 1},
+		"all aside":               {[]l{{Aside: true, Busy: 2}, {Aside: true}}, 0, 1},
 		"all tried":               {[]l{{Tried: true}, {Tried: true}}, 0, -1},
 	} {
 		if got := upstream.Pick(tt.loads, tt.start); got != tt.want {

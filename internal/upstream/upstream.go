@@ -5,7 +5,8 @@
 // budget before it reads them.
 //
 // With several replicas the least busy one gets the call. One that cannot be connected to is put aside and
-// probed until it answers again; a call that could not be sent goes to the next one.
+// probed until it answers again; a call that could not be sent goes to the next one. One of which half of the calls fail,
+// or that takes several times as long as the others, is put aside for a while.
 package upstream
 
 import (
@@ -28,6 +29,7 @@ import (
 	"time"
 
 	"headrace/internal/budget"
+	"headrace/internal/fault"
 	"headrace/internal/inference"
 	"headrace/internal/provider"
 )
@@ -171,13 +173,15 @@ func (c *Client) Do(ctx context.Context, call provider.Call, maxReply int64) (pr
 	defer c.tidy()
 	var tried []*replica
 	for {
-		r := c.replicas.take(tried, call.Server)
+		r, began := c.replicas.take(tried, call.Server), time.Now()
 		secured := new(atomic.Bool)
 		resp, err := c.transport.RoundTrip(c.request(watch(ctx, r, secured), r, call)) //nolint:bodyclose // read closes it
 		if err != nil {
 			unsent := ctx.Err() == nil && (isDial(err) || r.url.Scheme == "https" && !secured.Load())
 			if unsent {
 				c.replicas.lost(r)
+			} else if call.Method == "" {
+				c.replicas.judge(r, 0, cmp.Or(ctx.Err(), err), time.Since(began))
 			}
 			c.replicas.done(r)
 			if tried = append(tried, r); unsent && len(tried) < c.replicas.len() {
@@ -187,6 +191,10 @@ func (c *Client) Do(ctx context.Context, call provider.Call, maxReply int64) (pr
 		}
 		c.replicas.answered(r)
 		reply, release, err := c.read(ctx, r, resp, maxReply)
+		judged := call.Method == "" // others are quick, and say nothing of the model
+		if judged && (fault.CodeOf(err) == fault.UpstreamUnavailable || ctx.Err() != nil || err == nil) {
+			c.replicas.judge(r, reply.Status, cmp.Or(ctx.Err(), err), time.Since(began))
+		}
 		c.replicas.done(r)
 		return reply, release, err
 	}

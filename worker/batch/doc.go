@@ -6,9 +6,9 @@
 //	             |                                                 |
 //	   Admit: in time at all? -- no --> Retry-After      Sweep: what is late or hopeless goes
 //	             |                                                 |
-//	   Parts: a long list is cut                         Former.Form: head and company
-//	             |                                                 |
-//	   waits as Items, by Key                            Gather.Wait: a moment longer? -- an arrival --> Former.Join
+//	   waits as Items, by Key; of a long List            Former.Form: head and company
+//	   one part at a time                                          |
+//	                                                     Gather.Wait: a moment longer? -- an arrival --> Former.Join
 //	                                                               |
 //	                                                     Proof: may it be merged, is it a probe, a shadow check?
 //	                                                               |
@@ -19,7 +19,6 @@
 //	Merger.Cut and Whole: each its own rows                                       Judge: tell, ask again, or halve
 //	Learner.Record (unless Slots.Trial)                                           Isolation: Next, Failed
 //	Slots.Done, Gather.Freed                                                      Spent.Add, Learner.Shrink, Bad
-//	Join: parts of a long list
 //
 // One Learner belongs to a route on a replica, one Slots, Former, Gather and Spent to a replica, one Proof to a route.
 // Each has one owner: none is safe for concurrent use. In a worker that is the goroutine which takes the slots.

@@ -1,56 +1,12 @@
 package batch_test
 
 import (
-	"math/rand/v2"
-	"slices"
 	"strconv"
 	"testing"
 	"time"
 
 	"headrace/worker/batch"
 )
-
-func TestLongListIsCutAndPutTogetherInOrder(t *testing.T) {
-	t.Parallel()
-	for seed := range uint64(100) {
-		r := rand.New(rand.NewPCG(seed, 5))
-		limits := batch.Limits{MaxRows: 1 << r.IntN(7), MaxBytes: 1 << (8 + r.IntN(8))}
-		l := trained(limits)
-		lengths := make([]int, 1+r.IntN(1000))
-		for i := range lengths {
-			lengths[i] = 10 << r.IntN(7)
-		}
-		parts := batch.Parts(lengths, l, epoch())
-		answers := make([][]int, len(parts))
-		for k, p := range parts {
-			bytes := int64(0)
-			for _, row := range p {
-				bytes += int64(lengths[row])
-			}
-			if len(p) > limits.MaxRows || !slices.IsSorted(p) || len(p) > 1 && bytes > limits.MaxBytes {
-				t.Fatalf("seed %d: a part of %d rows, %d bytes", seed, len(p), bytes)
-			}
-			answers[k] = slices.Clone(p)
-		}
-		joined, err := batch.Join(parts, answers)
-		if err != nil || len(joined) != len(lengths) {
-			t.Fatalf("seed %d: %d rows of %d, %v", seed, len(joined), len(lengths), err)
-		}
-		for i, row := range joined {
-			if i != row {
-				t.Fatalf("seed %d: row %d stands at %d", seed, row, i)
-			}
-		}
-	}
-	if parts := batch.Parts(make([]int, 1000), trained(batch.Limits{MaxRows: 64}), epoch()); len(parts) != 63 || len(parts[0]) > 16 || len(parts[62]) < 15 {
-		t.Errorf("1,000 equal rows make %d parts", len(parts))
-	}
-	for _, answers := range [][][]int{{{1}}, {{1, 2}, {3, 4}}, {{1}, {}}} {
-		if _, err := batch.Join([][]int{{0}, {1}}, answers); err == nil {
-			t.Errorf("%v was put together", answers)
-		}
-	}
-}
 
 func TestTextsOfLikeLengthGoTogether(t *testing.T) {
 	t.Parallel()

@@ -57,6 +57,17 @@ func (s *Slots) Width() int { return s.width }
 // says nothing about their cost, so Learner.Record must not be told of them.
 func (s *Slots) Trial() bool { return s.phase != slotSteady || s.skip > 0 }
 
+// Ahead is how many calls should wait beside those in flight, so that it shows whether more slots would be filled.
+func (s *Slots) Ahead(now time.Time) int {
+	switch {
+	case s.phase != slotSteady:
+		return s.width
+	case s.high < s.most && !now.Before(s.next):
+		return 1
+	}
+	return 0
+}
+
 // Learned is the width to store: not one on trial.
 func (s *Slots) Learned() int { return s.high }
 
