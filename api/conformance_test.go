@@ -122,7 +122,7 @@ func (b *recordedBroker) Call(_ context.Context, route *inference.Route, req *in
 	b.sent = called.Body
 	u := b.next.Upstream
 	if u == nil {
-		// The recorded gateway asked nobody; a plain answer keeps the exchange going.
+		// The recorded gateway called no model server; a plain answer keeps the exchange going.
 		return echo(b.t.Context(), route, req)
 	}
 	switch u.Fault {

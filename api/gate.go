@@ -7,7 +7,7 @@ type gate struct {
 	mu     sync.Mutex
 	inside int
 	closed bool
-	empty  chan struct{} // closed when the gate is shut and nobody is inside
+	empty  chan struct{} // closed when the gate is shut and no call is inside
 }
 
 func newGate() gate { return gate{empty: make(chan struct{})} }

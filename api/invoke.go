@@ -18,7 +18,7 @@ type callDesk struct {
 	*chassis
 
 	limiter    Limiter  // nil: no limits are kept
-	observe    Observer // nil: nobody counts
+	observe    Observer // nil: calls are not counted
 	jobs       *jobDesk // nil: no call becomes a job
 	complaints complaints
 }
@@ -236,7 +236,7 @@ func (c *chassis) respond(ctx context.Context, w *replyWriter, speaks dialect.Di
 	w.WriteHeader(http.StatusOK)
 	write := func() error { _, err := out.WriteTo(w); return err }
 	if n := out.Len(); n >= dialect.Spliced/2 && n <= gathered-maxHead {
-		_ = c.wires.gather(ctx, w, write) // the caller has gone: there is nobody to tell
+		_ = c.wires.gather(ctx, w, write) // an error means that the caller has gone
 		return nil
 	}
 	_ = write()

@@ -15,7 +15,7 @@ const heartbeat = 15 * time.Second
 
 // jobEvents answers GET /v1/jobs/{id}/events: a snapshot, then one event for every change, and the stream ends with
 // the job. An event's id is the record's revision. A caller who resumes with Last-Event-ID gets a snapshot when the
-// job has changed meanwhile; no other history is kept.
+// job has changed since; no other history is kept.
 func (j *jobReader) jobEvents(w *replyWriter, r *http.Request, name string) error {
 	rec, err := j.known(r.Context(), name)
 	if err != nil {
@@ -55,7 +55,7 @@ func (e *eventStream) follow(ctx context.Context, rec *job.Record) {
 		cancel()
 		switch {
 		case err != nil || ctx.Err() != nil || e.desk.gate.isShut():
-			return // whoever follows comes again with Last-Event-ID
+			return // the follower reconnects with Last-Event-ID
 		case next.Revision == seen:
 			err = e.comment()
 		default:
@@ -66,7 +66,7 @@ func (e *eventStream) follow(ctx context.Context, rec *job.Record) {
 			return
 		}
 	}
-	_ = e.send("done", rec) // the caller has gone: there is nobody to tell
+	_ = e.send("done", rec) // an error means that the caller has gone
 }
 
 func (e *eventStream) send(kind string, rec *job.Record) error {

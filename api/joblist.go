@@ -292,7 +292,7 @@ func (l *jobLists) redriveMany(w *replyWriter, r *http.Request, _ string) error 
 		return err
 	}
 	if text := string(bytes.TrimSpace(body.bytes)); text != "" && text != "{}" { // which many clients send with every POST
-		return fault.New(fault.Invalid, "there is a body, which nobody reads; name the jobs in the query, as in ?error_code=upstream_timeout")
+		return fault.New(fault.Invalid, "unexpected request body; select jobs with the query string, as in ?error_code=upstream_timeout")
 	}
 	f, err := readFilter(r, listParams("status", "dead", "after", "before"))
 	if err != nil {

@@ -138,8 +138,8 @@ func (o *jobOptions) priority() job.Priority {
 	return job.Standard
 }
 
-// span is a duration: a number of seconds, or a string such as "90s" or "1h30m". wrong says why it is none, so that
-// whoever reads it can name the field.
+// span is a duration: a number of seconds, or a string such as "90s" or "1h30m". wrong says why it is none, for the
+// reader that can name the field.
 type span struct {
 	d     time.Duration
 	wrong string

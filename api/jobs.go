@@ -142,7 +142,7 @@ type order struct {
 	id      job.ID // chosen by the caller; "" = ours
 }
 
-// orderOfCall is the job that the caller of a path for calls prefers to an answer; nil when he does not.
+// orderOfCall is the job that the caller of a path for calls prefers to an answer; nil without such a preference.
 func (k *callDesk) orderOfCall(c *call, a *dialect.Asked, speaks dialect.Dialect, body []byte) (*order, preference, error) {
 	p, err := preferenceOf(c.r, k.cfg.Jobs.MaxWait)
 	if err != nil {
@@ -220,7 +220,7 @@ func (d *jobDesk) place(ctx context.Context, o *order) (rec *job.Record, fresh b
 			return nil, false, fault.New(fault.KeyReused,
 				"the Idempotency-Key was used for another body or other options before; use a new key for a new job")
 		}
-		wanted.ID = id // whoever was first: accepting the same job twice makes one
+		wanted.ID = id // of the first request with this key: accepting the same job twice makes one
 	}
 	rec, fresh, err = d.jobs.Accept(ctx, wanted, o.body, o.asked.Request)
 	if err == nil && !fresh {
@@ -233,7 +233,7 @@ func (d *jobDesk) place(ctx context.Context, o *order) (rec *job.Record, fresh b
 }
 
 // submit is the end of a call that asks for a job: it places it, waits as long as the caller prefers, and writes the
-// result in his dialect, or 202 and the job.
+// result in the caller's dialect, or 202 and the job.
 func (d *jobDesk) submit(ctx context.Context, c *call, o *order, p preference) error {
 	rec, fresh, err := d.place(ctx, o)
 	if err != nil {

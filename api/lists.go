@@ -44,6 +44,6 @@ func writeOutput(w http.ResponseWriter, out *dialect.Output) error {
 	header.Set("Content-Type", "application/json")
 	header.Set("Content-Length", strconv.Itoa(out.Len()))
 	w.WriteHeader(http.StatusOK)
-	_, _ = out.WriteTo(w) // the caller has gone: there is nobody to tell
+	_, _ = out.WriteTo(w) // an error means that the caller has gone
 	return nil
 }

@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// leastPause is the first pause that Retry-After asks for where nobody else says how long: as long as the first
+	// leastPause is the first pause that Retry-After asks for where no other party says how long: as long as the first
 	// pause of the most patient client libraries, so that the header never makes a client come sooner than by itself.
 	leastPause = 4 * time.Second
 	// longestPause is the most that Headrace asks for of its own accord. OpenAI's SDKs give up above it.

@@ -24,7 +24,7 @@ const (
 	defaultShutdownGrace = 30 * time.Second
 
 	headerPatience = 10 * time.Second // for the headers, once the first byte of a request is there
-	bodyPatience   = 2 * time.Minute  // for a body that nobody reads; calls read theirs within their own time
+	bodyPatience   = 2 * time.Minute  // for a body that no handler reads; calls read theirs within their own time
 	idlePatience   = 2 * time.Minute  // between two calls on one connection
 	writePatience  = time.Minute      // for a caller to take a whole reply
 	closePatience  = 5 * time.Second  // for connections to end after the last call has
@@ -72,7 +72,7 @@ func (c Config) Validate() error {
 
 // Broker runs calls. Its methods are used concurrently.
 type Broker interface {
-	// Call waits for the answer of one call. The end of ctx is the end of the caller's time, or his leaving.
+	// Call waits for the answer of one call. ctx ends when the caller's time is up, or when the caller leaves.
 	// Errors are *fault.Error. The request's bytes are read-only until Call returns.
 	Call(ctx context.Context, route *inference.Route, req *inference.Request) (*inference.Result, error)
 	// Ready is nil while the broker is connected.
@@ -110,7 +110,7 @@ type Deps struct {
 	Limiter Limiter          // nil: no limits are kept
 	List    JobList          // nil: jobs cannot be listed
 	Jobs    Jobs             // nil: there are no paths of jobs, and a preference for one is ignored
-	Observe Observer         // nil: nobody counts
+	Observe Observer         // nil: calls are not counted
 	Metrics http.Handler     // GET /metrics; nil: there is no such path
 	Logger  *slog.Logger     // nil: nothing is logged
 }
@@ -224,7 +224,7 @@ func (s *Server) Run(ctx context.Context) error {
 		ConnContext:                  withWire,
 		ReadHeaderTimeout:            headerPatience,
 		ReadTimeout:                  bodyPatience,
-		WriteTimeout:                 writePatience, // begins anew with the reply, see replyWriter
+		WriteTimeout:                 writePatience, // starts over with the reply, see replyWriter
 		IdleTimeout:                  idlePatience,
 		MaxHeaderBytes:               maxHeader,
 		DisableGeneralOptionsHandler: true, // OPTIONS * is a path that does not exist, as any other

@@ -49,7 +49,7 @@ func (c *wire) Read(p []byte) (int, error) {
 // lengthSeen finds the header Content-Length in what a caller sends. net/http drops it beside Transfer-Encoding and
 // keeps the connection open, although two parties that disagree on which of the two counts then take different bytes
 // for the next request. One that was sent with an earlier request counts, too: the reader does not know where one
-// request ends, and a connection that is closed for nothing harms nobody.
+// request ends, and closing a connection needlessly does no harm.
 type lengthSeen struct {
 	found atomic.Bool // read by handlers
 	tail  []byte      // the end of what came before

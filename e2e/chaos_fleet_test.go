@@ -205,9 +205,9 @@ func (f *chaosFleet) losePower(h *history.History, first func()) {
 	})
 }
 
-// strike waits until no other fault has a process, kills all of them and starts them again. first happens just before, meanwhile
+// strike waits until no other fault has a process, kills all of them and starts them again. first happens just before, down
 // happens while nothing runs.
-func (f *chaosFleet) strike(first, meanwhile func()) {
+func (f *chaosFleet) strike(first, down func()) {
 	all := f.all()
 	for _, r := range all {
 		r.busy.Lock()
@@ -220,7 +220,7 @@ func (f *chaosFleet) strike(first, meanwhile func()) {
 	for _, r := range all {
 		r.gone(10 * time.Second)
 	}
-	meanwhile()
+	down()
 	for _, r := range all {
 		r.start()
 	}
