@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"headrace/api/problem"
 	"headrace/internal/fault"
 )
 
@@ -51,7 +52,7 @@ func (c *chassis) readBody(w http.ResponseWriter, r *http.Request, deadline time
 		w.Header().Set("Connection", "close")
 		return held{}, c.tooLarge()
 	}
-	if voiceOf(r.URL.Path) != mlflowVoice { // MLflow's gateway takes every body as it comes
+	if problem.VoiceOf(r.URL.Path) != problem.MLflow { // MLflow's gateway takes every body as it comes
 		if err := decompress(r, c.cfg.MaxBody); err != nil {
 			w.Header().Set("Connection", "close")
 			w.Header().Set("Accept-Encoding", "gzip")

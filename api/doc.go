@@ -7,7 +7,7 @@
 //	routes.go       path and method to operation (operations.go lists them)
 //	invoke.go       the one way every call goes: drain gate, deadline, body, dialect, limit, broker, reply
 //	dialect/        the forms of bodies: bytes in, bytes out
-//	problem.go      the one table from fault.Code to status and body
+//	problem/        the one table from fault.Code to status and body
 //
 // The handlers belong to desks, which share the chassis (chassis.go) and have what only they need beside it:
 //

@@ -2,10 +2,8 @@ package api
 
 import (
 	"encoding/json"
-	"net/http"
 	"time"
 
-	"headrace/internal/fault"
 	"headrace/internal/inference"
 	"headrace/internal/job"
 )
@@ -25,23 +23,6 @@ func Fingerprint(envelope string, now time.Time) (string, error) {
 	}
 	return fingerprint(&job.Record{Route: e.Route, Form: []byte("{}")}, o, e.Input)
 }
-
-// LongestPause is the most that Headrace asks for of its own accord.
-const LongestPause = longestPause
-
-// Pause is what Retry-After says about an error to a caller who has repeated the call so often.
-func Pause(e *fault.Error, retries int, dice float64) time.Duration {
-	return pause(e, meaningOf(e), retries, dice)
-}
-
-// BacklogPause is about how long the calls need that wait on a route.
-func BacklogPause(state inference.RouteState) time.Duration { return backlogPause(state) }
-
-// Later makes the pause that an error asks for at least d.
-func Later(err error, d time.Duration) error { return later(err, d) }
-
-// RetriesOf is how often a caller says that it has repeated a call.
-func RetriesOf(h http.Header) int { return retriesOf(h) }
 
 // Series are the indices of a batch's jobs, by what is placed at the same time.
 func Series(batch []json.RawMessage) [][]int {

@@ -10,15 +10,12 @@ import (
 	"os"
 	"strings"
 
+	"headrace/api/problem"
 	"headrace/internal/fault"
 )
 
-var (
-	// errNotGzip marks a body that is announced as gzip and is none, or breaks off.
-	errNotGzip = errors.New("not gzip")
-	// errCoding marks a body in a coding that is not read here: 415.
-	errCoding = errors.New("unsupported content coding")
-)
+// errNotGzip marks a body that is announced as gzip and is none, or breaks off.
+var errNotGzip = errors.New("not gzip")
 
 // decompress makes a request's body readable where its Content-Encoding says gzip: what it holds counts against max_body
 // and the memory for bodies, and so does what was sent. Other codings are refused.
@@ -31,7 +28,7 @@ func decompress(r *http.Request, most int64) error {
 		r.ContentLength = -1
 		return nil
 	default:
-		e := fault.Wrap(fault.Invalid, errCoding, "the Content-Encoding %.40q is not read here; send the body as it is, or with gzip", coding)
+		e := fault.Wrap(fault.Invalid, problem.ErrCoding, "the Content-Encoding %.40q is not read here; send the body as it is, or with gzip", coding)
 		e.Param = "Content-Encoding"
 		return e
 	}

@@ -4,6 +4,7 @@ import (
 	"math"
 	"net/http"
 
+	"headrace/api/problem"
 	"headrace/internal/fault"
 	"headrace/internal/inference"
 )
@@ -116,7 +117,7 @@ func (t *catalogue) listViews(w *replyWriter, _ *http.Request, _ string) error {
 func (t *catalogue) getView(w *replyWriter, _ *http.Request, name string) error {
 	route := t.table.Load().Route(name)
 	if route == nil {
-		return absent("route", name)
+		return problem.Absent("route", name)
 	}
 	writeJSON(w, http.StatusOK, "application/json", t.view(route))
 	return nil
@@ -163,7 +164,7 @@ func (t *catalogue) getModel(w *replyWriter, _ *http.Request, name string) error
 	}
 	route := table.Route(name)
 	if route == nil || route.Type == inference.Raw {
-		return noModel(replaceInvalid(name))
+		return problem.NoModel(problem.Valid(name))
 	}
 	writeJSON(w, http.StatusOK, "application/json", t.viewModel(route))
 	return nil

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"headrace/api/dialect"
+	"headrace/api/problem"
 	"headrace/internal/fault"
 	"headrace/internal/inference"
 )
@@ -36,7 +37,7 @@ type call struct {
 
 // target is what a path of a call fixes.
 type target struct {
-	voice voice
+	voice problem.Voice
 	// dialect speaks for a route; the body may say which one that is.
 	dialect func(route *inference.Route) dialect.Dialect
 	// wants is the type of route the path is for, where the body names the route.
@@ -54,7 +55,7 @@ func (k *callDesk) invoke(c *call) error {
 	}
 	route, split := named(table, c.name, key)
 	if route == nil && c.name != "" {
-		return noRoute(c.path.voice, c.name) // taken away since the path was matched
+		return problem.NoRoute(c.path.voice, c.name) // taken away since the path was matched
 	}
 	body, done, err := k.receive(c.w, c.r, k.patience(route))
 	defer done()
@@ -126,7 +127,7 @@ func (k *callDesk) lookup(r *http.Request, table *inference.Table, body dialect.
 	}
 	route, _ := named(table, name, r.Header.Get(headerKey))
 	if route == nil {
-		return nil, "", noModel(name)
+		return nil, "", problem.NoModel(name)
 	}
 	if route.Type != want {
 		e := fault.New(fault.Invalid, "Endpoint '%s' is not %s endpoint.", name, kindOf(want))
@@ -134,12 +135,6 @@ func (k *callDesk) lookup(r *http.Request, table *inference.Table, body dialect.
 		return nil, "", e
 	}
 	return route, name, nil
-}
-
-func noModel(name string) error {
-	e := fault.New(fault.NotFound, "The model %q does not exist; GET /v1/models lists the names of the routes.", shortened(name))
-	e.Param = "model"
-	return e
 }
 
 // kindOf names what an endpoint is, as MLflow's texts do.

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 
+	"headrace/api/problem"
 	"headrace/internal/fault"
 	"headrace/internal/job"
 )
@@ -84,17 +85,15 @@ func (d *jobDesk) placeItem(ctx context.Context, index int, entry batchEntry, re
 	return batchItem{Index: index, Status: status, Job: new(d.viewJob(rec))}
 }
 
-// itemProblem is the status and the error of one job of several, of which says which one. Of what is our fault the caller
-// hears that it is, and the log the rest.
+// itemProblem is the status and the error of one job of several; of identifies it. For internal errors the caller gets a
+// generic message; the log has the cause.
 func (c *chassis) itemProblem(ctx context.Context, of slog.Attr, err error, requestID string) (status int, body any) {
 	e := fault.From(err)
-	m := meaningOf(e).said(headraceVoice, e)
-	message := e.Message
 	if e.Code == fault.Internal {
 		c.log.LogAttrs(ctx, slog.LevelError, "one job of several failed inside", slog.String("request_id", requestID), of, slog.Any("error", err))
-		message = internalMessage(requestID)
 	}
-	return m.status, headraceBody(e, m, message, requestID)
+	m, body := problem.Body(problem.Headrace, e, requestID)
+	return m.Status, body
 }
 
 func (d *jobDesk) placeEnvelope(ctx context.Context, entry batchEntry, requestID string) (*job.Record, bool, error) {

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"headrace/api/problem"
 	"headrace/internal/fault"
 	"headrace/internal/job"
 )
@@ -60,28 +61,22 @@ func readFilter(r *http.Request, known []string) (f job.Filter, err error) {
 	f.Limit = defaultPage
 	for name, values := range query {
 		if !slices.Contains(known, name) && !strings.HasPrefix(name, metadataParam) {
-			return f, badParam(name, "there is no parameter %q; there are %s", shortened(replaceInvalid(name)), strings.Join(known, ", "))
+			return f, problem.Param(name, "there is no parameter %q; there are %s", problem.Quotable(name), strings.Join(known, ", "))
 		}
 		if len(values) > 1 && name != "status" && name != "tag" {
-			return f, badParam(name, "%s is given %d times; give it once", shortened(replaceInvalid(name)), len(values))
+			return f, problem.Param(name, "%s is given %d times; give it once", problem.Quotable(name), len(values))
 		}
 		if slices.Contains(values, "") { // less of a filter would mean more jobs
-			return f, badParam(name, "%s is empty; leave it out, or give it a value", shortened(replaceInvalid(name)))
+			return f, problem.Param(name, "%s is empty; leave it out, or give it a value", problem.Quotable(name))
 		}
 		if err := setFilter(&f, name, values); err != nil {
 			return f, err
 		}
 	}
 	if f.After != "" && f.Before != "" {
-		return f, badParam("before", "after and before exclude each other")
+		return f, problem.Param("before", "after and before exclude each other")
 	}
 	return f, nil
-}
-
-func badParam(name, format string, args ...any) error {
-	f := fault.New(fault.Invalid, format, args...)
-	f.Param = name
-	return f
 }
 
 // setFilter reads one parameter.
@@ -99,7 +94,7 @@ func setFilter(f *job.Filter, name string, values []string) (err error) {
 		f.States, err = readStates(values)
 	case "dead":
 		if value != "true" {
-			return badParam(name, "dead can only be true: it is short for status=failed")
+			return problem.Param(name, "dead can only be true: it is short for status=failed")
 		}
 		f.States = []job.State{job.Failed}
 	case "route":
@@ -109,14 +104,14 @@ func setFilter(f *job.Filter, name string, values []string) (err error) {
 	case "priority":
 		f.Priority = job.Priority(value)
 		if !slices.Contains(job.Priorities(), f.Priority) {
-			return badParam(name, "priority must be interactive, standard or batch")
+			return problem.Param(name, "priority must be interactive, standard or batch")
 		}
 	case "tag":
 		f.Tags = values
 	case "error_code":
 		f.ErrorCode = value
 		if !slices.Contains(fault.Codes(), fault.Code(value)) {
-			return badParam(name, "there is no error_code %q; docs/errors.md lists them", shortened(replaceInvalid(value)))
+			return problem.Param(name, "there is no error_code %q; docs/errors.md lists them", problem.Quotable(value))
 		}
 	case "created_after":
 		f.CreatedAfter, err = readTime(name, value)
@@ -128,7 +123,7 @@ func setFilter(f *job.Filter, name string, values []string) (err error) {
 		f.FinishedBefore, err = readTime(name, value)
 	case "limit":
 		if f.Limit, err = strconv.Atoi(value); err != nil || f.Limit < 1 {
-			return badParam(name, "limit must be a number from 1 on")
+			return problem.Param(name, "limit must be a number from 1 on")
 		}
 	case "after":
 		f.After, err = readCursor(name, value)
@@ -147,7 +142,7 @@ func readStates(values []string) (states []job.State, err error) {
 		for text := range strings.SplitSeq(value, ",") {
 			state := job.State(strings.TrimSpace(text))
 			if !slices.Contains(known, state) {
-				return nil, badParam("status", "there is no status %q; there are %v", shortened(replaceInvalid(text)), known)
+				return nil, problem.Param("status", "there is no status %q; there are %v", problem.Quotable(text), known)
 			}
 			states = append(states, state)
 		}
@@ -162,7 +157,7 @@ func readTime(name, value string) (time.Time, error) {
 	}
 	seconds, err := strconv.ParseFloat(value, 64)
 	if err != nil || !(seconds > 0 && seconds < 1e11) {
-		return time.Time{}, badParam(name, "%s must be a time as in 2026-01-31T12:00:00Z, or seconds since 1970", name)
+		return time.Time{}, problem.Param(name, "%s must be a time as in 2026-01-31T12:00:00Z, or seconds since 1970", name)
 	}
 	return time.UnixMilli(int64(seconds * 1000)), nil
 }
@@ -170,7 +165,7 @@ func readTime(name, value string) (time.Time, error) {
 func readCursor(name, value string) (job.ID, error) {
 	id, ok := job.ParseID(value)
 	if !ok {
-		return "", badParam(name, "%s must be the id of a job: last_id or first_id of the page before", name)
+		return "", problem.Param(name, "%s must be the id of a job: last_id or first_id of the page before", name)
 	}
 	return id, nil
 }
@@ -212,7 +207,7 @@ func (l *jobLists) listDead(w *replyWriter, r *http.Request, _ string) error {
 
 func (l *jobLists) writePage(w *replyWriter, r *http.Request, f job.Filter) error {
 	if f.Limit > maxPage {
-		return badParam("limit", "limit must be at most %d; go on with after=last_id", maxPage)
+		return problem.Param("limit", "limit must be at most %d; go on with after=last_id", maxPage)
 	}
 	ids, more, err := l.finder.Page(r.Context(), f)
 	if err != nil {
@@ -302,7 +297,7 @@ func (l *jobLists) redriveMany(w *replyWriter, r *http.Request, _ string) error 
 		f.Limit = maxRedrive
 	}
 	if f.Limit > maxRedrive {
-		return badParam("limit", "limit must be at most %d; what is redriven fails no more, so call again for the rest", maxRedrive)
+		return problem.Param("limit", "limit must be at most %d; what is redriven fails no more, so call again for the rest", maxRedrive)
 	}
 	f.States = []job.State{job.Failed}
 	ids, more, err := l.finder.Page(r.Context(), f)

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"headrace/api/problem"
 	"headrace/internal/job"
 )
 
@@ -65,7 +66,7 @@ func (q *queueDesk) listQueues(w *replyWriter, r *http.Request, _ string) error 
 // getQueue answers GET /v1/queues/{route}.
 func (q *queueDesk) getQueue(w *replyWriter, r *http.Request, name string) error {
 	if q.table.Load().Route(name) == nil {
-		return noRoute(headraceVoice, name)
+		return problem.NoRoute(problem.Headrace, name)
 	}
 	if err := q.jobs.Counted(r.Context()); err != nil {
 		return err
@@ -86,7 +87,7 @@ func (q *queueDesk) resumeQueue(w *replyWriter, r *http.Request, name string) er
 
 func (q *queueDesk) setPaused(w *replyWriter, r *http.Request, name string, paused bool) error {
 	if q.table.Load().Route(name) == nil {
-		return noRoute(headraceVoice, name)
+		return problem.NoRoute(problem.Headrace, name)
 	}
 	if err := q.jobs.Pause(r.Context(), name, paused); err != nil {
 		return err

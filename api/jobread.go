@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"headrace/api/problem"
 	"headrace/internal/fault"
 	"headrace/internal/job"
 )
@@ -27,7 +28,7 @@ type jobReader struct{ *jobDesk }
 func (d *jobDesk) known(ctx context.Context, name string) (*job.Record, error) {
 	id, ok := job.ParseID(name)
 	if !ok {
-		return nil, noJob(name)
+		return nil, problem.NoJob(name)
 	}
 	rec, err := d.jobs.Get(ctx, id)
 	if err != nil {
@@ -61,10 +62,6 @@ func left(rec *job.Record) error {
 		how = "was erased"
 	}
 	return fault.New(fault.Gone, "job %s %s at %s", rec.ID, how, rec.ExpiresAt.UTC().Format(time.RFC3339))
-}
-
-func noJob(name string) error {
-	return fault.New(fault.NotFound, "there is no job %q", shortened(replaceInvalid(name)))
 }
 
 // getJob answers GET /v1/jobs/{id}.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"headrace/api/dialect"
+	"headrace/api/problem"
 	"headrace/internal/fault"
 	"headrace/internal/inference"
 	"headrace/internal/job"
@@ -121,7 +122,7 @@ func drain(lane job.Lane) time.Duration {
 	if !(lane.Rate > 0) {
 		return 0
 	}
-	return time.Duration(min(float64(lane.Waiting)/lane.Rate, longestPause.Seconds()) * float64(time.Second))
+	return time.Duration(min(float64(lane.Waiting)/lane.Rate, problem.LongestPause.Seconds()) * float64(time.Second))
 }
 
 // jobDesk places jobs and delivers what became of them.
@@ -227,7 +228,7 @@ func (d *jobDesk) place(ctx context.Context, o *order) (rec *job.Record, fresh b
 		err = left(rec) // to ask for it again does not bring it back
 	}
 	if err != nil {
-		err = later(err, drain(d.jobs.Queue(wanted.Route)[wanted.Priority]))
+		err = problem.Later(err, drain(d.jobs.Queue(wanted.Route)[wanted.Priority]))
 	}
 	return rec, fresh, err
 }
@@ -429,7 +430,7 @@ func (d *jobDesk) orderFrom(e *envelope) (*order, error) {
 	}
 	route, _ := named(d.table.Load(), e.Route, cmp.Or(e.Key, e.ID))
 	if route == nil {
-		return nil, noRoute(headraceVoice, e.Route)
+		return nil, problem.NoRoute(problem.Headrace, e.Route)
 	}
 	if len(e.Input) == 0 {
 		return nil, missing("input", "is what /v1/routes/"+e.Route+"/invocations would take")

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"headrace/api/dialect"
+	"headrace/api/problem"
 	"headrace/internal/fault"
 	"headrace/internal/job"
 )
@@ -116,7 +117,7 @@ func viewProblem(p *job.Problem) *problemView {
 		return nil
 	}
 	e := fault.From(failure(&job.Record{Error: p}))
-	status := meaningOf(e).said(headraceVoice, e).status
+	status := problem.MeaningOf(problem.Headrace, e).Status
 	v := &problemView{
 		Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: p.Message, Code: p.Code, Retryable: p.Retryable,
 	}

@@ -13,35 +13,6 @@ import (
 
 const headerRequestID = "X-Request-Id"
 
-// replyWriter is the ResponseWriter of one request. It knows the request's id and what was written.
-type replyWriter struct {
-	http.ResponseWriter
-
-	id     string
-	status int // 0: nothing was written yet
-}
-
-// WriteHeader gives the caller a bounded time to take the reply, from here on.
-func (w *replyWriter) WriteHeader(status int) {
-	if w.status == 0 {
-		w.status = status
-		// Test recorders have no deadlines; connections do.
-		_ = http.NewResponseController(w.ResponseWriter).SetWriteDeadline(time.Now().Add(writePatience))
-	}
-	w.ResponseWriter.WriteHeader(status)
-}
-
-// Write is WriteHeader(200) when nothing was written before.
-func (w *replyWriter) Write(p []byte) (int, error) {
-	if w.status == 0 {
-		w.WriteHeader(http.StatusOK)
-	}
-	return w.ResponseWriter.Write(p)
-}
-
-// Unwrap lets http.ResponseController reach the connection.
-func (w *replyWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
-
 // middleware wraps the router from outside, so that replies to unknown paths go through it as well.
 func (b *switchboard) middleware(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -66,7 +37,7 @@ func (b *switchboard) finish(w *replyWriter, r *http.Request, began time.Time) {
 		if w.status != 0 {
 			panic(http.ErrAbortHandler) //nolint:forbidigo // a reply that broke off must not look whole
 		}
-		problem(w, r, fault.New(fault.Internal, "panic"))
+		w.fail(r, fault.New(fault.Internal, "panic"))
 	}
 	if b.log.Enabled(r.Context(), slog.LevelDebug) {
 		b.log.DebugContext(r.Context(), "request", "request_id", w.id, "method", r.Method, "path", r.URL.Path,

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"headrace/api/openapi"
+	"headrace/api/problem"
 	"headrace/internal/fault"
 )
 
@@ -96,38 +97,40 @@ func answersOf(op operation) []openapi.Answer {
 }
 
 // voice is the form of the operation's errors.
-func (op operation) voice() voice { return voiceOf(strings.ReplaceAll(op.path, "{", "")) }
+func (op operation) voice() problem.Voice {
+	return problem.VoiceOf(strings.ReplaceAll(op.path, "{", ""))
+}
 
 // addFailures adds what a code is in the voice of an operation. Codes of one status share an answer.
 func addFailures(all []openapi.Answer, op operation, code fault.Code) []openapi.Answer {
 	v := op.voice()
 	a := openapi.Answer{What: whatOf(code), Media: "application/json", Headers: slices.Clone(op.beside)}
 	f := fault.New(code, "")
-	m := meaningOf(f).said(v, f)
+	m := problem.MeaningOf(v, f)
 	switch v {
-	case mlflowVoice:
+	case problem.MLflow:
 		a.Schema = "MLflowError"
-	case openAIVoice:
+	case problem.OpenAI:
 		a.Schema = "OpenAIError"
-		if m.vain {
+		if m.Vain {
 			a.Headers = append(a.Headers, "X-Should-Retry")
 		}
-	case headraceVoice:
+	case problem.Headrace:
 		a.Schema, a.Media = "Problem", "application/problem+json"
 	}
-	statuses := []string{strconv.Itoa(m.status)}
+	statuses := []string{strconv.Itoa(m.Status)}
 	switch {
 	case code == fault.UpstreamError:
 		statuses = []string{"4XX", "5XX"} // its own
-	case code == fault.Invalid && v == mlflowVoice:
+	case code == fault.Invalid && v == problem.MLflow:
 		statuses = []string{"400", "422"}
 	case code == fault.Invalid && op.body != "":
 		statuses = []string{"400", "415"} // a Content-Encoding other than gzip
 	}
-	if code == fault.UpstreamError && v == openAIVoice { // some of its statuses are vain
+	if code == fault.UpstreamError && v == problem.OpenAI { // some of its statuses are vain
 		a.Headers = append(a.Headers, "X-Should-Retry")
 	}
-	if code == fault.UpstreamError || m.status == http.StatusServiceUnavailable || m.status == http.StatusTooManyRequests {
+	if code == fault.UpstreamError || m.Status == http.StatusServiceUnavailable || m.Status == http.StatusTooManyRequests {
 		a.Headers = append(a.Headers, "Retry-After")
 	}
 	for _, status := range statuses {

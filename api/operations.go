@@ -7,6 +7,7 @@ import (
 
 	"headrace/api/dialect"
 	"headrace/api/openapi"
+	"headrace/api/problem"
 	"headrace/internal/fault"
 	"headrace/internal/inference"
 )
@@ -146,18 +147,18 @@ func (k *callDesk) operations() []operation {
 		return k.dialects.Endpoints
 	}
 	openai := func(want inference.Type) target {
-		return target{voice: openAIVoice, dialect: func(*inference.Route) dialect.Dialect { return k.dialects.OpenAI }, wants: want}
+		return target{voice: problem.OpenAI, dialect: func(*inference.Route) dialect.Dialect { return k.dialects.OpenAI }, wants: want}
 	}
 	ops := []operation{
 		{
 			method: "POST", path: "/gateway/{name}/invocations", named: true, tag: "MLflow", body: "GatewayCall",
 			summary: "Ask a route, in the dialect of the list that declares it.", answers: ok("", "GatewayAnswer"), examples: gatewayExamples(),
-			handle: k.asks(target{voice: mlflowVoice, dialect: declared, limited: true}),
+			handle: k.asks(target{voice: problem.MLflow, dialect: declared, limited: true}),
 		},
 		{
 			method: "POST", path: "/endpoints/{name}/invocations", named: true, tag: "MLflow", body: "EndpointCall",
 			summary: "Ask a route, in MLflow's newer dialect.", answers: ok("", "EndpointAnswer"), examples: endpointExamples(),
-			handle: k.asks(target{voice: mlflowVoice, dialect: newer, limited: true}),
+			handle: k.asks(target{voice: problem.MLflow, dialect: newer, limited: true}),
 		},
 		{
 			method: "POST", path: "/v1/embeddings", tag: "OpenAI", body: "OpenAIEmbeddings", answers: ok("", "Vectors"),
@@ -181,7 +182,7 @@ func (k *callDesk) operations() []operation {
 		{
 			method: "POST", path: "/v1/routes/{name}/invocations", named: true, tag: "Headrace", body: "EndpointCall",
 			summary: "Ask a route, in MLflow's newer dialect or, on a raw route, in the model server's own.", answers: ok("", "EndpointAnswer"),
-			handle: k.asks(target{voice: headraceVoice, dialect: own}), examples: endpointExamples(),
+			handle: k.asks(target{voice: problem.Headrace, dialect: own}), examples: endpointExamples(),
 		},
 	}
 	for i := range ops {
@@ -190,12 +191,12 @@ func (k *callDesk) operations() []operation {
 		op.headers = []string{headerTimeout, headerStainless, headerRequestID}
 		op.fails = callFailures()
 		switch op.voice() {
-		case mlflowVoice:
+		case problem.MLflow:
 			op.fails = append(op.fails, fault.RateLimited)
-		case openAIVoice:
+		case problem.OpenAI:
 			op.beside = []string{headerDropped}
 			op.answers[0].headers = append(op.answers[0].headers, headerDropped)
-		case headraceVoice:
+		case problem.Headrace:
 		}
 		if k.jobs != nil {
 			describeJobs(op)
@@ -218,7 +219,7 @@ func (k *callDesk) asks(path target) handler {
 		began := time.Now()
 		err := k.invoke(c)
 		if err != nil && c.seen.Route != "" {
-			err = later(err, backlogPause(k.broker.State(c.seen.Route)))
+			err = problem.Later(err, problem.Backlog(k.broker.State(c.seen.Route)))
 		}
 		if k.observe != nil && c.seen.Route != "" {
 			c.seen.Took, c.seen.Code = time.Since(began), fault.CodeOf(cmp.Or(err, c.broken))

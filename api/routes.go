@@ -8,6 +8,7 @@ import (
 
 	"github.com/gorilla/mux"
 
+	"headrace/api/problem"
 	"headrace/internal/fault"
 )
 
@@ -56,7 +57,7 @@ func (b *switchboard) serve(ops []operation) http.Handler {
 		name := placed(mux.Vars(r))
 		reply := asReply(w)
 		if ops[0].named && !answers(b.table.Load(), name) {
-			b.fail(reply, r, noRoute(voiceOf(r.URL.Path), name))
+			b.fail(reply, r, problem.NoRoute(problem.VoiceOf(r.URL.Path), name))
 			return
 		}
 		at := slices.IndexFunc(ops, func(op operation) bool {
@@ -89,29 +90,13 @@ func asReply(w http.ResponseWriter) *replyWriter {
 	return &replyWriter{ResponseWriter: w}
 }
 
-// nothingThere is the error for a path that does not exist.
-func nothingThere(path string) error {
-	if voiceOf(path) == mlflowVoice {
-		return fault.New(fault.NotFound, "Not Found")
-	}
-	return fault.New(fault.NotFound, "There is nothing at %s.", shortened(replaceInvalid(path)))
-}
-
-// noRoute is the error for a path that names a route there is none of.
-func noRoute(v voice, name string) error {
-	if v == mlflowVoice {
-		return fault.New(fault.NotFound, "Not Found")
-	}
-	return fault.New(fault.NotFound, "There is no route %q; GET /v1/routes lists those there are.", shortened(replaceInvalid(name)))
-}
-
 // fail writes an error in the voice of the path.
 func (c *chassis) fail(w *replyWriter, r *http.Request, err error) {
 	e := fault.From(err)
 	if e.Code == fault.Internal {
 		c.log.ErrorContext(r.Context(), "a call failed inside", "request_id", w.id, "path", r.URL.Path, "error", err)
 	}
-	problem(w, r, e)
+	w.fail(r, e)
 }
 
 // unknown answers for paths that do not exist: a redirect where only the trailing slash is too many or
@@ -126,7 +111,7 @@ func (b *switchboard) unknown(router *mux.Router, methods map[string][]operation
 		}
 		proxied := r.Method == http.MethodConnect || r.URL.Host != ""
 		if proxied || path == "" || strings.HasPrefix(path, "//") || !b.exists(router, methods, path) {
-			b.fail(reply, r, nothingThere(r.URL.Path))
+			b.fail(reply, r, problem.NoPath(r.URL.Path))
 			return
 		}
 		address := path

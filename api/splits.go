@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"headrace/api/dialect"
+	"headrace/api/problem"
 	"headrace/internal/inference"
 )
 
@@ -41,7 +42,7 @@ func draw(key string) int {
 func (t *catalogue) getSplit(w *replyWriter, _ *http.Request, name string) error {
 	split := t.table.Load().Split(name)
 	if split == nil {
-		return absent("route", name)
+		return problem.Absent("route", name)
 	}
 	var out dialect.Output
 	dialect.AppendTrafficRoute(&out, split)

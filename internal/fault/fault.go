@@ -1,7 +1,7 @@
 // Package fault holds the one error type of Headrace and its closed set of codes.
 //
 // A code says what went wrong in words that no dialect owns. It is read in exactly two tables:
-// api/problem.go (code to HTTP status and body) and the worker's verdict (code to retry or give up).
+// api/problem (code to HTTP status and body) and the worker's verdict (code to retry or give up).
 // Anything that is not a *Error counts as Internal and its text never reaches a caller.
 package fault
 

@@ -1,7 +1,6 @@
-package api
+package problem
 
 import (
-	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -15,30 +14,28 @@ const (
 	// leastPause is the first pause that Retry-After asks for where no other party says how long: as long as the first
 	// pause of the most patient client libraries, so that the header never makes a client come sooner than by itself.
 	leastPause = 4 * time.Second
-	// longestPause is the most that Headrace asks for of its own accord. OpenAI's SDKs give up above it.
-	longestPause = 120 * time.Second
+	// LongestPause is the most that Headrace asks for by itself. OpenAI's SDKs give up above it.
+	LongestPause = 120 * time.Second
 	// sdkPause and sdkLongest are the pauses of OpenAI's SDKs: the first one, which doubles each time, and the longest.
 	sdkPause   = 500 * time.Millisecond
 	sdkLongest = 8 * time.Second
 	// perCall is how long one waiting call is taken to need on a slot. It is a guess, and so only the pause's growth.
 	perCall = 50 * time.Millisecond
-
-	headerRetries = "X-Stainless-Retry-Count" // OpenAI's SDKs: how often the call was repeated already
 )
 
 // pause is what Retry-After says about an error; 0 leaves the header out, because repeating cannot help or because the
 // status is not one that has it. A model server's own word and the end of a limit's window are passed on. What is
 // Headrace's own guess lies between the pause and one and a half times it, by dice, so that callers who failed
 // together do not come back together.
-func pause(e *fault.Error, m meaning, retries int, dice float64) time.Duration {
-	if m.vain || m.status != http.StatusServiceUnavailable && m.status != http.StatusTooManyRequests {
+func pause(e *fault.Error, m Meaning, retries int, dice float64) time.Duration {
+	if m.Vain || m.Status != http.StatusServiceUnavailable && m.Status != http.StatusTooManyRequests {
 		return 0
 	}
 	if e.RetryAfter > 0 && (e.Code == fault.UpstreamError || e.Code == fault.RateLimited) {
 		return e.RetryAfter
 	}
 	least := max(leastPause, e.RetryAfter, clientPause(retries))
-	return min(time.Duration(float64(min(least, longestPause*2/3))*(1+dice/2)), longestPause)
+	return min(time.Duration(float64(min(least, LongestPause*2/3))*(1+dice/2)), LongestPause)
 }
 
 // clientPause is how long OpenAI's SDKs would wait by themselves before they repeat a call once more.
@@ -46,27 +43,23 @@ func clientPause(retries int) time.Duration {
 	return min(sdkPause<<min(max(retries, 0), 10), sdkLongest)
 }
 
-// retriesOf is how often the caller says that it has repeated the call.
-func retriesOf(h http.Header) int {
-	n, err := strconv.Atoi(strings.TrimSpace(h.Get(headerRetries)))
+// Retries reads how often a caller says that it has repeated a call, as OpenAI's SDKs do; 0 for a text that is no number.
+func Retries(text string) int {
+	n, err := strconv.Atoi(strings.TrimSpace(text))
 	if err != nil {
 		return 0
 	}
 	return n
 }
 
-// wholeSeconds is a duration as Retry-After has it, rounded up.
-func wholeSeconds(d time.Duration) string {
-	return strconv.FormatInt(int64(max(1, math.Ceil(d.Seconds()))), 10)
+// Backlog is about how long the calls need that already wait on a route.
+func Backlog(state inference.RouteState) time.Duration {
+	return min(time.Duration(state.Waiting)*perCall/time.Duration(max(state.Slots, 1)), LongestPause)
 }
 
-// backlogPause is about how long the calls need that wait on a route already.
-func backlogPause(state inference.RouteState) time.Duration {
-	return min(time.Duration(state.Waiting)*perCall/time.Duration(max(state.Slots, 1)), longestPause)
-}
-
-// later makes the pause that an error asks for at least d, where the error is about what waits or who serves.
-func later(err error, d time.Duration) error {
+// Later makes the pause that an error asks for at least d, where the error is about waiting calls or missing workers.
+// The error itself is left as it is.
+func Later(err error, d time.Duration) error {
 	switch e := fault.From(err); fault.CodeOf(err) {
 	case fault.QueueFull, fault.NoWorkers, fault.UpstreamUnavailable:
 		if d > e.RetryAfter {

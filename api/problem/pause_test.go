@@ -1,13 +1,12 @@
-package api_test
+package problem_test
 
 import (
 	"errors"
-	"net/http"
 	"strconv"
 	"testing"
 	"time"
 
-	"headrace/api"
+	"headrace/api/problem"
 	"headrace/internal/fault"
 	"headrace/internal/inference"
 )
@@ -16,6 +15,11 @@ func after(code fault.Code, status int, d time.Duration) *fault.Error {
 	e := fault.New(code, "text")
 	e.Status, e.RetryAfter = status, d
 	return e
+}
+
+// pause is what Retry-After says about an error to a caller who has repeated the call so often.
+func pause(e *fault.Error, retries int, dice float64) time.Duration {
+	return problem.Of(problem.Headrace, e, problem.Caller{Retries: retries, Dice: dice}).RetryAfter
 }
 
 func TestPauseIsNeverShorterThanTheClientsOwn(t *testing.T) {
@@ -45,10 +49,10 @@ func TestPauseIsNeverShorterThanTheClientsOwn(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 
-			if got := api.Pause(c.e, c.retries, low); got != c.least {
+			if got := pause(c.e, c.retries, low); got != c.least {
 				t.Errorf("at least %v, want %v", got, c.least)
 			}
-			if got := api.Pause(c.e, c.retries, high); got > c.most || got < c.least || c.most > c.least && got < c.most-time.Second {
+			if got := pause(c.e, c.retries, high); got > c.most || got < c.least || c.most > c.least && got < c.most-time.Second {
 				t.Errorf("at most %v, want %v", got, c.most)
 			}
 		})
@@ -59,28 +63,28 @@ func TestPauseGrowsWithTheBacklog(t *testing.T) {
 	t.Parallel()
 	before := time.Duration(-1)
 	for _, waiting := range []int{0, 100, 1000, 10_000} {
-		now := api.BacklogPause(inference.RouteState{Waiting: waiting, Slots: 5})
-		if now <= before || now > api.LongestPause {
+		now := problem.Backlog(inference.RouteState{Waiting: waiting, Slots: 5})
+		if now <= before || now > problem.LongestPause {
 			t.Errorf("%d waiting calls: %v after %v", waiting, now, before)
 		}
 		before = now
 	}
-	if slow, quick := api.BacklogPause(inference.RouteState{Waiting: 100, Slots: 1}), api.BacklogPause(inference.RouteState{Waiting: 100, Slots: 4}); slow <= quick {
+	if slow, quick := problem.Backlog(inference.RouteState{Waiting: 100, Slots: 1}), problem.Backlog(inference.RouteState{Waiting: 100, Slots: 4}); slow <= quick {
 		t.Errorf("%v with one slot, %v with four", slow, quick)
 	}
 	shared := after(fault.QueueFull, 0, time.Second)
-	if got := fault.From(api.Later(shared, time.Minute)).RetryAfter; got != time.Minute || shared.RetryAfter != time.Second {
+	if got := fault.From(problem.Later(shared, time.Minute)).RetryAfter; got != time.Minute || shared.RetryAfter != time.Second {
 		t.Errorf("%v, and the error itself %v", got, shared.RetryAfter)
 	}
-	if own := after(fault.UpstreamError, 429, 0); !errors.Is(api.Later(own, time.Minute), own) {
+	if own := after(fault.UpstreamError, 429, 0); !errors.Is(problem.Later(own, time.Minute), own) {
 		t.Error("a backlog of ours was told as a model server's word")
 	}
 }
 
-func TestRetriesOf(t *testing.T) {
+func TestRetriesThatAreNoNumberCountAsNone(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]int{"": 0, "2": 2, "x": 0, strconv.FormatUint(1<<63, 10): 0} {
-		if got := api.RetriesOf(http.Header{"X-Stainless-Retry-Count": {text}}); got != want {
+		if got := problem.Retries(text); got != want {
 			t.Errorf("%q: %d", text, got)
 		}
 	}
