@@ -5,13 +5,11 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"headrace/api"
 )
@@ -251,29 +249,5 @@ func TestHeadersWithoutEffectAreNamed(t *testing.T) {
 	w := do(t, s, http.MethodPost, "/v1/completions", `{"model":"completions","prompt":"a","user":"u"}`, "Job-Tags: a")
 	if got := w.Header().Get("Headrace-Dropped"); got != "user, Job-Tags" {
 		t.Errorf("both: %q", got)
-	}
-}
-
-func TestEntriesOfOneIDFollowEachOther(t *testing.T) {
-	t.Parallel()
-	batch := []json.RawMessage{
-		[]byte(`{"route":"r","input":1,"id":"a"}`), []byte(`{"route":"r","input":1}`), []byte(`{"route":"r","input":2,"id":"a"}`), []byte(`no`),
-		[]byte(`{"route":"r","input":1,"idempotency_key":"k"}`), []byte(`{"route":"s","input":1,"idempotency_key":"k"}`),
-		[]byte(`{"route":"r","input":2,"idempotency_key":"k"}`), []byte(`{"route":"r","input":3,"id":"a"}`), []byte(`{"route":"r","input":1}`),
-	}
-	if got := fmt.Sprint(api.Series(batch)); got != "[[0 2 7] [1] [3] [4 6] [5] [8]]" {
-		t.Error(got)
-	}
-}
-
-func TestDurationsTooLargeAreCalledSo(t *testing.T) {
-	t.Parallel()
-	for text, says := range map[string]string{
-		`1000000000.0`: "too large", `1e9`: "too large", `1e999`: "too large", `"1e9"`: "too large", `"NaN"`: "number of seconds", `"soon"`: "number of seconds",
-	} {
-		_, err := api.Fingerprint(`{"route":"r","input":{},"timeouts":{"attempt":`+text+`}}`, time.Now())
-		if err == nil || !strings.Contains(err.Error(), "timeouts.attempt is") || !strings.Contains(err.Error(), says) {
-			t.Errorf("%s: %v", text, err)
-		}
 	}
 }

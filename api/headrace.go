@@ -107,7 +107,7 @@ func (t *catalogue) listViews(w *replyWriter, _ *http.Request, _ string) error {
 	for route := range table.All() {
 		views = append(views, t.view(route))
 	}
-	writeJSON(w, http.StatusOK, "application/json", struct {
+	writeJSON(w, http.StatusOK, struct {
 		Routes []routeView `json:"routes"`
 	}{views})
 	return nil
@@ -119,7 +119,7 @@ func (t *catalogue) getView(w *replyWriter, _ *http.Request, name string) error 
 	if route == nil {
 		return problem.Absent("route", name)
 	}
-	writeJSON(w, http.StatusOK, "application/json", t.view(route))
+	writeJSON(w, http.StatusOK, t.view(route))
 	return nil
 }
 
@@ -148,7 +148,7 @@ func (t *catalogue) listModels(w *replyWriter, _ *http.Request, _ string) error 
 	for split := range table.Splits() {
 		models = append(models, t.viewSplit(table, split))
 	}
-	writeJSON(w, http.StatusOK, "application/json", struct {
+	writeJSON(w, http.StatusOK, struct {
 		Object string      `json:"object"`
 		Data   []modelView `json:"data"`
 	}{"list", models})
@@ -159,14 +159,14 @@ func (t *catalogue) listModels(w *replyWriter, _ *http.Request, _ string) error 
 func (t *catalogue) getModel(w *replyWriter, _ *http.Request, name string) error {
 	table := t.table.Load()
 	if split := table.Split(name); split != nil {
-		writeJSON(w, http.StatusOK, "application/json", t.viewSplit(table, split))
+		writeJSON(w, http.StatusOK, t.viewSplit(table, split))
 		return nil
 	}
 	route := table.Route(name)
 	if route == nil || route.Type == inference.Raw {
 		return problem.NoModel(problem.Valid(name))
 	}
-	writeJSON(w, http.StatusOK, "application/json", t.viewModel(route))
+	writeJSON(w, http.StatusOK, t.viewModel(route))
 	return nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"headrace/api/dialect"
+	"headrace/api/jobspec"
 	"headrace/api/problem"
 	"headrace/internal/fault"
 	"headrace/internal/inference"
@@ -49,7 +50,7 @@ type target struct {
 // invoke is the way of every call: gate, deadline, body, dialect, limit, broker, reply.
 func (k *callDesk) invoke(c *call) error {
 	table := k.table.Load()
-	key, err := keyOf(c.r.Header)
+	key, err := jobspec.KeyOf(c.r.Header)
 	if err != nil {
 		return err
 	}
@@ -125,7 +126,7 @@ func (k *callDesk) lookup(r *http.Request, table *inference.Table, body dialect.
 	if err != nil {
 		return nil, "", err
 	}
-	route, _ := named(table, name, r.Header.Get(headerKey))
+	route, _ := named(table, name, r.Header.Get(jobspec.HeaderKey))
 	if route == nil {
 		return nil, "", problem.NoModel(name)
 	}

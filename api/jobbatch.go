@@ -1,78 +1,22 @@
 package api
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"log/slog"
 	"net/http"
-	"strings"
 	"sync"
 
+	"headrace/api/jobspec"
 	"headrace/api/problem"
 	"headrace/internal/fault"
 	"headrace/internal/job"
 )
 
-// readBatch splits the body of POST /v1/jobs/batch into envelopes.
-func readBatch(body []byte) ([]json.RawMessage, error) {
-	const form = `write {"jobs": [{"route": "...", "input": {...}}]}`
-	if len(bytes.TrimSpace(body)) == 0 {
-		return nil, fault.New(fault.Invalid, "the body is missing; "+form)
-	}
-	var batch struct {
-		Jobs []json.RawMessage `json:"jobs"`
-	}
-	err := readObject(body, &batch)
-	if typed, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		if typed.Field == "" {
-			return nil, fault.New(fault.Invalid, "a batch is an object, not a JSON %s; "+form, typed.Value)
-		}
-		return nil, badOption("jobs", "takes a list of jobs, not a JSON %s; "+form, typed.Value)
-	}
-	if err != nil {
-		return nil, fault.New(fault.Invalid, "the body is not a batch: %s; "+form, strings.TrimPrefix(err.Error(), "json: "))
-	}
-	if len(batch.Jobs) == 0 || len(batch.Jobs) > maxBatch {
-		return nil, badOption("jobs", "has %d entries; 1 to %d are accepted at a time", len(batch.Jobs), maxBatch)
-	}
-	return batch.Jobs, nil
-}
-
-// batchEntry is one job of a batch as it was read.
-type batchEntry struct {
-	envelope *envelope
-	err      error // why it cannot be
-}
-
-// series are the indices of a batch's entries, by what may be done at the same time: entries of one id, or of one key on
-// one route, follow each other in their order, so that the first one counts.
-func series(entries []batchEntry) [][]int {
-	var all [][]int
-	places := make(map[string]int)
-	for i, e := range entries {
-		name := ""
-		switch {
-		case e.err != nil:
-		case e.envelope.ID != "":
-			name = "id " + e.envelope.ID
-		case e.envelope.Key != "":
-			name = "key " + e.envelope.Route + "\x00" + e.envelope.Key
-		}
-		at, ok := places[name]
-		if name == "" || !ok {
-			places[name] = len(all)
-			all = append(all, []int{i})
-			continue
-		}
-		all[at] = append(all[at], i)
-	}
-	return all
-}
+// batchHands is how many jobs of a batch are placed at a time.
+const batchHands = 64
 
 // placeItem places one job of a batch. What is wrong with it is its own.
-func (d *jobDesk) placeItem(ctx context.Context, index int, entry batchEntry, requestID string) batchItem {
+func (d *jobDesk) placeItem(ctx context.Context, index int, entry jobspec.Entry, requestID string) batchItem {
 	rec, fresh, err := d.placeEnvelope(ctx, entry, requestID)
 	if err != nil {
 		status, problem := d.itemProblem(ctx, slog.Int("index", index), err, requestID)
@@ -96,11 +40,11 @@ func (c *chassis) itemProblem(ctx context.Context, of slog.Attr, err error, requ
 	return m.Status, body
 }
 
-func (d *jobDesk) placeEnvelope(ctx context.Context, entry batchEntry, requestID string) (*job.Record, bool, error) {
-	if entry.err != nil {
-		return nil, false, entry.err
+func (d *jobDesk) placeEnvelope(ctx context.Context, entry jobspec.Entry, requestID string) (*job.Record, bool, error) {
+	if entry.Err != nil {
+		return nil, false, entry.Err
 	}
-	o, err := d.orderFrom(entry.envelope)
+	o, err := d.orderFrom(entry.Envelope)
 	if err != nil {
 		return nil, false, err
 	}
@@ -118,20 +62,20 @@ type batchItem struct {
 
 // placeJobs answers POST /v1/jobs/batch.
 func (d *jobDesk) placeJobs(w *replyWriter, r *http.Request, _ string) error {
-	if r.Header.Get(headerKey) != "" {
-		return badHeader(headerKey, "left out here: a batch has a key for each job, its idempotency_key")
+	if r.Header.Get(jobspec.HeaderKey) != "" {
+		return problem.Header(jobspec.HeaderKey, "left out here: a batch has a key for each job, its idempotency_key")
 	}
 	body, done, err := d.receive(w, r, d.cfg.SyncTimeout)
 	defer done()
 	if err != nil {
 		return err
 	}
-	raw, err := readBatch(body.bytes)
+	entries, err := jobspec.ReadBatch(body.bytes)
 	if err != nil {
 		return err
 	}
-	items := d.placeAll(r.Context(), raw, w.id)
-	writeJSON(w, http.StatusAccepted, "application/json", struct {
+	items := d.placeAll(r.Context(), entries, w.id)
+	writeJSON(w, http.StatusAccepted, struct {
 		Object string      `json:"object"`
 		Data   []batchItem `json:"data"`
 	}{"list", items})
@@ -139,15 +83,11 @@ func (d *jobDesk) placeJobs(w *replyWriter, r *http.Request, _ string) error {
 }
 
 // placeAll places the jobs of a batch, many at a time.
-func (d *jobDesk) placeAll(ctx context.Context, raw []json.RawMessage, requestID string) []batchItem {
-	entries := make([]batchEntry, len(raw))
-	for i := range raw {
-		entries[i].envelope, entries[i].err = readEnvelope(raw[i])
-	}
-	items := make([]batchItem, len(raw))
+func (d *jobDesk) placeAll(ctx context.Context, entries []jobspec.Entry, requestID string) []batchItem {
+	items := make([]batchItem, len(entries))
 	next := make(chan []int)
 	var hands sync.WaitGroup
-	for range min(batchHands, len(raw)) {
+	for range min(batchHands, len(entries)) {
 		hands.Go(func() {
 			for indices := range next {
 				for _, i := range indices {
@@ -156,7 +96,7 @@ func (d *jobDesk) placeAll(ctx context.Context, raw []json.RawMessage, requestID
 			}
 		})
 	}
-	for _, indices := range series(entries) {
+	for _, indices := range jobspec.Series(entries) {
 		next <- indices
 	}
 	close(next)

@@ -4,25 +4,19 @@ import (
 	"net/http"
 	"slices"
 
+	"headrace/api/jobfilter"
+	"headrace/api/jobspec"
 	"headrace/internal/fault"
 )
 
-// optionHeaders are the headers by which a call becomes a job with options.
-func optionHeaders() []string {
-	return []string{
-		headerPrefer, "Job-Priority", "Job-Run-At", "Job-Deadline", "Job-Queue-Timeout", "Job-Attempt-Timeout",
-		"Job-Total-Timeout", "Job-Result-TTL", "Job-Max-Attempts", "Job-Max-Elapsed", "Job-Store", "Job-Tags",
-	}
-}
-
 // placedHeaders are those of every reply about a job that was placed.
 func placedHeaders() []string {
-	return []string{"Location", "Content-Location", "Job-Id", headerApplied, headerReplayed}
+	return []string{"Location", "Content-Location", "Job-Id", jobspec.HeaderApplied, jobspec.HeaderReplayed}
 }
 
 // describeJobs adds to a call that it may become a job.
 func describeJobs(op *operation) {
-	op.headers = slices.Concat(op.headers, optionHeaders(), []string{headerKey})
+	op.headers = slices.Concat(op.headers, jobspec.OptionHeaders(), []string{jobspec.HeaderKey})
 	placed := jobPlaced()
 	placed.headers = union(placed.headers, op.beside)
 	op.beside = slices.Concat(op.beside, placedHeaders(), []string{"Job-Status"})
@@ -74,10 +68,10 @@ func (d *jobDesk) placeOperations() []operation {
 	done := jobAnswer("The job, which has ended within Prefer: wait, or was there already.")
 	done.headers = append(done.headers, placedHeaders()...)
 	fails := ofStore(fault.NotFound, fault.KeyReused, fault.Gone, fault.NotImplemented, fault.ShuttingDown)
-	headers := append([]string{headerTimeout, headerRequestID}, optionHeaders()...)
+	headers := append([]string{headerTimeout, headerRequestID}, jobspec.OptionHeaders()...)
 	return []operation{
 		{
-			method: "POST", path: "/v1/jobs", handle: d.placeJob, body: "JobOrder", headers: append(slices.Clone(headers), headerKey),
+			method: "POST", path: "/v1/jobs", handle: d.placeJob, body: "JobOrder", headers: append(slices.Clone(headers), jobspec.HeaderKey),
 			summary: "Place a durable job.", answers: []answer{done, jobPlaced()}, fails: fails, beside: placedHeaders(), examples: orderExamples(),
 		},
 		{
@@ -104,7 +98,7 @@ func (j *jobReader) followOperations() []operation {
 	running.headers = append(running.headers, ended...)
 	return []operation{
 		{
-			method: "GET", path: "/v1/jobs/{id}", handle: j.getJob, params: wait, headers: []string{"If-None-Match", headerPrefer},
+			method: "GET", path: "/v1/jobs/{id}", handle: j.getJob, params: wait, headers: []string{"If-None-Match", jobspec.HeaderPrefer},
 			summary: "A job's state; ?wait=seconds holds until it has ended, or, with If-None-Match, until it changes.",
 			answers: []answer{
 				jobAnswer("The job."), {status: http.StatusNotModified, what: "It has not changed.", headers: []string{"ETag", "Retry-After"}},
@@ -112,7 +106,7 @@ func (j *jobReader) followOperations() []operation {
 			fails: append(fails, fault.Invalid), examples: ofJob(),
 		},
 		{
-			method: "GET", path: "/v1/jobs/{id}/result", handle: j.jobResult, params: wait, headers: []string{headerPrefer},
+			method: "GET", path: "/v1/jobs/{id}/result", handle: j.jobResult, params: wait, headers: []string{jobspec.HeaderPrefer},
 			summary: "The result, in the dialect of the path that took the job.",
 			answers: []answer{
 				{status: http.StatusOK, what: "The result.", schema: "Result", headers: append(ended, "Server-Timing")},
@@ -189,14 +183,14 @@ func (q *queueDesk) queueOperations() []operation {
 // listOperations are the paths that list jobs.
 func (l *jobLists) listOperations() []operation {
 	page, fails := ok("A page of jobs.", "JobList"), ofStore(fault.Invalid)
-	redriven := slices.DeleteFunc(listParams("status", "dead", "after", "before"), func(name string) bool { return name == "limit" })
+	redriven := slices.DeleteFunc(jobfilter.Params("status", "dead", "after", "before"), func(name string) bool { return name == "limit" })
 	return []operation{
 		{
-			method: "GET", path: "/v1/jobs", handle: l.listJobs, params: listParams(), summary: "List jobs, the newest first.",
+			method: "GET", path: "/v1/jobs", handle: l.listJobs, params: jobfilter.Params(), summary: "List jobs, the newest first.",
 			answers: page, fails: fails,
 		},
 		{
-			method: "GET", path: "/v1/dead", handle: l.listDead, params: listParams("status", "dead"), summary: "List failed jobs.",
+			method: "GET", path: "/v1/dead", handle: l.listDead, params: jobfilter.Params("status", "dead"), summary: "List failed jobs.",
 			answers: page, fails: fails,
 		},
 		{

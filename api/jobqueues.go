@@ -56,7 +56,7 @@ func (q *queueDesk) listQueues(w *replyWriter, r *http.Request, _ string) error 
 	for route := range q.table.Load().All() {
 		views = append(views, q.viewQueue(route.Name))
 	}
-	writeJSON(w, http.StatusOK, "application/json", struct {
+	writeJSON(w, http.StatusOK, struct {
 		Object string      `json:"object"`
 		Data   []queueView `json:"data"`
 	}{"list", views})
@@ -71,7 +71,7 @@ func (q *queueDesk) getQueue(w *replyWriter, r *http.Request, name string) error
 	if err := q.jobs.Counted(r.Context()); err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusOK, "application/json", q.viewQueue(name))
+	writeJSON(w, http.StatusOK, q.viewQueue(name))
 	return nil
 }
 
@@ -93,7 +93,7 @@ func (q *queueDesk) setPaused(w *replyWriter, r *http.Request, name string, paus
 		return err
 	}
 	q.log.InfoContext(r.Context(), "a queue was paused or resumed", "route", name, "paused", paused, "request_id", w.id)
-	writeJSON(w, http.StatusOK, "application/json", q.viewQueue(name))
+	writeJSON(w, http.StatusOK, q.viewQueue(name))
 	return nil
 }
 

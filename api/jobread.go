@@ -3,22 +3,14 @@ package api
 import (
 	"context"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
+	"headrace/api/jobfilter"
+	"headrace/api/jobspec"
 	"headrace/api/problem"
 	"headrace/internal/fault"
 	"headrace/internal/job"
-)
-
-const (
-	// maxBatch is how many jobs one request may place.
-	maxBatch = 1000
-	// batchName is what the path for them has where others have an id.
-	batchName = "batch"
-	// batchHands is how many of them are placed at a time.
-	batchHands = 64
 )
 
 // jobReader has the paths of one job that was placed.
@@ -105,25 +97,19 @@ func (j *jobReader) getJob(w *replyWriter, r *http.Request, name string) error {
 
 // waitOf is how long a caller wants to be held: ?wait=, or Prefer: wait.
 func (j *jobReader) waitOf(w http.ResponseWriter, r *http.Request) (time.Duration, error) {
-	query, err := readQuery(r)
+	query, err := jobfilter.Query(r.URL.RawQuery)
 	if err != nil {
 		return 0, err
 	}
 	text := query.Get("wait")
 	if !query.Has("wait") {
-		p, err := preferenceOf(r, j.cfg.Jobs.MaxWait)
-		if err == nil && p.asked {
-			w.Header().Set(headerApplied, preference{asked: true, wait: p.wait}.applied())
+		p, err := jobspec.PreferenceOf(r.Header, j.cfg.Jobs.MaxWait)
+		if err == nil && p.Asked {
+			w.Header().Set(jobspec.HeaderApplied, jobspec.Preference{Asked: true, Wait: p.Wait}.Applied())
 		}
-		return p.wait, err
+		return p.Wait, err
 	}
-	seconds, err := strconv.ParseFloat(strings.TrimSuffix(text, "s"), 64)
-	if err != nil || !(seconds >= 0) {
-		f := fault.New(fault.Invalid, "wait must be a number of seconds, as in ?wait=30")
-		f.Param = "wait"
-		return 0, f
-	}
-	return min(time.Duration(min(seconds, 1e9)*float64(time.Second)), j.cfg.Jobs.MaxWait), nil
+	return jobspec.ReadWait(text, j.cfg.Jobs.MaxWait)
 }
 
 // matches reports whether a list of entity tags names tag.
@@ -186,7 +172,7 @@ func (j *jobReader) jobAttempts(w *replyWriter, r *http.Request, name string) er
 	if err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusOK, "application/json", struct {
+	writeJSON(w, http.StatusOK, struct {
 		Object string        `json:"object"`
 		Data   []attemptView `json:"data"`
 	}{"list", viewAttempts(rec)})
@@ -218,7 +204,7 @@ func (j *jobReader) retryJob(w *replyWriter, r *http.Request, name string) error
 	if rec, err = j.jobs.Retry(r.Context(), rec.ID); err != nil {
 		return err
 	}
-	announceJob(w, rec, preference{})
+	announceJob(w, rec, jobspec.Preference{})
 	return j.accepted(w, rec)
 }
 
@@ -248,15 +234,15 @@ func (j *jobReader) deleteJob(w *replyWriter, r *http.Request, name string) erro
 func (q *queueDesk) jobLimits(w *replyWriter, _ *http.Request, _ string) error {
 	c := q.cfg.Jobs
 	seconds := func(d time.Duration) float64 { return d.Seconds() }
-	writeJSON(w, http.StatusOK, "application/json", map[string]any{
+	writeJSON(w, http.StatusOK, map[string]any{
 		"max_body_bytes": q.cfg.MaxBody, "sync_timeout_seconds": seconds(q.cfg.SyncTimeout),
 		"max_wait_seconds": seconds(c.MaxWait), "deadline_seconds": seconds(c.Deadline), "max_deadline_seconds": seconds(c.MaxDeadline),
-		"max_run_at_seconds": seconds(furthest), "max_waiting": c.MaxWaiting,
+		"max_run_at_seconds": seconds(jobspec.Furthest), "max_waiting": c.MaxWaiting,
 		"result_ttl_seconds": seconds(c.ResultTTL), "max_result_ttl_seconds": seconds(c.MaxTTL),
-		"idempotency_key_seconds": seconds(c.KeyLife), "max_idempotency_key_chars": maxKey, "max_attempts": c.MaxAttempts,
-		"max_batch": maxBatch, "max_page": maxPage, "max_redrive": maxRedrive, "max_inline_result_bytes": inlineResult,
-		"max_metadata": maxMetadata, "max_tags": maxTags, "max_tag_bytes": maxTag, "max_metadata_key_bytes": maxTag,
-		"max_metadata_value_bytes": 4 * maxTag, "priorities": job.Priorities(), "durability": c.Durability,
+		"idempotency_key_seconds": seconds(c.KeyLife), "max_idempotency_key_chars": jobspec.MaxKey, "max_attempts": c.MaxAttempts,
+		"max_batch": jobspec.MaxBatch, "max_page": maxPage, "max_redrive": maxRedrive, "max_inline_result_bytes": inlineResult,
+		"max_metadata": jobspec.MaxMetadata, "max_tags": jobspec.MaxTags, "max_tag_bytes": jobspec.MaxTag, "max_metadata_key_bytes": jobspec.MaxTag,
+		"max_metadata_value_bytes": 4 * jobspec.MaxTag, "priorities": job.Priorities(), "durability": c.Durability,
 	})
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"headrace/api/dialect"
+	"headrace/api/jobspec"
 	"headrace/api/problem"
 	"headrace/internal/fault"
 	"headrace/internal/inference"
@@ -71,32 +72,6 @@ type JobQueues interface {
 	Paused(route string) bool
 }
 
-// JobsConfig says what jobs may ask for. Zero values mean the defaults.
-type JobsConfig struct {
-	MaxWait     time.Duration // the longest that a caller may wait for a job in one request; default 60 s
-	Deadline    time.Duration // from accepting to the end of everything, where the job does not say; default 24 h
-	MaxDeadline time.Duration // the most that a job may ask for; default 7 d
-	ResultTTL   time.Duration // how long a result is kept, where the job does not say; default 24 h
-	MaxTTL      time.Duration // the most that a job may ask for; default 7 d
-	KeyLife     time.Duration // how long an idempotency key is remembered; default 24 h
-	MaxAttempts int           // attempts, where the job does not say, and the most that it may ask for; default 4
-	MaxWaiting  int           // waiting jobs of one route; shown only, the store enforces it
-	Durability  string        // named in every job
-}
-
-func (c JobsConfig) withDefaults() JobsConfig {
-	const day = 24 * time.Hour
-	c.MaxWait = cmp.Or(c.MaxWait, time.Minute)
-	c.Deadline = cmp.Or(c.Deadline, day)
-	c.MaxDeadline = max(cmp.Or(c.MaxDeadline, 7*day), c.Deadline)
-	c.ResultTTL = cmp.Or(c.ResultTTL, day)
-	c.MaxTTL = max(cmp.Or(c.MaxTTL, 7*day), c.ResultTTL)
-	c.KeyLife = cmp.Or(c.KeyLife, day)
-	c.MaxAttempts = cmp.Or(c.MaxAttempts, 4)
-	c.Durability = cmp.Or(c.Durability, "power")
-	return c
-}
-
 const (
 	// inlineResult is the largest result that a job shows itself.
 	inlineResult = 64 << 10
@@ -137,44 +112,42 @@ type order struct {
 	asked   *dialect.Asked
 	dialect dialect.Dialect
 	body    []byte // what the caller sent for the route
-	options jobOptions
+	options jobspec.Options
 	path    string // with name: scope of the idempotency key
 	name    string // what was asked: the route, or the split that it was drawn from
 	id      job.ID // chosen by the caller; "" = ours
 }
 
 // orderOfCall is the job that the caller of a path for calls prefers to an answer; nil without such a preference.
-func (k *callDesk) orderOfCall(c *call, a *dialect.Asked, speaks dialect.Dialect, body []byte) (*order, preference, error) {
-	p, err := preferenceOf(c.r, k.cfg.Jobs.MaxWait)
+func (k *callDesk) orderOfCall(c *call, a *dialect.Asked, speaks dialect.Dialect, body []byte) (*order, jobspec.Preference, error) {
+	p, err := jobspec.PreferenceOf(c.r.Header, k.cfg.Jobs.MaxWait)
 	if err != nil {
 		return nil, p, err
 	}
-	if k.jobs == nil && p.durable() {
-		p = preference{idle: append(p.idle, headerPrefer)}
+	if k.jobs == nil && p.Durable() {
+		p = jobspec.Preference{Idle: append(p.Idle, jobspec.HeaderPrefer)}
 	}
-	dropped(c.w.Header(), append(idleHeaders(c.r.Header, p.durable()), p.idle...)...)
-	if !p.durable() {
+	dropped(c.w.Header(), append(jobspec.IdleHeaders(c.r.Header, p.Durable()), p.Idle...)...)
+	if !p.Durable() {
 		return nil, p, nil
 	}
 	if a.Stream {
-		e := fault.New(fault.Invalid, "the answer of a job is no stream; leave out stream, or the header Prefer")
-		e.Param = "stream"
-		return nil, p, e
+		return nil, p, problem.Param("stream", "the answer of a job is no stream; leave out stream, or the header Prefer")
 	}
-	e, err := headerOptions(c.r.Header)
+	e, err := jobspec.FromHeaders(c.r.Header)
 	if err != nil {
 		return nil, p, err
 	}
 	o := &order{asked: a, dialect: speaks, body: body, path: c.r.URL.Path, name: c.name}
-	if o.options, err = e.options(k.cfg.Jobs, a.Route, time.Now()); err != nil {
-		return nil, p, inHeaders(err)
+	if o.options, err = e.Options(k.cfg.Jobs, a.Route, time.Now()); err != nil {
+		return nil, p, jobspec.InHeaders(err)
 	}
-	if store := o.options.Store; p.wait > 0 && (store == job.StoreInputs || store == job.StoreNone) {
+	if store := o.options.Store; p.Wait > 0 && (store == job.StoreInputs || store == job.StoreNone) {
 		// The answer is read from the store: it would be paid for, and then there would be none.
-		return nil, p, badHeader("Job-Store", "both or outputs with Prefer: wait, whose answer is the stored result; leave one of them out")
+		return nil, p, problem.Header("Job-Store", "both or outputs with Prefer: wait, whose answer is the stored result; leave one of them out")
 	}
-	o.options.awaited = p.asked
-	o.options.key, err = keyOf(c.r.Header)
+	o.options.Awaited = p.Asked
+	o.options.Key, err = jobspec.KeyOf(c.r.Header)
 	return o, p, err
 }
 
@@ -187,9 +160,9 @@ func (d *jobDesk) record(o *order) (*job.Record, error) {
 	p := o.options
 	rec := &job.Record{
 		ID: o.id, Route: o.asked.Route.Name, Provider: o.asked.Route.Provider, Type: o.asked.Route.Type,
-		Priority: p.priority(), RunAt: p.RunAt, Total: p.Total, QueueTime: p.Queue, Timeout: p.Attempt,
+		Priority: p.Ranked(), RunAt: p.RunAt, Total: p.Total, QueueTime: p.Queue, Timeout: p.Attempt,
 		ResultTTL: p.ResultTTL, Retry: p.Retry, Store: p.Store, Metadata: p.Metadata, Tags: p.Tags,
-		IdempotencyKey: p.key, Durability: d.cfg.Jobs.Durability, RequestID: o.asked.Request.ID, Form: form,
+		IdempotencyKey: p.Key, Durability: d.cfg.Jobs.Durability, RequestID: o.asked.Request.ID, Form: form,
 	}
 	if p.Deadline != nil {
 		rec.Deadline = p.Deadline.UTC()
@@ -197,7 +170,7 @@ func (d *jobDesk) record(o *order) (*job.Record, error) {
 	if rec.ID == "" {
 		rec.ID = job.NewID(time.Now())
 	}
-	rec.Fingerprint, err = fingerprint(rec, p, o.body)
+	rec.Fingerprint, err = jobspec.Fingerprint(rec, p, o.body)
 	return rec, err
 }
 
@@ -210,10 +183,10 @@ func (d *jobDesk) place(ctx context.Context, o *order) (rec *job.Record, fresh b
 	if err != nil {
 		return nil, false, err
 	}
-	if o.options.key != "" {
+	if o.options.Key != "" {
 		// A split may send the call elsewhere the next time, when its shares have changed: that is still the same key.
 		scope := o.path + "\x00" + o.name
-		id, held, err := d.jobs.Key(ctx, scope, o.options.key, wanted.ID, wanted.Fingerprint, d.cfg.Jobs.KeyLife)
+		id, held, err := d.jobs.Key(ctx, scope, o.options.Key, wanted.ID, wanted.Fingerprint, d.cfg.Jobs.KeyLife)
 		if err != nil {
 			return nil, false, err
 		}
@@ -235,19 +208,19 @@ func (d *jobDesk) place(ctx context.Context, o *order) (rec *job.Record, fresh b
 
 // submit is the end of a call that asks for a job: it places it, waits as long as the caller prefers, and writes the
 // result in the caller's dialect, or 202 and the job.
-func (d *jobDesk) submit(ctx context.Context, c *call, o *order, p preference) error {
+func (d *jobDesk) submit(ctx context.Context, c *call, o *order, p jobspec.Preference) error {
 	rec, fresh, err := d.place(ctx, o)
 	if err != nil {
 		return err
 	}
 	announceJob(c.w, rec, p)
 	if !fresh {
-		c.w.Header().Set(headerReplayed, "true")
+		c.w.Header().Set(jobspec.HeaderReplayed, "true")
 	}
-	if rec, err = d.waitFor(ctx, rec, p.wait); err != nil {
+	if rec, err = d.waitFor(ctx, rec, p.Wait); err != nil {
 		return err
 	}
-	if !rec.State.Terminal() || p.wait == 0 {
+	if !rec.State.Terminal() || p.Wait == 0 {
 		return d.accepted(c.w, rec)
 	}
 	c.w.Header().Set("Job-Status", string(rec.State))
@@ -255,14 +228,14 @@ func (d *jobDesk) submit(ctx context.Context, c *call, o *order, p preference) e
 }
 
 // announceJob sets the headers that every reply about a placed job has.
-func announceJob(w http.ResponseWriter, rec *job.Record, p preference) {
+func announceJob(w http.ResponseWriter, rec *job.Record, p jobspec.Preference) {
 	header := w.Header()
 	at := "/v1/jobs/" + string(rec.ID)
 	header.Set("Location", at)
 	header.Set("Content-Location", at)
 	header.Set("Job-Id", string(rec.ID))
-	if applied := p.applied(); applied != "" {
-		header.Set(headerApplied, applied)
+	if applied := p.Applied(); applied != "" {
+		header.Set(jobspec.HeaderApplied, applied)
 	}
 }
 
@@ -271,7 +244,7 @@ func (d *jobDesk) accepted(w *replyWriter, rec *job.Record) error {
 	header := w.Header()
 	header.Set("Retry-After", d.pollHint(rec))
 	header.Set("ETag", etag(rec))
-	writeJSON(w, http.StatusAccepted, "application/json", d.viewJob(rec))
+	writeJSON(w, http.StatusAccepted, d.viewJob(rec))
 	return nil
 }
 
@@ -372,68 +345,52 @@ func (d *jobDesk) placeJob(w *replyWriter, r *http.Request, name string) error {
 	if err != nil {
 		return err
 	}
-	prefers, err := preferenceOf(r, d.cfg.Jobs.MaxWait)
+	prefers, err := jobspec.PreferenceOf(r.Header, d.cfg.Jobs.MaxWait)
 	if err != nil {
 		return err
 	}
-	dropped(w.Header(), append(idleHeaders(r.Header, true), prefers.idle...)...)
-	e, err := readHeadedEnvelope(body.bytes, r.Header)
+	dropped(w.Header(), append(jobspec.IdleHeaders(r.Header, true), prefers.Idle...)...)
+	e, err := jobspec.ReadHeaded(body.bytes, r.Header)
 	if err != nil {
 		return err
 	}
-	if err := e.identify(r.Header, name); err != nil {
+	if err := e.Identify(r.Header, name); err != nil {
 		return err
 	}
 	o, err := d.orderFrom(e)
 	if err != nil {
 		return err
 	}
-	o.options.awaited, o.asked.Request.ID = prefers.asked, w.id
+	o.options.Awaited, o.asked.Request.ID = prefers.Asked, w.id
 	rec, fresh, err := d.place(r.Context(), o)
 	if err != nil {
 		return err
 	}
 	announceJob(w, rec, prefers)
 	if !fresh {
-		w.Header().Set(headerReplayed, "true")
+		w.Header().Set(jobspec.HeaderReplayed, "true")
 	}
-	if rec, err = d.waitFor(r.Context(), rec, prefers.wait); err != nil {
+	if rec, err = d.waitFor(r.Context(), rec, prefers.Wait); err != nil {
 		return err
 	}
-	if rec.State.Terminal() && prefers.wait > 0 || r.Method == http.MethodPut && !fresh {
+	if rec.State.Terminal() && prefers.Wait > 0 || r.Method == http.MethodPut && !fresh {
 		d.writeJob(r.Context(), w, rec)
 		return nil
 	}
 	return d.accepted(w, rec)
 }
 
-// identify takes the idempotency key of a header and the id of a path, which the envelope may name as well.
-func (e *envelope) identify(h http.Header, id string) error {
-	key, err := keyOf(h)
-	if err != nil {
-		return err
-	}
-	if key != "" && e.Key != "" && key != e.Key {
-		return badOption("idempotency_key", "is another one than that of the header %s; give one of them", headerKey)
-	}
-	if id != "" && e.ID != "" && id != e.ID {
-		return badOption("id", "is another one than that of the path; leave it out")
-	}
-	e.Key, e.ID = cmp.Or(key, e.Key), cmp.Or(id, e.ID)
-	return nil
-}
-
 // orderFrom reads an envelope: the route, its input, and options.
-func (d *jobDesk) orderFrom(e *envelope) (*order, error) {
+func (d *jobDesk) orderFrom(e *jobspec.Envelope) (*order, error) {
 	if e.Route == "" {
-		return nil, missing("route", "names the route to ask; GET /v1/routes lists them")
+		return nil, problem.Missing("route", "names the route to ask; GET /v1/routes lists them")
 	}
 	route, _ := named(d.table.Load(), e.Route, cmp.Or(e.Key, e.ID))
 	if route == nil {
 		return nil, problem.NoRoute(problem.Headrace, e.Route)
 	}
 	if len(e.Input) == 0 {
-		return nil, missing("input", "is what /v1/routes/"+e.Route+"/invocations would take")
+		return nil, problem.Missing("input", "is what /v1/routes/"+e.Route+"/invocations would take")
 	}
 	text, err := dialect.Parse(e.Input, "application/json")
 	if err != nil {
@@ -442,32 +399,13 @@ func (d *jobDesk) orderFrom(e *envelope) (*order, error) {
 	o := &order{dialect: d.dialects.Own, body: e.Input, path: "/v1/jobs", name: e.Route}
 	if o.asked, err = o.dialect.Read(route, text); err != nil {
 		if text.Has("route") && text.Has("input") {
-			return nil, badOption("input", `holds "route" and "input" itself: it is a whole job. Place it as it is, or give the route once and only what stands in its "input"`)
+			return nil, problem.Option("input", `holds "route" and "input" itself: it is a whole job. Place it as it is, or give the route once and only what stands in its "input"`)
 		}
 		return nil, dialect.Within("input", err)
 	}
-	if o.options, err = e.checked(d.cfg.Jobs, route, time.Now()); err != nil {
+	if o.options, err = e.Checked(d.cfg.Jobs, route, time.Now()); err != nil {
 		return nil, err
 	}
-	if o.options.key, err = idempotencyKey(e.Key); err != nil || e.ID == "" {
-		return o, err
-	}
-	if o.options.key != "" {
-		return nil, badOption("idempotency_key", "is not needed: an id of your own makes a job repeatable already; leave it out")
-	}
-	id, ok := job.ParseID(e.ID)
-	if !ok {
-		return nil, badOption("id", "has up to 128 letters, digits, - and _")
-	}
-	if id == batchName {
-		return nil, badOption("id", "must not be %q: /v1/jobs/%[1]s takes batches", batchName)
-	}
-	o.id = id
-	return o, nil
-}
-
-func missing(field, what string) error {
-	f := fault.New(fault.Invalid, "%s is missing: it %s", field, what)
-	f.Param = field
-	return f
+	o.id, o.options.Key, err = e.Identity()
+	return o, err
 }

@@ -137,7 +137,7 @@ func (d *jobDesk) writeJob(ctx context.Context, w http.ResponseWriter, rec *job.
 	}
 	w.Header().Set("ETag", etag(rec))
 	w.Header().Set("Cache-Control", "no-store")
-	writeJSON(w, http.StatusOK, "application/json", v)
+	writeJSON(w, http.StatusOK, v)
 }
 
 // describeResult adds to a view what /result writes: its size, its digest and, when it is small, itself.

@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"headrace/api/problem"
 	"headrace/internal/fault"
 )
 
@@ -47,25 +48,8 @@ func (b *switchboard) finish(w *replyWriter, r *http.Request, began time.Time) {
 
 // requestID is the caller's id when it is sane, else a new one.
 func requestID(r *http.Request) string {
-	if id := r.Header.Get(headerRequestID); sane(id) {
+	if id := r.Header.Get(headerRequestID); problem.Sane(id) {
 		return id
 	}
 	return rand.Text()
-}
-
-// sane tells ids that can stand in logs and headers: up to 128 letters, digits and - _ . : / + =.
-func sane(id string) bool {
-	const longest = 128
-	if id == "" || len(id) > longest {
-		return false
-	}
-	for i := range len(id) {
-		switch c := id[i]; {
-		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
-		case c == '-', c == '_', c == '.', c == ':', c == '/', c == '+', c == '=':
-		default:
-			return false
-		}
-	}
-	return true
 }

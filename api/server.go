@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"headrace/api/jobspec"
 	"headrace/internal/budget"
 	"headrace/internal/fault"
 	"headrace/internal/inference"
@@ -40,7 +41,7 @@ type Config struct {
 	ShutdownGrace  time.Duration  // how long accepted calls may go on after Run's context has ended; default 30 s, negative = none
 	TrustedProxies []netip.Prefix // whose X-Forwarded-For counts, besides loopback
 	Version        string         // shown in openapi.json
-	Jobs           JobsConfig
+	Jobs           jobspec.Limits
 }
 
 // WithDefaults fills in what is not set.
@@ -51,7 +52,7 @@ func (c Config) WithDefaults() Config {
 	c.Heartbeat = cmp.Or(c.Heartbeat, defaultHeartbeat)
 	c.ShutdownGrace = max(0, cmp.Or(c.ShutdownGrace, defaultShutdownGrace))
 	c.Version = cmp.Or(c.Version, "dev")
-	c.Jobs = c.Jobs.withDefaults()
+	c.Jobs = c.Jobs.WithDefaults()
 	return c
 }
 

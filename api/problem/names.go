@@ -39,6 +39,23 @@ func Short(name string) string {
 // Quotable is a caller's text as an error may repeat it: valid, and not long.
 func Quotable(text string) string { return Short(Valid(text)) }
 
+// Sane tells texts that can stand in logs and headers: up to 128 letters, digits and - _ . : / + =.
+func Sane(id string) bool {
+	const longest = 128
+	if id == "" || len(id) > longest {
+		return false
+	}
+	for i := range len(id) {
+		switch c := id[i]; {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
+		case c == '-', c == '_', c == '.', c == ':', c == '/', c == '+', c == '=':
+		default:
+			return false
+		}
+	}
+	return true
+}
+
 // NoPath is the error for a path that does not exist.
 func NoPath(path string) error {
 	if VoiceOf(path) == MLflow {
@@ -88,4 +105,9 @@ func Option(name, format string, args ...any) error {
 // Header is Param for a header, with what it must be.
 func Header(name, want string) error {
 	return Param(name, "the header %s must be %s", name, want)
+}
+
+// Missing is Param for a field that has to be there; what says what it is for.
+func Missing(field, what string) error {
+	return Param(field, "%s is missing: it %s", field, what)
 }

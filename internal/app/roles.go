@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"headrace/api"
+	"headrace/api/jobspec"
 	"headrace/broker/calls"
 	"headrace/broker/jobs"
 	"headrace/broker/keeper"
@@ -207,9 +208,9 @@ func followed(list *joblist.List, jobs *jobs.Desk) func(context.Context) error {
 	}
 }
 
-func (p *process) jobsConfig() api.JobsConfig {
+func (p *process) jobsConfig() jobspec.Limits {
 	j := p.cfg.Jobs
-	return api.JobsConfig{
+	return jobspec.Limits{
 		MaxWait: j.MaxWait, Deadline: j.Deadline, MaxDeadline: j.MaxDeadline, ResultTTL: j.ResultTTL, MaxTTL: j.MaxResultTTL,
 		KeyLife: j.KeyLife, MaxAttempts: j.MaxAttempts, MaxWaiting: j.MaxWaiting, Durability: p.cfg.Broker.Durability,
 	}

@@ -1,4 +1,4 @@
-package api
+package jobspec
 
 import (
 	"errors"
@@ -9,19 +9,28 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"headrace/api/problem"
 	"headrace/internal/fault"
 )
 
-// idleHeaders are the headers of a call that only jobs know: all of them on a call that makes none, else those that
+// OptionHeaders are the headers by which a call becomes a job with options.
+func OptionHeaders() []string {
+	return []string{
+		HeaderPrefer, "Job-Priority", "Job-Run-At", "Job-Deadline", "Job-Queue-Timeout", "Job-Attempt-Timeout",
+		"Job-Total-Timeout", "Job-Result-TTL", "Job-Max-Attempts", "Job-Max-Elapsed", "Job-Store", "Job-Tags",
+	}
+}
+
+// IdleHeaders are the headers of a call that only jobs know: all of them on a call that makes none, else those that
 // name no option.
-func idleHeaders(h http.Header, job bool) []string { //nolint:revive // job says which of two lists of known headers counts
+func IdleHeaders(h http.Header, job bool) []string { //nolint:revive // job says which of two lists of known headers counts
 	var idle, options []string
 	if job {
-		options = append(optionHeaders(), headerKey)
+		options = append(OptionHeaders(), HeaderKey)
 	}
 	for name := range h {
 		known := func(option string) bool { return strings.EqualFold(option, name) }
-		if (strings.HasPrefix(name, "Job-") || name == headerKey) && !slices.ContainsFunc(options, known) {
+		if (strings.HasPrefix(name, "Job-") || name == HeaderKey) && !slices.ContainsFunc(options, known) {
 			idle = append(idle, name)
 		}
 	}
@@ -29,18 +38,18 @@ func idleHeaders(h http.Header, job bool) []string { //nolint:revive // job says
 	return idle
 }
 
-// headerOptions reads the options of a job whose body is the route's own.
-func headerOptions(h http.Header) (*envelope, error) {
-	e := &envelope{Priority: h.Get("Job-Priority"), Store: h.Get("Job-Store")}
+// FromHeaders reads the options of a job whose body is the route's own.
+func FromHeaders(h http.Header) (*Envelope, error) {
+	e := &Envelope{Priority: h.Get("Job-Priority"), Store: h.Get("Job-Store")}
 	for name, values := range h {
 		if !strings.HasPrefix(name, optionPrefix) {
 			continue
 		}
 		switch text := strings.Join(values, ","); {
 		case strings.Trim(text, ", \t") == "":
-			return nil, badHeader(name, "left out, or given a value: it is empty")
+			return nil, problem.Header(name, "left out, or given a value: it is empty")
 		case !utf8.ValidString(text):
-			return nil, badHeader(name, "UTF-8")
+			return nil, problem.Header(name, "UTF-8")
 		}
 	}
 	for name, into := range map[string]*instant{"Job-Run-At": &e.RunAt, "Job-Deadline": &e.Deadline} {
@@ -59,7 +68,7 @@ func headerOptions(h http.Header) (*envelope, error) {
 	if text := h.Get("Job-Max-Attempts"); text != "" {
 		n, err := strconv.Atoi(text)
 		if err != nil {
-			return nil, badHeader("Job-Max-Attempts", "a whole number of at least 1")
+			return nil, problem.Header("Job-Max-Attempts", "a whole number of at least 1")
 		}
 		e.Retry.MaxAttempts = &n
 	}
@@ -71,8 +80,8 @@ func headerOptions(h http.Header) (*envelope, error) {
 	return e, nil
 }
 
-// inHeaders gives an error about an option the name of the header that the option came in.
-func inHeaders(err error) error {
+// InHeaders gives an error about an option the name of the header that the option came in.
+func InHeaders(err error) error {
 	f, ok := errors.AsType[*fault.Error](err)
 	if !ok {
 		return err
@@ -87,29 +96,23 @@ func inHeaders(err error) error {
 		return err
 	}
 	said := strings.TrimPrefix(f.Message, f.Param+" ")
-	return badOption(name, "%s", strings.Replace(said, "timeouts.total", "Job-Total-Timeout", 1)) // the one that another's error names
+	return problem.Option(name, "%s", strings.Replace(said, "timeouts.total", "Job-Total-Timeout", 1)) // the one that another's error names
 }
 
-func badHeader(name, want string) error {
-	f := fault.New(fault.Invalid, "the header %s must be %s", name, want)
-	f.Param = name
-	return f
-}
-
-// keyOf is the idempotency key of a request; "" when it has none.
-func keyOf(h http.Header) (string, error) {
-	if values := h.Values(headerKey); len(values) > 0 && values[0] == "" {
-		return "", badHeader(headerKey, "left out, or given a value: it is empty")
+// KeyOf is the idempotency key of a request; "" when it has none.
+func KeyOf(h http.Header) (string, error) {
+	if values := h.Values(HeaderKey); len(values) > 0 && values[0] == "" {
+		return "", problem.Header(HeaderKey, "left out, or given a value: it is empty")
 	}
-	return idempotencyKey(h.Get(headerKey))
+	return checkKey(h.Get(HeaderKey))
 }
 
-func idempotencyKey(key string) (string, error) {
-	if len(key) > maxKey {
-		return "", badHeader(headerKey, fmt.Sprintf("at most %d characters long", maxKey))
+func checkKey(key string) (string, error) {
+	if len(key) > MaxKey {
+		return "", problem.Header(HeaderKey, fmt.Sprintf("at most %d characters long", MaxKey))
 	}
 	if strings.IndexFunc(key, func(r rune) bool { return r < ' ' || r > '~' }) >= 0 {
-		return "", badHeader(headerKey, "printable ASCII")
+		return "", problem.Header(HeaderKey, "printable ASCII")
 	}
 	return key, nil
 }
