@@ -124,7 +124,7 @@ func TestJobListRefuses(t *testing.T) {
 	if r := call(t, "GET", "http://"+addr+"/v1/jobs/x/result?wait=1;y=2", ""); r.status != 400 || !strings.Contains(r.body, "cannot be read") {
 		t.Errorf("half a wait: %d %s", r.status, r.body)
 	}
-	if r := call(t, "POST", "http://"+addr+"/v1/dead/redrive", `{"error_code":"deadline"}`); r.status != 400 || !strings.Contains(r.body, "in the query") {
+	if r := call(t, "POST", "http://"+addr+"/v1/dead/redrive", `{"error_code":"deadline"}`); r.status != 400 || !strings.Contains(r.body, "unexpected request body") {
 		t.Errorf("a filter in a body: %d %s", r.status, r.body)
 	}
 	if r := call(t, "POST", "http://"+addr+"/v1/dead/redrive?error_code=deadline;limit=1", ""); r.status != 400 || !strings.Contains(r.body, "cannot be read") {
