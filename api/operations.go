@@ -172,7 +172,7 @@ func (k *callDesk) operations() []operation {
 			method: "POST", path: "/v1/responses", tag: "OpenAI", body: "OpenAIResponses", answers: ok("", "Response"),
 			summary: "Ask an agent or a chat model, in OpenAI's newer form.", examples: openAIResponsesExamples(),
 			handle: k.asks(target{
-				voice: openAIVoice, wants: inference.Chat, dialect: func(*inference.Route) dialect.Dialect { return k.dialects.Responses },
+				voice: problem.OpenAI, wants: inference.Chat, dialect: func(*inference.Route) dialect.Dialect { return k.dialects.Responses },
 			}),
 		},
 		{

@@ -2,12 +2,12 @@ package api
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 	"strings"
 	"time"
 
 	"headrace/api/dialect"
+	"headrace/api/problem"
 	"headrace/internal/fault"
 	"headrace/internal/inference"
 	"headrace/internal/sse"
@@ -90,16 +90,8 @@ func (k *callDesk) logInside(ctx context.Context, c *call, err error) {
 
 // brokenBody is an error as OpenAI's clients read it in a stream.
 func (k *callDesk) brokenBody(c *call, err error) []byte {
-	e := fault.From(err)
-	message := e.Message
-	if e.Code == fault.Internal {
-		message = internalMessage(c.w.id)
-	}
-	body, err := json.Marshal(openAIBody(e, meaningOf(e).said(openAIVoice, e), message))
-	if err != nil {
-		return []byte(`{"error":{"message":"the error could not be written","type":"server_error","param":null,"code":"internal"}}`)
-	}
-	return body
+	_, body := problem.Body(problem.OpenAI, fault.From(err), c.w.id)
+	return problem.Encode(body)
 }
 
 // answerStream is a reply that is a stream of events.
