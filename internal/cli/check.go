@@ -10,6 +10,8 @@ import (
 
 	"headrace/internal/app"
 	"headrace/internal/config"
+	"headrace/internal/probe"
+	"headrace/internal/terminal"
 )
 
 // checkReport is what `headrace check --json` prints.
@@ -19,7 +21,7 @@ type checkReport struct {
 	Routes   int              `json:"routes"`
 	Problems []config.Problem `json:"problems"`
 	Warnings []config.Problem `json:"warnings"`
-	Servers  []probed         `json:"servers,omitempty"` // with --probe
+	Servers  []probe.Result   `json:"servers,omitempty"` // with --probe
 }
 
 func (s *shell) checkCommand() *cobra.Command {
@@ -43,7 +45,7 @@ func (s *shell) checkCommand() *cobra.Command {
 			report.Routes = cfg.Table.Len()
 			report.Warnings = append(report.Warnings, cfg.Warnings...)
 			if *ask {
-				report.Servers = probe(cmd.Context(), cfg)
+				report.Servers = probe.All(cmd.Context(), cfg)
 			}
 		}
 		if *asJSON {
@@ -57,10 +59,10 @@ func (s *shell) checkCommand() *cobra.Command {
 				return err
 			}
 		}
-		if _, err := fmt.Fprintf(s.Out, "%s is valid: %s\n", path, count(report.Routes, "route")); err != nil || !*ask {
+		if _, err := fmt.Fprintf(s.Out, "%s is valid: %s\n", path, terminal.Count(report.Routes, "route")); err != nil || !*ask {
 			return err
 		}
-		return printProbes(s.Out, report.Servers)
+		return probe.Print(s.Out, report.Servers)
 	}
 	return cmd
 }
@@ -74,9 +76,9 @@ func (s *shell) checkedJSON(report checkReport, err error) error {
 	}
 	switch {
 	case err != nil:
-		return usagef("%s: %s", report.File, count(len(report.Problems), "problem"))
-	case slices.ContainsFunc(report.Servers, func(r probed) bool { return !r.Fits }):
-		return errUnfit
+		return usagef("%s: %s", report.File, terminal.Count(len(report.Problems), "problem"))
+	case slices.ContainsFunc(report.Servers, func(r probe.Result) bool { return !r.Fits }):
+		return probe.ErrUnfit
 	default:
 		return nil
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"headrace/internal/client"
 )
 
 // Exit statuses of the command; exitTable tells them to people.
@@ -66,7 +68,7 @@ func ownStatus(err error) error {
 	if _, own := errors.AsType[*exitError](err); own {
 		return err
 	}
-	if _, away := errors.AsType[*awayError](err); away {
+	if _, away := errors.AsType[*client.AwayError](err); away {
 		return &exitError{exitAway, err}
 	}
 	return err
@@ -87,8 +89,8 @@ func unlessInterrupted(ctx context.Context, err error) error {
 
 // hinted adds what to do to what a gateway said, which may end with a full stop.
 func hinted(err error, hint string) error {
-	if reply, ok := errors.AsType[*replyError](err); ok {
-		return &replyError{reply.status, reply.after, strings.TrimSuffix(reply.text, ".") + "; " + hint}
+	if reply, ok := errors.AsType[*client.ReplyError](err); ok {
+		return &client.ReplyError{Status: reply.Status, After: reply.After, Text: strings.TrimSuffix(reply.Text, ".") + "; " + hint}
 	}
 	return fmt.Errorf("%w; %s", err, hint)
 }

@@ -11,6 +11,7 @@ import (
 
 	"headrace/internal/config"
 	"headrace/internal/config/mlflowyaml"
+	"headrace/internal/terminal"
 )
 
 func (s *shell) importCommand() *cobra.Command {
@@ -56,7 +57,7 @@ func (s *shell) translate(name string, text []byte, to string, overwrite bool) e
 		}
 		_, _ = fmt.Fprintf(s.Err, "%s:%d: %s: %s: %s\n", name, l.Line, word, l.Key, l.Message)
 	}
-	_, _ = fmt.Fprintf(s.Err, "%s translated\n", were(t.Routes, "route"))
+	_, _ = fmt.Fprintf(s.Err, "%s translated\n", terminal.Were(t.Routes, "route"))
 	if !t.Complete() {
 		return errors.New("something was left out, see above")
 	}

@@ -1,9 +1,7 @@
 package cli
 
 import (
-	"encoding/json"
 	"errors"
-	"maps"
 	"strings"
 	"time"
 
@@ -113,36 +111,4 @@ func timeOrDuration(text string) (when string, after time.Duration, err error) {
 		return "", 0, errors.New("write a time such as 2026-01-31T12:00:00Z, or a duration such as 2h")
 	}
 	return text, 0, nil
-}
-
-// apply puts the options of a command line into a job, over its own: objects are merged, tags added, other values replaced.
-func apply(job map[string]json.RawMessage, options map[string]any) error {
-	for name, value := range options {
-		text, err := json.Marshal(value)
-		if err != nil {
-			return err
-		}
-		own, there := job[name]
-		if there {
-			if text, err = merge(own, text); err != nil {
-				return err
-			}
-		}
-		job[name] = text
-	}
-	return nil
-}
-
-// merge adds b to a, where both are objects or both are lists; else it is b.
-func merge(a, b json.RawMessage) (json.RawMessage, error) {
-	var first, second map[string]json.RawMessage
-	if json.Unmarshal(a, &first) == nil && first != nil && json.Unmarshal(b, &second) == nil {
-		maps.Copy(first, second)
-		return encode(first)
-	}
-	var list, more []json.RawMessage
-	if json.Unmarshal(a, &list) == nil && json.Unmarshal(b, &more) == nil {
-		return encode(append(list, more...))
-	}
-	return b, nil
 }

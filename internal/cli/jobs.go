@@ -3,19 +3,25 @@ package cli
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/spf13/cobra"
+
+	"headrace/internal/client"
+	"headrace/internal/terminal"
+	"headrace/internal/view"
 )
 
 // jobsRun is one run of a command about jobs or queues.
 type jobsRun struct {
 	*shell
 
-	client *client
+	client *gateway
 	asJSON bool
 }
 
@@ -28,15 +34,19 @@ func (s *shell) jobsCommand() *cobra.Command {
 		Example: "  headrace jobs submit embeddings \"some text\" --wait\n  headrace jobs submit embeddings --file lines.jsonl\n" +
 			"  headrace jobs ls --status failed",
 	}
-	cmd.AddCommand(s.submitCommand(), s.getCommand(), s.waitCommand(), s.resultCommand(), s.eventsCommand(), s.lsCommand(),
-		s.inputCommand(), s.attemptsCommand(), s.cancelCommand(), s.retryCommand(), s.deleteCommand(), s.deadCommand(), s.redriveCommand())
+	c := jobCommands{s}
+	cmd.AddCommand(c.submitCommand(), c.getCommand(), c.waitCommand(), c.resultCommand(), c.eventsCommand(), c.lsCommand(),
+		c.inputCommand(), c.attemptsCommand(), c.cancelCommand(), c.retryCommand(), c.deleteCommand(), c.deadCommand(), c.redriveCommand())
 	group(cmd)
 	return cmd
 }
 
+// jobCommands are the commands below `headrace jobs`.
+type jobCommands struct{ *shell }
+
 // jobs is asking for commands about jobs.
-func (s *shell) jobs(cmd *cobra.Command, run func(ctx context.Context, j *jobsRun, args []string) error) *cobra.Command {
-	return s.asking(cmd, func(ctx context.Context, j *jobsRun, args []string) error {
+func (c jobCommands) jobs(cmd *cobra.Command, run func(ctx context.Context, j *jobsRun, args []string) error) *cobra.Command {
+	return c.asking(cmd, func(ctx context.Context, j *jobsRun, args []string) error {
 		return ownStatus(unlessInterrupted(ctx, run(ctx, j, args)))
 	})
 }
@@ -54,22 +64,24 @@ func (s *shell) asking(cmd *cobra.Command, run func(ctx context.Context, j *jobs
 	return cmd
 }
 
+func now() time.Time { return time.Now() }
+
 func jobPath(id string) string { return "/v1/jobs/" + url.PathEscape(id) }
 
-func (s *shell) getCommand() *cobra.Command {
-	return s.jobs(&cobra.Command{
+func (c jobCommands) getCommand() *cobra.Command {
+	return c.jobs(&cobra.Command{
 		Use: "get ID", Short: "Show a job", Args: exactly("ID"), Example: "  headrace jobs get ID\n  headrace jobs get ID --json",
 	}, func(ctx context.Context, j *jobsRun, args []string) error {
-		answer, err := j.client.do(ctx, http.MethodGet, jobPath(args[0]), nil)
+		answer, err := j.client.Do(ctx, http.MethodGet, jobPath(args[0]), nil)
 		if err != nil || j.asJSON {
 			return j.printJSON(answer, err)
 		}
-		v, err := readShown(answer)
+		v, err := view.ReadJob(answer)
 		if err != nil {
 			return err
 		}
 		j.learnPaused(ctx, v)
-		return v.details(j.Out, now(), colours(j.Out))
+		return v.Details(j.Out, now(), terminal.Colours(j.Out))
 	})
 }
 
@@ -87,32 +99,32 @@ func (j *jobsRun) show(answer []byte, more string) error {
 	if j.asJSON {
 		return j.printJSON(answer, nil)
 	}
-	v, err := readShown(answer)
+	v, err := view.ReadJob(answer)
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintln(j.Out, v.line(colours(j.Out))+more)
+	_, err = fmt.Fprintln(j.Out, v.Line(terminal.Colours(j.Out))+more)
 	return err
 }
 
-func (s *shell) inputCommand() *cobra.Command {
-	return s.jobs(&cobra.Command{
+func (c jobCommands) inputCommand() *cobra.Command {
+	return c.jobs(&cobra.Command{
 		Use: "input ID", Short: "Print what a job was asked with", Args: exactly("ID"), Example: "  headrace jobs input ID",
 	}, func(ctx context.Context, j *jobsRun, args []string) error {
-		return j.printJSON(j.client.do(ctx, http.MethodGet, jobPath(args[0])+"/input", nil))
+		return j.printJSON(j.client.Do(ctx, http.MethodGet, jobPath(args[0])+"/input", nil))
 	})
 }
 
-func (s *shell) cancelCommand() *cobra.Command {
-	return s.jobs(&cobra.Command{
+func (c jobCommands) cancelCommand() *cobra.Command {
+	return c.jobs(&cobra.Command{
 		Use: "cancel ID...", Short: "Cancel jobs", Args: some("ID"),
 		Long:    "Cancel jobs. One that waits ends at once; the call of one that runs is aborted. It may be repeated.",
 		Example: "  headrace jobs cancel ID",
 	}, func(ctx context.Context, j *jobsRun, args []string) error { return j.change(ctx, args, "/cancel") })
 }
 
-func (s *shell) retryCommand() *cobra.Command {
-	return s.jobs(&cobra.Command{
+func (c jobCommands) retryCommand() *cobra.Command {
+	return c.jobs(&cobra.Command{
 		Use: "retry ID...", Short: "Run failed, cancelled or expired jobs again", Args: some("ID"), Example: "  headrace jobs retry ID",
 	}, func(ctx context.Context, j *jobsRun, args []string) error { return j.change(ctx, args, "/retry") })
 }
@@ -120,7 +132,7 @@ func (s *shell) retryCommand() *cobra.Command {
 // change asks for the same of each job, and shows what has become of them.
 func (j *jobsRun) change(ctx context.Context, ids []string, verb string) error {
 	return each(ids, func(id string) error {
-		answer, err := j.client.do(ctx, http.MethodPost, jobPath(id)+verb, nil)
+		answer, err := j.client.Do(ctx, http.MethodPost, jobPath(id)+verb, nil)
 		if err != nil {
 			return err
 		}
@@ -128,15 +140,15 @@ func (j *jobsRun) change(ctx context.Context, ids []string, verb string) error {
 	})
 }
 
-func (s *shell) deleteCommand() *cobra.Command {
-	return s.jobs(&cobra.Command{
+func (c jobCommands) deleteCommand() *cobra.Command {
+	return c.jobs(&cobra.Command{
 		Use: "delete ID...", Short: "Erase jobs, with their inputs and results", Args: some("ID"),
 		Long: "Erase jobs, with their inputs and results. One that runs is cancelled first. The id cannot be used again for seven days;\n" +
 			"`jobs submit --file --again` makes new ones.",
 		Example: "  headrace jobs delete ID",
 	}, func(ctx context.Context, j *jobsRun, args []string) error {
 		return each(args, func(id string) error {
-			status, answer, err := j.client.ask(ctx, http.MethodDelete, jobPath(id), nil)
+			status, answer, err := j.client.Ask(ctx, http.MethodDelete, jobPath(id), nil)
 			switch {
 			case err != nil:
 				return err
@@ -159,10 +171,24 @@ func each(ids []string, do func(id string) error) error {
 		if err == nil {
 			continue
 		}
-		if _, away := errors.AsType[*awayError](err); away || len(ids) == 1 {
+		if _, away := errors.AsType[*client.AwayError](err); away || len(ids) == 1 {
 			return err
 		}
 		errs = append(errs, fmt.Errorf("%s: %w", id, err))
 	}
 	return errors.Join(errs...)
+}
+
+// learnPaused asks whether the queue of a job that waits is paused, where the job does not say it.
+func (j *jobsRun) learnPaused(ctx context.Context, s *view.Job) {
+	if !s.Waits() || s.KnowsPaused() {
+		return
+	}
+	answer, err := j.client.Do(ctx, http.MethodGet, "/v1/queues/"+url.PathEscape(s.Route), nil)
+	var queue struct {
+		Paused bool `json:"paused"`
+	}
+	if err == nil && json.Unmarshal(answer, &queue) == nil {
+		s.Paused = queue.Paused
+	}
 }

@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
-	"time"
 
 	"github.com/spf13/cobra"
+
+	"headrace/internal/terminal"
+	"headrace/internal/view"
 )
 
-func (s *shell) redriveCommand() *cobra.Command {
+func (c jobCommands) redriveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "redrive ID... | redrive --all | redrive --error-code CODE", Short: "Run failed jobs again, for example after a model server was mended",
 		Long: "Run failed jobs again: those that are named, or up to 1,000 that match the flags, the newest first. --all is for all of them.",
@@ -22,7 +24,7 @@ func (s *shell) redriveCommand() *cobra.Command {
 	f := filterFlags(cmd, false)
 	all := cmd.Flags().Bool("all", false, "all failed jobs")
 	limit := cmd.Flags().Int("limit", 1000, "how many at most, up to 1000")
-	return s.jobs(cmd, func(ctx context.Context, j *jobsRun, ids []string) error {
+	return c.jobs(cmd, func(ctx context.Context, j *jobsRun, ids []string) error {
 		query, err := f.query(now())
 		switch {
 		case err != nil:
@@ -31,7 +33,7 @@ func (s *shell) redriveCommand() *cobra.Command {
 			return wrong(cmd, "give either IDs or flags that choose jobs")
 		case len(ids) > 0:
 			return each(ids, func(id string) error {
-				answer, err := j.client.do(ctx, http.MethodPost, "/v1/dead/"+jobPath(id)[len("/v1/jobs/"):]+"/redrive", nil)
+				answer, err := j.client.Do(ctx, http.MethodPost, "/v1/dead/"+jobPath(id)[len("/v1/jobs/"):]+"/redrive", nil)
 				if err != nil {
 					return err
 				}
@@ -41,7 +43,7 @@ func (s *shell) redriveCommand() *cobra.Command {
 			return wrong(cmd, "name jobs, or choose them with flags; --all is for all failed jobs")
 		}
 		query.Set("limit", strconv.Itoa(*limit))
-		answer, err := j.client.do(ctx, http.MethodPost, "/v1/dead/redrive?"+query.Encode(), nil)
+		answer, err := j.client.Do(ctx, http.MethodPost, "/v1/dead/redrive?"+query.Encode(), nil)
 		if err != nil || j.asJSON {
 			return j.printJSON(answer, err)
 		}
@@ -67,7 +69,7 @@ func (j *jobsRun) redriven(answer []byte) error {
 	good := 0
 	for _, item := range list.Data {
 		if item.Error != nil {
-			_, _ = fmt.Fprintf(j.Err, "%s: %s\n", item.ID, oneLine(item.Error.Detail, 500))
+			_, _ = fmt.Fprintf(j.Err, "%s: %s\n", item.ID, terminal.OneLine(item.Error.Detail, 500))
 			continue
 		}
 		good++
@@ -75,7 +77,7 @@ func (j *jobsRun) redriven(answer []byte) error {
 			return err
 		}
 	}
-	_, _ = fmt.Fprintln(j.Err, count(good, "job")+" will run again")
+	_, _ = fmt.Fprintln(j.Err, terminal.Count(good, "job")+" will run again")
 	if list.HasMore {
 		_, _ = fmt.Fprintln(j.Err, "there are more; run the same command again for them")
 	}
@@ -85,16 +87,16 @@ func (j *jobsRun) redriven(answer []byte) error {
 	return nil
 }
 
-func (s *shell) attemptsCommand() *cobra.Command {
-	return s.jobs(&cobra.Command{
+func (c jobCommands) attemptsCommand() *cobra.Command {
+	return c.jobs(&cobra.Command{
 		Use: "attempts ID", Short: "List the calls to model servers that a job has made", Args: exactly("ID"), Example: "  headrace jobs attempts ID",
 	}, func(ctx context.Context, j *jobsRun, args []string) error {
-		answer, err := j.client.do(ctx, http.MethodGet, jobPath(args[0])+"/attempts", nil)
+		answer, err := j.client.Do(ctx, http.MethodGet, jobPath(args[0])+"/attempts", nil)
 		if err != nil || j.asJSON {
 			return j.printJSON(answer, err)
 		}
 		var list struct {
-			Data []attempt `json:"data"`
+			Data []view.Attempt `json:"data"`
 		}
 		if err := json.Unmarshal(answer, &list); err != nil {
 			return fmt.Errorf("reading attempts: %w", err)
@@ -103,37 +105,6 @@ func (s *shell) attemptsCommand() *cobra.Command {
 			_, _ = fmt.Fprintln(j.Err, "no attempts yet")
 			return nil
 		}
-		return attemptTable(list.Data, now()).write(j.Out)
+		return view.AttemptTable(list.Data, now()).Write(j.Out)
 	})
-}
-
-// attempt is one call to a model server.
-type attempt struct {
-	N         int        `json:"n"`
-	Run       int        `json:"run"`
-	Worker    string     `json:"worker"`
-	StartedAt time.Time  `json:"started_at"`
-	EndedAt   *time.Time `json:"ended_at"`
-	Outcome   string     `json:"outcome"`
-	Error     *struct {
-		Detail string `json:"detail"`
-		Code   string `json:"code"`
-	} `json:"error"`
-}
-
-func attemptTable(attempts []attempt, at time.Time) *table {
-	t := &table{header: []string{"RUN", "ATTEMPT", "STARTED", "AGE", "TOOK", "OUTCOME", "WORKER", "ERROR"}}
-	for _, a := range attempts {
-		took, why := "", ""
-		if a.EndedAt != nil {
-			took = inWords(a.EndedAt.Sub(a.StartedAt))
-		}
-		if a.Error != nil {
-			why = a.Error.Code + ": " + a.Error.Detail
-		}
-		t.add(cell{text: strconv.Itoa(a.Run)}, cell{text: strconv.Itoa(a.N)}, cell{text: a.StartedAt.UTC().Format(time.DateTime + "Z")},
-			cell{text: inWords(max(0, at.Sub(a.StartedAt)))}, cell{text: took}, cell{a.Outcome, statusTint(a.Outcome)}, cell{text: a.Worker},
-			cell{text: oneLine(why, 80)})
-	}
-	return t
 }

@@ -12,6 +12,10 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"headrace/internal/client"
+	"headrace/internal/terminal"
+	"headrace/internal/view"
 )
 
 const (
@@ -100,30 +104,30 @@ type page struct {
 	HasMore bool              `json:"has_more"`
 }
 
-func (s *shell) lsCommand() *cobra.Command {
+func (c jobCommands) lsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "ls", Aliases: []string{"list"}, Short: "List jobs, the newest first", Args: none("to see one job, write `headrace jobs get %s`"),
 		Example: "  headrace jobs ls --status failed,expired --route embeddings\n  headrace jobs ls --since 2h --limit 100\n  headrace jobs ls --watch",
 	}
 	f := filterFlags(cmd, true)
 	watch := cmd.Flags().Bool("watch", false, "show the list again every two seconds, until Ctrl-C")
-	return s.listCommand(cmd, "/v1/jobs", f, watch)
+	return c.listCommand(cmd, "/v1/jobs", f, watch)
 }
 
-func (s *shell) deadCommand() *cobra.Command {
+func (c jobCommands) deadCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "dead", Short: "List failed jobs, the newest first", Args: none("to see one job, write `headrace jobs get %s`"),
 		Long:    "List failed jobs, the newest first. `headrace jobs redrive` runs them again.",
 		Example: "  headrace jobs dead --error-code upstream_unavailable",
 	}
-	return s.listCommand(cmd, "/v1/dead", filterFlags(cmd, false), new(bool))
+	return c.listCommand(cmd, "/v1/dead", filterFlags(cmd, false), new(bool))
 }
 
-func (s *shell) listCommand(cmd *cobra.Command, path string, f *filter, watch *bool) *cobra.Command {
+func (c jobCommands) listCommand(cmd *cobra.Command, path string, f *filter, watch *bool) *cobra.Command {
 	limit := cmd.Flags().Int("limit", 20, "how many at most")
 	after := cmd.Flags().String("after", "", "go on behind the job with this `ID`")
 	name := cmd.Name()
-	return s.jobs(cmd, func(ctx context.Context, j *jobsRun, _ []string) error {
+	return c.jobs(cmd, func(ctx context.Context, j *jobsRun, _ []string) error {
 		if *limit < 1 {
 			return usagef("headrace jobs %s: --limit %d: it takes a number from 1", name, *limit)
 		}
@@ -135,7 +139,7 @@ func (s *shell) listCommand(cmd *cobra.Command, path string, f *filter, watch *b
 			jobsRun: j, path: path, query: query, limit: *limit, after: *after,
 			again: func(after string) string { return nextCommand(name, f.flags, after) },
 			get: func(ctx context.Context, path string) ([]byte, error) {
-				return j.client.do(ctx, http.MethodGet, path, nil)
+				return j.client.Do(ctx, http.MethodGet, path, nil)
 			},
 		}
 		if *watch {
@@ -188,8 +192,8 @@ func (l *lister) print(ctx context.Context) error {
 		if err != nil || len(jobs) == 0 {
 			return err
 		}
-		t.bare, header = !header, false
-		return t.write(l.Out)
+		t.Bare, header = !header, false
+		return t.Write(l.Out)
 	})
 	switch {
 	case err != nil:
@@ -202,23 +206,23 @@ func (l *lister) print(ctx context.Context) error {
 	return nil
 }
 
-func tableOf(jobs []json.RawMessage) (*table, error) {
-	var all []*shown
+func tableOf(jobs []json.RawMessage) (*terminal.Table, error) {
+	var all []*view.Job
 	for _, job := range jobs {
-		v, err := readShown(job)
+		v, err := view.ReadJob(job)
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, v)
 	}
-	return jobTable(all, now()), nil
+	return view.JobTable(all, now()), nil
 }
 
 // watch shows the list again and again until ctx ends, which is a good end. A gateway that is restarted is asked again.
 func (l *lister) watch(ctx context.Context) error {
-	p := &patience{client: l.client, told: l.Err, limit: awayFor}
+	p := &client.Patience{Client: &l.client.Client, Told: l.Err, Limit: client.AwayFor}
 	l.get = func(ctx context.Context, path string) ([]byte, error) {
-		return p.get(ctx, path, 0)
+		return p.Get(ctx, path, 0)
 	}
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
@@ -239,8 +243,8 @@ func (l *lister) watch(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		text := t.render(colours(l.Out))
-		if isTerminal(l.Out) {
+		text := t.Render(terminal.Colours(l.Out))
+		if terminal.IsTerminal(l.Out) {
 			text = "\x1b[H\x1b[2J" + text
 		}
 		if _, err := fmt.Fprintln(l.Out, text); err != nil {
@@ -270,16 +274,8 @@ func nextCommand(name string, flags *pflag.FlagSet, after string) string {
 				words = append(words, "--"+f.Name)
 				continue
 			}
-			words = append(words, "--"+f.Name, quoted(value))
+			words = append(words, "--"+f.Name, terminal.Quoted(value))
 		}
 	})
 	return strings.Join(append(words, "--after", after), " ")
-}
-
-// quoted writes a word as a shell reads it.
-func quoted(word string) string {
-	if word != "" && strings.Trim(word, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_=,.:/@+") == "" {
-		return word
-	}
-	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }

@@ -8,11 +8,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"headrace/internal/client"
+	"headrace/internal/terminal"
+	"headrace/internal/view"
 )
 
 // submission is the flags of submit.
@@ -45,7 +48,7 @@ To place all lines as new jobs use --again, or a --key-prefix for each run.
 
 `
 
-func (s *shell) submitCommand() *cobra.Command {
+func (c jobCommands) submitCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "submit ROUTE [TEXT...] | submit [ROUTE] --file FILE", Short: "Place a job, or a job for each line of a file",
 		Long: aboutSubmit + aboutWaiting, Annotations: exits(),
@@ -64,16 +67,13 @@ func (s *shell) submitCommand() *cobra.Command {
 	set.BoolVar(&o.again, "again", false, "with --file: place all lines as new jobs, also where the old ones were erased")
 	set.StringVar(&o.run, "run", "", "with --file: like --again, with a `NAME` for the run; the same one again places nothing twice")
 	set.BoolVar(&o.wait, "wait", false, "wait for the end, and print the answer")
-	cmd = s.jobs(cmd, func(ctx context.Context, j *jobsRun, args []string) error {
+	cmd = c.jobs(cmd, func(ctx context.Context, j *jobsRun, args []string) error {
 		if o.file != "" {
 			return j.submitFile(ctx, cmd, o, args)
 		}
 		return j.submitOne(ctx, cmd, o, args)
 	})
-	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
-		c := &client{address: cmd.Flag("url").Value.String()}
-		return c.routeNames(cmd, args, word)
-	}
+	cmd.ValidArgsFunction = completeRoutes
 	return cmd
 }
 
@@ -92,7 +92,7 @@ func (j *jobsRun) submitOne(ctx context.Context, cmd *cobra.Command, o submissio
 	}
 	input, err := j.body(o.data)
 	if o.data == "" {
-		input, err = j.client.bodyOf(ctx, args[0], args[1:])
+		input, err = j.client.BodyOf(ctx, args[0], args[1:])
 	}
 	if err != nil {
 		return err
@@ -110,7 +110,7 @@ func (j *jobsRun) submitOne(ctx context.Context, cmd *cobra.Command, o submissio
 	default: // so that it can be asked for again when the answer is lost
 		job["idempotency_key"] = "cli-" + rand.Text()
 	}
-	item, err := j.placeOne(ctx, job, o.waiting)
+	item, err := j.patience(o.waiting).PlaceOne(ctx, job)
 	if err != nil && ctx.Err() != nil {
 		return interrupted("whether the job was placed is not certain; the same command with `%s` places it once", cameBy(job))
 	}
@@ -118,7 +118,7 @@ func (j *jobsRun) submitOne(ctx context.Context, cmd *cobra.Command, o submissio
 		return err
 	}
 	if !o.wait {
-		return j.show(item.Job, item.there())
+		return j.show(item.Job, existed(item))
 	}
 	return j.waitForPlaced(ctx, item, o.waiting)
 }
@@ -126,91 +126,35 @@ func (j *jobsRun) submitOne(ctx context.Context, cmd *cobra.Command, o submissio
 // cameBy is the flag that names a job.
 func cameBy(job map[string]any) string {
 	if id, ok := job["id"].(string); ok {
-		return "--id " + quoted(id)
+		return "--id " + terminal.Quoted(id)
 	}
 	return fmt.Sprint("--key ", job["idempotency_key"])
 }
 
-// waitForPlaced tells the id, waits, and prints the answer.
-func (j *jobsRun) waitForPlaced(ctx context.Context, item *placed, w *waiting) error {
-	v, err := readShown(item.Job)
-	if err != nil {
-		return err
-	}
-	_, _ = fmt.Fprintln(j.Err, v.line(colours(j.Err))+item.there())
-	answer, ended, err := j.waitFor(ctx, v.ID, w)
-	if err != nil {
-		return err
-	}
-	_, _ = fmt.Fprintln(j.Err, ended.line(colours(j.Err)))
-	if !j.asJSON {
-		return j.printResult(ctx, ended, w)
-	}
-	return errors.Join(j.printJSON(answer, nil), ended.outcome())
-}
-
-// placed is the answer to one job of a batch.
-type placed struct {
-	Index  int             `json:"index"`
-	Status int             `json:"status"`
-	Job    json.RawMessage `json:"job"`
-	Error  struct {
-		Detail string `json:"detail"`
-		Code   string `json:"code"`
-	} `json:"error"`
-}
-
-func (p *placed) refusal() string {
-	return fmt.Sprintf("%d (%s): %s", p.Status, p.Error.Code, p.Error.Detail)
-}
-
-// there tells a job that was placed before.
-func (p *placed) there() string {
-	if p.Status == http.StatusOK {
+// existed marks a job that was placed before.
+func existed(item *client.Placed) string {
+	if item.Existed() {
 		return "  (was there already)"
 	}
 	return ""
 }
 
-// placeOne places one job that has an id or a key. A gateway that is restarted is asked again; one that refuses is not.
-func (j *jobsRun) placeOne(ctx context.Context, job any, w *waiting) (*placed, error) {
-	p := j.patience(w)
-	for {
-		items, err := j.place(ctx, []any{job})
-		switch {
-		case err == nil && items[0].Job != nil:
-			return &items[0], nil
-		case err == nil && (items[0].Status != http.StatusServiceUnavailable || items[0].Error.Code == "queue_full"):
-			return nil, errors.New(items[0].refusal())
-		case err == nil:
-			err = &replyError{status: items[0].Status, text: items[0].refusal()}
-		}
-		if err := p.bear(ctx, err); err != nil {
-			return nil, err
-		}
-	}
-}
-
-// place places jobs once and gives the answers in their order.
-func (j *jobsRun) place(ctx context.Context, jobs []any) ([]placed, error) {
-	body, err := encode(map[string]any{"jobs": jobs})
+// waitForPlaced tells the id, waits, and prints the answer.
+func (j *jobsRun) waitForPlaced(ctx context.Context, item *client.Placed, w *waiting) error {
+	v, err := view.ReadJob(item.Job)
 	if err != nil {
-		return nil, fmt.Errorf("writing jobs: %w", err)
+		return err
 	}
-	answer, err := j.client.do(ctx, http.MethodPost, "/v1/jobs/batch", body)
+	_, _ = fmt.Fprintln(j.Err, v.Line(terminal.Colours(j.Err))+existed(item))
+	answer, ended, err := j.waitFor(ctx, v.ID, w)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var list struct {
-		Data []placed `json:"data"`
+	_, _ = fmt.Fprintln(j.Err, ended.Line(terminal.Colours(j.Err)))
+	if !j.asJSON {
+		return j.printResult(ctx, ended, w)
 	}
-	if err := json.Unmarshal(answer, &list); err != nil {
-		return nil, fmt.Errorf("reading the answer: %w", err)
-	}
-	if len(list.Data) != len(jobs) {
-		return nil, fmt.Errorf("the answer is about %d jobs, %d were placed", len(list.Data), len(jobs))
-	}
-	return list.Data, nil
+	return errors.Join(j.printJSON(answer, nil), outcome(ended))
 }
 
 // body is the value of --data, or what it names.
@@ -230,13 +174,4 @@ func (s *shell) body(data string) ([]byte, error) {
 		return bytes.TrimSpace(body), nil
 	}
 	return []byte(data), nil
-}
-
-// bodyOf makes the body that a route wants for texts; its type is asked for.
-func (c *client) bodyOf(ctx context.Context, route string, texts []string) ([]byte, error) {
-	kind, err := c.typeOf(ctx, route)
-	if err != nil {
-		return nil, err
-	}
-	return bodyFor(route, kind, texts)
 }

@@ -3,15 +3,17 @@ package cli
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"headrace/internal/client"
+	"headrace/internal/terminal"
+	"headrace/internal/view"
 )
 
-// holdWatched is holdFor where a person watches.
+// holdWatched is client.HoldFor where a person watches.
 const holdWatched = 5 * time.Second
 
 const aboutWaiting = `Waiting outlasts restarts of the gateway, for two minutes or, where
@@ -37,14 +39,14 @@ func (w *waiting) bound(ctx context.Context) (context.Context, context.CancelFun
 	return context.WithTimeoutCause(ctx, w.timeout, errTimedOut)
 }
 
-func (s *shell) waitCommand() *cobra.Command {
+func (c jobCommands) waitCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "wait ID", Short: "Wait for the end of a job, and show it", Args: exactly("ID"),
 		Long: "Wait for the end of a job, and show it.\n\n" + aboutWaiting, Annotations: exits(),
 		Example: "  headrace jobs wait ID && echo done\n  headrace jobs wait ID --timeout 10m",
 	}
 	w := waitingFlag(cmd)
-	return s.jobs(cmd, func(ctx context.Context, j *jobsRun, args []string) error {
+	return c.jobs(cmd, func(ctx context.Context, j *jobsRun, args []string) error {
 		answer, ended, err := j.waitFor(ctx, args[0], w)
 		if err != nil {
 			return err
@@ -52,18 +54,18 @@ func (s *shell) waitCommand() *cobra.Command {
 		if err := j.show(answer, ""); err != nil {
 			return err
 		}
-		return ended.outcome()
+		return outcome(ended)
 	})
 }
 
-func (s *shell) resultCommand() *cobra.Command {
+func (c jobCommands) resultCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "result ID", Short: "Print the result of a job, waiting for it", Args: exactly("ID"),
 		Long: "Print the result of a job, waiting for it.\n\n" + aboutWaiting, Annotations: exits(),
 		Example: "  headrace jobs result ID > result.json",
 	}
 	w := waitingFlag(cmd)
-	return s.jobs(cmd, func(ctx context.Context, j *jobsRun, args []string) error {
+	return c.jobs(cmd, func(ctx context.Context, j *jobsRun, args []string) error {
 		_, ended, err := j.waitFor(ctx, args[0], w)
 		if err != nil {
 			return err
@@ -73,24 +75,24 @@ func (s *shell) resultCommand() *cobra.Command {
 }
 
 // printResult prints the result of a job that has ended; a job without one is an error.
-func (j *jobsRun) printResult(ctx context.Context, ended *shown, w *waiting) error {
-	if err := ended.outcome(); err != nil {
+func (j *jobsRun) printResult(ctx context.Context, ended *view.Job, w *waiting) error {
+	if err := outcome(ended); err != nil {
 		return err
 	}
 	p := j.patience(w)
-	p.reached = true
-	return j.printJSON(p.get(ctx, jobPath(ended.ID)+"/result", 0))
+	p.Reached()
+	return j.printJSON(p.Get(ctx, jobPath(ended.ID)+"/result", 0))
 }
 
-func (j *jobsRun) patience(w *waiting) *patience {
-	return &patience{client: j.client, told: j.Err, limit: max(awayFor, w.timeout)}
+func (j *jobsRun) patience(w *waiting) *client.Patience {
+	return &client.Patience{Client: &j.client.Client, Told: j.Err, Limit: max(client.AwayFor, w.timeout)}
 }
 
 // outcome is nil for a job that has succeeded, else an error with the exit status of its end.
-func (s *shown) outcome() error {
-	detail := s.why()
+func outcome(s *view.Job) error {
+	detail := s.Why()
 	if s.Error != nil {
-		detail = oneLine(s.Error.Detail, 2000)
+		detail = terminal.OneLine(s.Error.Detail, 2000)
 	}
 	if detail != "" {
 		detail = ": " + detail
@@ -109,31 +111,31 @@ func (s *shown) outcome() error {
 
 // waitFor holds until a job has ended. It says on Err what the job waits for: on a terminal in a line that changes, else
 // when that is an operator's doing.
-func (j *jobsRun) waitFor(ctx context.Context, id string, w *waiting) (answer []byte, ended *shown, err error) {
+func (j *jobsRun) waitFor(ctx context.Context, id string, w *waiting) (answer []byte, ended *view.Job, err error) {
 	bounded, cancel := w.bound(ctx)
 	defer cancel()
 	p := j.patience(w)
-	status := &statusLine{w: j.Err, terminal: isTerminal(j.Err)}
-	defer status.clear()
-	p.told = status
+	status := terminal.NewStatusLine(j.Err)
+	defer status.Clear()
+	p.Told = status
 	hold, last := time.Duration(0), ""
 	for {
-		answer, err := p.get(bounded, jobPath(id)+"?wait="+strconv.Itoa(int(hold.Seconds())), hold)
+		answer, err := p.Get(bounded, jobPath(id)+"?wait="+strconv.Itoa(int(hold.Seconds())), hold)
 		if err != nil {
 			return nil, nil, j.gaveUp(bounded, id, last, err)
 		}
-		v, err := readShown(answer)
+		v, err := view.ReadJob(answer)
 		if err != nil {
 			return nil, nil, err
 		}
-		if v.ended() {
+		if v.Ended() {
 			return answer, v, nil
 		}
 		j.learnPaused(bounded, v)
 		last = v.Status
-		status.set(v.line(false), v.waits() && v.paused)
-		hold = holdFor
-		if status.terminal {
+		status.Set(v.Line(false), v.Waits() && v.Paused)
+		hold = client.HoldFor
+		if status.Watched() {
 			hold = holdWatched
 		}
 	}
@@ -145,7 +147,7 @@ func (j *jobsRun) gaveUp(ctx context.Context, id, last string, err error) error 
 		last = ", which is " + last + ","
 	}
 	switch cause := context.Cause(ctx); {
-	case cause == nil && isNotFound(err):
+	case cause == nil && client.IsNotFound(err):
 		return hinted(err, "`headrace jobs ls` lists jobs")
 	case cause == nil:
 		return err
@@ -154,43 +156,4 @@ func (j *jobsRun) gaveUp(ctx context.Context, id, last string, err error) error 
 	default:
 		return interrupted("job %s%s goes on: `headrace jobs wait %s`", id, last, id)
 	}
-}
-
-// statusLine is a line of a terminal that changes; what else is written goes above it.
-type statusLine struct {
-	w        io.Writer
-	terminal bool
-	text     string // as it stands on the terminal
-	said     bool
-}
-
-// set shows a text on a terminal; elsewhere only what matters, and once.
-func (l *statusLine) set(text string, matters bool) {
-	switch {
-	case l.terminal:
-		l.text = oneLine(text, widthOf(l.w)) // a longer one would wrap, and could not be taken back
-		text = l.text
-		_, _ = fmt.Fprintf(l.w, "\r\x1b[K%s", text)
-	case matters && !l.said:
-		_, _ = fmt.Fprintln(l.w, text)
-	}
-	l.said = matters
-}
-
-func (l *statusLine) clear() {
-	if l.text != "" {
-		_, _ = io.WriteString(l.w, "\r\x1b[K")
-		l.text = ""
-	}
-}
-
-// Write writes whole lines above the one that changes.
-func (l *statusLine) Write(lines []byte) (int, error) {
-	text := l.text
-	l.clear()
-	n, err := l.w.Write(lines)
-	if text != "" {
-		l.set(text, l.said)
-	}
-	return n, err
 }

@@ -7,6 +7,8 @@ import (
 	"net/url"
 
 	"github.com/spf13/cobra"
+
+	"headrace/internal/client"
 )
 
 func (s *shell) queryCommand() *cobra.Command {
@@ -33,15 +35,15 @@ func (s *shell) queryCommand() *cobra.Command {
 		ctx := cmd.Context()
 		body, err := s.body(*data)
 		if len(texts) > 0 {
-			body, err = c.bodyOf(ctx, route, texts)
+			body, err = c.BodyOf(ctx, route, texts)
 		}
-		if isNotFound(err) {
+		if client.IsNotFound(err) {
 			err = hinted(err, "`headrace routes` lists what there is")
 		}
 		if err != nil {
 			return unlessInterrupted(ctx, err)
 		}
-		_, answer, err := c.ask(ctx, http.MethodPost, "/v1/routes/"+url.PathEscape(route)+"/invocations", body)
+		_, answer, err := c.Ask(ctx, http.MethodPost, "/v1/routes/"+url.PathEscape(route)+"/invocations", body)
 		if err != nil {
 			return unlessInterrupted(ctx, err)
 		}

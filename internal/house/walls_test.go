@@ -83,6 +83,12 @@ func walls() []wall {
 			}
 		}
 	}
+	for _, part := range []string{"client", "jobfile", "terminal", "probe"} {
+		for _, to := range []string{"headrace/internal/app/leaf", "headrace/internal/cli"} {
+			all = append(all, wall{from: "internal/" + part + "/x.go", to: to})
+		}
+	}
+	all = append(all, wall{from: "internal/view/x.go", to: "headrace/internal/client/leaf"}, wall{from: "internal/view/x.go", to: "headrace/internal/terminal/leaf", open: true})
 	for _, words := range []string{"inference", "job", "fault", "lease"} {
 		for _, to := range []string{"headrace/internal/config/leaf", "headrace/api/leaf", mux} {
 			all = append(all, wall{from: "internal/" + words + "/x.go", to: to})

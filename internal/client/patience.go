@@ -1,4 +1,4 @@
-package cli
+package client
 
 import (
 	"context"
@@ -10,57 +10,64 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"headrace/internal/terminal"
 )
 
 const (
-	// awayFor is how long a gateway may be away from those who wait for a job: the job is not lost with it. A longer
+	// AwayFor is how long a gateway may be away from those who wait for a job: the job is not lost with it. A longer
 	// --timeout makes it as long.
-	awayFor = 2 * time.Minute
+	AwayFor = 2 * time.Minute
 	// awayPause is about how long to wait before it is asked again, where its reply does not say.
 	awayPause = time.Second
 	// longestPause bounds what a reply may ask for.
 	longestPause = 30 * time.Second
-	// holdFor is how long one request is held by the server until there is news.
-	holdFor = 30 * time.Second
+	// HoldFor is how long one request is held by the server until there is news.
+	HoldFor = 30 * time.Second
 	// holdSlack is how much later than it was asked to a gateway may answer.
 	holdSlack = 30 * time.Second
 )
 
-// patience asks again and again for what a gateway may not give yet. Once it was reached it may be away for a while, for
+// Patience asks again and again for what a gateway may not give yet. Once it was reached it may be away for a while, for
 // example to be replaced.
-type patience struct {
-	client  *client
-	told    io.Writer     // hears that it is asked again
-	limit   time.Duration // how long it may be away
+type Patience struct {
+	Client *Client
+	Told   io.Writer     // hears that it is asked again
+	Limit  time.Duration // how long it may be away
+
 	reached bool
 	since   time.Time // when it was first found away; zero while it answers
 }
 
-func (p *patience) get(ctx context.Context, path string, hold time.Duration) (answer []byte, err error) {
+// Get asks for what the gateway may hold back for hold, until it has an answer.
+func (p *Patience) Get(ctx context.Context, path string, hold time.Duration) (answer []byte, err error) {
 	for {
 		once, cancel := context.WithTimeoutCause(ctx, hold+holdSlack, errSlow)
-		_, answer, err = p.client.ask(once, http.MethodGet, path, nil)
+		_, answer, err = p.Client.Ask(once, http.MethodGet, path, nil)
 		cancel()
 		if err == nil {
-			p.here()
+			p.Here()
 			return answer, nil
 		}
-		if err := p.bear(ctx, err); err != nil {
+		if err := p.Bear(ctx, err); err != nil {
 			return nil, err
 		}
 	}
 }
 
-// here notes that the gateway has answered.
-func (p *patience) here() { p.reached, p.since = true, time.Time{} }
+// Here notes that the gateway has answered.
+func (p *Patience) Here() { p.reached, p.since = true, time.Time{} }
 
-// bear waits before a gateway is asked again that has failed with err. It gives err back when that has taken too long, or
+// Reached notes that the gateway was reached: from here on it may be away for a while.
+func (p *Patience) Reached() { p.reached = true }
+
+// Bear waits before a gateway is asked again that has failed with err. It gives err back when that has taken too long, or
 // will not pass.
-func (p *patience) bear(ctx context.Context, err error) error {
+func (p *Patience) Bear(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	away, isAway := errors.AsType[*awayError](err)
+	away, isAway := errors.AsType[*AwayError](err)
 	p.reached = p.reached || !isAway || !away.dialing
 	if !passing(err) || !p.reached {
 		return err
@@ -68,10 +75,10 @@ func (p *patience) bear(ctx context.Context, err error) error {
 	now := time.Now()
 	if p.since.IsZero() {
 		p.since = now
-		_, _ = fmt.Fprintf(p.told, "%v; asking again for %s\n", err, inWords(p.limit))
+		_, _ = fmt.Fprintf(p.Told, "%v; asking again for %s\n", err, terminal.InWords(p.Limit))
 	}
 	pause := pauseAfter(err)
-	if now.Add(pause).Sub(p.since) > p.limit {
+	if now.Add(pause).Sub(p.since) > p.Limit {
 		return err
 	}
 	timer := time.NewTimer(pause)
@@ -87,16 +94,16 @@ func (p *patience) bear(ctx context.Context, err error) error {
 // pauseAfter is what a reply asked for, or about a second; jittered, so that many callers do not come at once.
 func pauseAfter(err error) time.Duration {
 	pause := awayPause
-	if reply, ok := errors.AsType[*replyError](err); ok {
-		pause = max(reply.after, awayPause)
+	if reply, ok := errors.AsType[*ReplyError](err); ok {
+		pause = max(reply.After, awayPause)
 	}
 	return pause + rand.N(pause/4)
 }
 
 // passing tells errors that a gateway's restart would cause.
 func passing(err error) bool {
-	if reply, ok := errors.AsType[*replyError](err); ok {
-		switch reply.status {
+	if reply, ok := errors.AsType[*ReplyError](err); ok {
+		switch reply.Status {
 		case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 			return true
 		}
@@ -105,7 +112,7 @@ func passing(err error) bool {
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return false
 	}
-	_, ok := errors.AsType[*awayError](err)
+	_, ok := errors.AsType[*AwayError](err)
 	return ok
 }
 

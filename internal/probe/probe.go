@@ -1,4 +1,6 @@
-package cli
+// Package probe asks model servers whether they fit the routes of a configuration, as the gateway would ask them, and says what
+// to write where one does not. Begin at All.
+package probe
 
 import (
 	"context"
@@ -31,8 +33,8 @@ const (
 	probeText = `"Paris is the [MASK] of France."`
 )
 
-// probed is what was found out about one model server of one route.
-type probed struct {
+// Result is what was found out about one model server of one route.
+type Result struct {
 	Route   string           `json:"route"`
 	Type    inference.Type   `json:"type"`
 	Server  string           `json:"server"`
@@ -44,8 +46,8 @@ type probed struct {
 	Message string           `json:"message"`
 }
 
-// probe asks every model server of a configuration, all at once.
-func probe(ctx context.Context, cfg *config.Config) []probed {
+// All asks every model server of a configuration, all at once.
+func All(ctx context.Context, cfg *config.Config) []Result {
 	type question struct {
 		route  *inference.Route
 		server string
@@ -56,18 +58,18 @@ func probe(ctx context.Context, cfg *config.Config) []probed {
 			questions = append(questions, question{r, server})
 		}
 	}
-	results := make([]probed, len(questions))
+	results := make([]Result, len(questions))
 	var asking sync.WaitGroup
 	for i, q := range questions {
-		asking.Go(func() { results[i] = probeServer(ctx, q.route, q.server) })
+		asking.Go(func() { results[i] = serverOf(ctx, q.route, q.server) })
 	}
 	asking.Wait()
 	return results
 }
 
-// probeServer asks one server as the gateway would, for each type of route.
-func probeServer(ctx context.Context, r *inference.Route, server string) probed {
-	found := probed{Route: r.Name, Type: r.Type, Server: inference.PublicAddress(server), Serves: []inference.Type{}}
+// serverOf asks one server as the gateway would, for each type of route.
+func serverOf(ctx context.Context, r *inference.Route, server string) Result {
+	found := Result{Route: r.Name, Type: r.Type, Server: inference.PublicAddress(server), Serves: []inference.Type{}}
 	client, err := upstream.New(upstream.Config{
 		URLs: []string{server}, Headers: r.Headers, TLSCA: r.TLSCA, ConnectTimeout: r.ConnectTimeout, MaxIdle: 1,
 	})
@@ -188,7 +190,7 @@ func versionOf(ctx context.Context, server string, r *inference.Route) string {
 }
 
 // advice says what to do about a server that does not fit its route; own is its answer to what the route asks.
-func advice(ctx context.Context, client *upstream.Client, r *inference.Route, found probed, own answer) string {
+func advice(ctx context.Context, client *upstream.Client, r *inference.Route, found Result, own answer) string {
 	if found.Fits {
 		return "good"
 	}
@@ -236,10 +238,11 @@ func fieldsOf(body []byte) []string {
 	return fields
 }
 
-// errUnfit makes `check --probe` fail.
-var errUnfit = errors.New("not every model server fits its route, see above")
+// ErrUnfit makes `check --probe` fail.
+var ErrUnfit = errors.New("not every model server fits its route, see above")
 
-func printProbes(out io.Writer, results []probed) error {
+// Print writes a table of results; it gives ErrUnfit when a server does not fit.
+func Print(out io.Writer, results []Result) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(table, "\nROUTE\tTYPE\tMODEL SERVER\tMLFLOW\tMS\tVERDICT")
 	fits := true
@@ -255,7 +258,7 @@ func printProbes(out io.Writer, results []probed) error {
 		return err
 	}
 	if !fits {
-		return errUnfit
+		return ErrUnfit
 	}
 	return nil
 }

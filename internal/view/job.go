@@ -1,23 +1,24 @@
-package cli
+// Package view shows what a gateway says of jobs, attempts, queues and routes to a person at a terminal: its JSON in, lines and
+// tables out. It is pure; what moment "now" is, is an argument.
+//
+// Begin at Job; each other file has one noun and its table.
+package view
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
-	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"headrace/internal/terminal"
 )
 
-func now() time.Time { return time.Now() }
-
-// shown is what a person wants to know of a job.
-type shown struct {
+// Job is what a person wants to know of a job.
+type Job struct {
 	ID            string            `json:"id"`
 	Route         string            `json:"route"`
 	Status        string            `json:"status"`
@@ -49,83 +50,76 @@ type shown struct {
 		Paused   *bool      `json:"paused"`
 	} `json:"queue"`
 
-	paused bool // its queue, as far as is known
+	// Paused is whether its queue is, as far as is known.
+	Paused bool `json:"-"`
 }
 
-func (s *shown) ended() bool { return s.FinishedAt != nil }
+// Ended reports whether the job has reached its end.
+func (s *Job) Ended() bool { return s.FinishedAt != nil }
 
-func readShown(answer []byte) (*shown, error) {
-	s := new(shown)
+// ReadJob reads a job as a gateway describes it.
+func ReadJob(answer []byte) (*Job, error) {
+	s := new(Job)
 	if err := json.Unmarshal(answer, s); err != nil {
 		return nil, fmt.Errorf("reading a job: %w", err)
 	}
-	if s.Queue != nil && s.Queue.Paused != nil {
-		s.paused = *s.Queue.Paused
+	if s.KnowsPaused() {
+		s.Paused = *s.Queue.Paused
 	}
 	return s, nil
 }
 
-// waits tells that a job waits for a slot, and not for a time.
-func (s *shown) waits() bool { return s.Status == "queued" }
+// Waits reports that a job waits for a slot, and not for a time.
+func (s *Job) Waits() bool { return s.Status == "queued" }
 
-// learnPaused asks whether the queue of a job that waits is paused, where the job does not say it.
-func (j *jobsRun) learnPaused(ctx context.Context, s *shown) {
-	if !s.waits() || s.Queue != nil && s.Queue.Paused != nil {
-		return
-	}
-	answer, err := j.client.do(ctx, http.MethodGet, "/v1/queues/"+url.PathEscape(s.Route), nil)
-	var queue struct {
-		Paused bool `json:"paused"`
-	}
-	if err == nil && json.Unmarshal(answer, &queue) == nil {
-		s.paused = queue.Paused
-	}
-}
+// KnowsPaused reports whether the gateway said if the job's queue is paused.
+func (s *Job) KnowsPaused() bool { return s.Queue != nil && s.Queue.Paused != nil }
 
-func statusTint(status string) tint {
+// statusTint is the colour of a status.
+func statusTint(status string) terminal.Tint {
 	switch status {
 	case "succeeded":
-		return green
+		return terminal.Green
 	case "failed":
-		return red
+		return terminal.Red
 	case "cancelled", "expired", "cancelling", "retrying":
-		return yellow
+		return terminal.Yellow
 	case "running":
-		return cyan
+		return terminal.Cyan
 	default:
-		return plain
+		return terminal.Plain
 	}
 }
 
-// line is a job on one line, its id first.
-func (s *shown) line(coloured bool) string { //nolint:revive // it is how, not what
+// Line is a job on one line, its id first.
+func (s *Job) Line(coloured bool) string { //nolint:revive // it is how, not what
 	status := s.Status
 	if coloured {
-		status = paint(status, statusTint(s.Status))
+		status = terminal.Paint(status, statusTint(s.Status))
 	}
 	text := fmt.Sprintf("%s  %s  %s", s.ID, s.Route, status)
-	if why := s.why(); why != "" {
+	if why := s.Why(); why != "" {
 		text += " (" + why + ")"
 	}
 	if s.Tries > 1 {
 		text += fmt.Sprintf("  attempt %d of %d", s.Tries, s.Most)
 	}
-	if s.ended() {
-		text += "  after " + inWords(s.FinishedAt.Sub(s.CreatedAt))
+	if s.Ended() {
+		text += "  after " + terminal.InWords(s.FinishedAt.Sub(s.CreatedAt))
 	}
 	if s.Error != nil {
-		text += "  " + oneLine(s.Error.Detail, 500)
+		text += "  " + terminal.OneLine(s.Error.Detail, 500)
 	}
 	return text
 }
 
-// why says what is behind a status.
-func (s *shown) why() string {
+// Why says what is behind a status.
+func (s *Job) Why() string {
 	switch {
-	case s.waits() && s.paused:
+	case s.Waits() && s.Paused:
 		return fmt.Sprintf("the queue is paused; `headrace queues resume %s` starts it", s.Route)
 	case s.Reason != nil:
-		return oneLine(*s.Reason, 200)
+		return terminal.OneLine(*s.Reason, 200)
 	default:
 		return ""
 	}
@@ -137,25 +131,25 @@ func seenFrom(at time.Time, t *time.Time) string {
 	case t == nil:
 		return ""
 	case t.After(at):
-		return fmt.Sprintf("%s (in %s)", t.UTC().Format(time.DateTime+"Z"), inWords(t.Sub(at)))
+		return fmt.Sprintf("%s (in %s)", t.UTC().Format(time.DateTime+"Z"), terminal.InWords(t.Sub(at)))
 	default:
-		return fmt.Sprintf("%s (%s ago)", t.UTC().Format(time.DateTime+"Z"), inWords(at.Sub(*t)))
+		return fmt.Sprintf("%s (%s ago)", t.UTC().Format(time.DateTime+"Z"), terminal.InWords(at.Sub(*t)))
 	}
 }
 
 // pairs writes the metadata.
-func (s *shown) pairs() string {
+func (s *Job) pairs() string {
 	var pairs []string
 	for _, key := range slices.Sorted(maps.Keys(s.Metadata)) {
 		pairs = append(pairs, key+"="+s.Metadata[key])
 	}
-	return oneLine(strings.Join(pairs, ", "), 2000)
+	return terminal.OneLine(strings.Join(pairs, ", "), 2000)
 }
 
-func (s *shown) attempts() string {
+func (s *Job) attempts() string {
 	text := fmt.Sprintf("%d of %d", s.Tries, s.Most)
 	if s.Interruptions > 0 {
-		text += ", " + count(s.Interruptions, "interruption")
+		text += ", " + terminal.Count(s.Interruptions, "interruption")
 	}
 	if s.Run > 1 {
 		text += fmt.Sprintf(", in run %d", s.Run)
@@ -163,8 +157,8 @@ func (s *shown) attempts() string {
 	return text
 }
 
-// details writes a job over several lines, for a person.
-func (s *shown) details(w io.Writer, at time.Time, coloured bool) error { //nolint:revive // it is how, not what
+// Details writes a job over several lines, for a person.
+func (s *Job) Details(w io.Writer, at time.Time, coloured bool) error { //nolint:revive // it is how, not what
 	var b strings.Builder
 	row := func(name, text string) {
 		if text != "" {
@@ -174,16 +168,16 @@ func (s *shown) details(w io.Writer, at time.Time, coloured bool) error { //noli
 	ago := func(t *time.Time) string { return seenFrom(at, t) }
 	status := s.Status
 	if coloured {
-		status = paint(status, statusTint(s.Status))
+		status = terminal.Paint(status, statusTint(s.Status))
 	}
-	if why := s.why(); why != "" {
+	if why := s.Why(); why != "" {
 		status += " (" + why + ")"
 	}
 	row("id", s.ID)
 	row("route", s.Route)
 	row("status", status)
 	if s.Error != nil {
-		row("error", oneLine(s.Error.Detail, 2000)+" ("+s.Error.Code+")")
+		row("error", terminal.OneLine(s.Error.Detail, 2000)+" ("+s.Error.Code+")")
 	}
 	row("priority", s.Priority)
 	row("tags", strings.Join(s.Tags, ", "))
@@ -198,31 +192,31 @@ func (s *shown) details(w io.Writer, at time.Time, coloured bool) error { //noli
 	row("started", ago(s.StartedAt))
 	row("next try", ago(s.NextAttemptAt))
 	row("finished", ago(s.FinishedAt))
-	if !s.ended() {
+	if !s.Ended() {
 		row("deadline", ago(s.Deadline))
 	}
 	if s.ResultInfo != nil {
-		row("result", fmt.Sprintf("%s: `headrace jobs result %s`", count(int(s.ResultInfo.Bytes), "byte"), s.ID))
+		row("result", fmt.Sprintf("%s: `headrace jobs result %s`", terminal.Count(int(s.ResultInfo.Bytes), "byte"), s.ID))
 	}
 	row("kept till", ago(s.ResultExpiresAt))
 	_, err := io.WriteString(w, b.String())
 	return err
 }
 
-// jobTable lists jobs, with times as seen at one moment.
-func jobTable(jobs []*shown, at time.Time) *table {
-	t := &table{header: []string{"ID", "ROUTE", "STATUS", "PRIORITY", "TRIES", "AGE", "TOOK", "ERROR"}}
+// JobTable lists jobs, with times as seen at one moment.
+func JobTable(jobs []*Job, at time.Time) *terminal.Table {
+	t := &terminal.Table{Header: []string{"ID", "ROUTE", "STATUS", "PRIORITY", "TRIES", "AGE", "TOOK", "ERROR"}}
 	for _, s := range jobs {
-		took, why := "", s.why()
-		if s.ended() && s.StartedAt != nil {
-			took = inWords(s.FinishedAt.Sub(*s.StartedAt))
+		took, why := "", s.Why()
+		if s.Ended() && s.StartedAt != nil {
+			took = terminal.InWords(s.FinishedAt.Sub(*s.StartedAt))
 		}
 		if s.Error != nil {
 			why = s.Error.Code + ": " + s.Error.Detail
 		}
-		t.add(cell{text: s.ID}, cell{text: s.Route}, cell{s.Status, statusTint(s.Status)}, cell{text: s.Priority},
-			cell{text: fmt.Sprintf("%d/%d", s.Tries, s.Most)}, cell{text: inWords(max(0, at.Sub(s.CreatedAt)))}, cell{text: took},
-			cell{text: oneLine(why, 80)})
+		t.Add(terminal.Text(s.ID), terminal.Text(s.Route), terminal.Tinted(s.Status, statusTint(s.Status)), terminal.Text(s.Priority),
+			terminal.Text(fmt.Sprintf("%d/%d", s.Tries, s.Most)), terminal.Text(terminal.InWords(max(0, at.Sub(s.CreatedAt)))), terminal.Text(took),
+			terminal.Text(terminal.OneLine(why, 80)))
 	}
 	return t
 }

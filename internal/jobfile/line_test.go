@@ -1,11 +1,12 @@
-package cli_test
+package jobfile_test
 
 import (
 	"encoding/json"
 	"strings"
 	"testing"
 
-	"headrace/internal/cli"
+	"headrace/internal/client"
+	"headrace/internal/jobfile"
 )
 
 // A line is a text, an input of the route, or a whole job; what it cannot be is said with what to do.
@@ -39,7 +40,7 @@ func TestLineBecomesJob(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, err := cli.Line(test.route, "line", test.run, test.options, test.line)
+			got, err := jobOf(test.route, "line", test.run, test.options, test.line)
 			if test.err != "" {
 				if err == nil || !strings.Contains(err.Error(), test.err) || strings.Contains(err.Error(), "Go value") {
 					t.Errorf("%s, %v", got, err)
@@ -66,14 +67,14 @@ func TestLineBecomesJob(t *testing.T) {
 
 func idOfLine(t *testing.T, route, prefix, run string, options map[string]any, line string) string {
 	t.Helper()
-	got, err := cli.Line(route, prefix, run, options, line)
+	got, err := jobOf(route, prefix, run, options, line)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var job struct {
 		ID string `json:"id"`
 	}
-	if err := json.Unmarshal(got, &job); err != nil || !cli.GoodID(job.ID) {
+	if err := json.Unmarshal(got, &job); err != nil || !jobfile.GoodID(job.ID) {
 		t.Fatalf("%s, %v", got, err)
 	}
 	return job.ID
@@ -112,10 +113,10 @@ func FuzzLine(f *testing.F) {
 	options := map[string]any{"priority": "batch", "tags": []string{"t"}, "metadata": map[string]string{"a": "b"}}
 	f.Fuzz(func(t *testing.T, route, run, line string) {
 		line = strings.TrimSpace(line)
-		if line == "" || run != "" && !cli.GoodID(run) {
+		if line == "" || run != "" && !jobfile.GoodID(run) {
 			t.Skip()
 		}
-		got, err := cli.Line(route, "line", run, options, line)
+		got, err := jobOf(route, "line", run, options, line)
 		if err != nil {
 			return
 		}
@@ -128,11 +129,20 @@ func FuzzLine(f *testing.F) {
 		if err := json.Unmarshal(got, &job); err != nil || job.Priority != "batch" || job.Route == nil || job.ID == nil && job.Key == nil || strings.Contains(string(got), "\n") {
 			t.Errorf("%s, %v", got, err)
 		}
-		if again, err := cli.Line(route, "line", run, options, " "+line+"\t"); err == nil && string(again) != string(got) && !strings.HasPrefix(line, "{") {
+		if again, err := jobOf(route, "line", run, options, " "+line+"\t"); err == nil && string(again) != string(got) && !strings.HasPrefix(line, "{") {
 			t.Errorf("%s, then %s", got, again)
 		}
-		if again, err := cli.Line(route, "line", run, options, line); err != nil || string(again) != string(got) {
+		if again, err := jobOf(route, "line", run, options, line); err != nil || string(again) != string(got) {
 			t.Errorf("%s, then %s, %v", got, again, err)
 		}
 	})
+}
+
+// jobOf makes a job of one line of a file; the route takes embeddings.
+func jobOf(route, prefix, run string, options map[string]any, line string) (json.RawMessage, error) {
+	r := jobfile.Lines{Route: route, Prefix: prefix, Run: run, Options: options}
+	if route != "" {
+		r.Text = func(text string) ([]byte, error) { return client.BodyFor(route, "llm/v1/embeddings", []string{text}) }
+	}
+	return r.Job([]byte(line))
 }
