@@ -52,6 +52,7 @@ lint: $(LINT) ## format and lint, the import walls included
 	$(LINT) fmt --diff
 	$(LINT) run
 	LINT=$(LINT) go test -count=1 -run '^TestEachWallBites$$' ./internal/house
+	go run ./internal/house -check
 
 .PHONY: house
 house: ## how large packages and types are, what is explained and tested

@@ -71,6 +71,26 @@ func excesses(t *tree, limits map[string]limit) []string {
 	return over
 }
 
+// exceptions begin the lines that -check lets pass: what is over its limit today and waits to be parted. Delete a line when its
+// figure holds; add none.
+func exceptions() []string {
+	return []string{
+		"broker/calls has ",
+		"broker/calls.FrontEnd has ",
+		"broker/calls.WorkerEnd has ",
+		"internal/job.Record has ", // one method for each move of a job: the list is the vocabulary
+		"worker.desk has ",
+		"worker.pool has ",
+	}
+}
+
+// unexpected leaves the exceptions out.
+func unexpected(over []string) []string {
+	return slices.DeleteFunc(over, func(line string) bool {
+		return slices.ContainsFunc(exceptions(), func(known string) bool { return strings.HasPrefix(line, known) })
+	})
+}
+
 // show writes a line for each room, then what is counted over all of them.
 func show(out io.Writer, t *tree) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)

@@ -35,6 +35,9 @@ func run(args []string, out io.Writer) error {
 		return err
 	}
 	over := excesses(tree, limits())
+	if *check {
+		over = unexpected(over)
+	}
 	for _, line := range over {
 		if _, err := fmt.Fprintln(out, line); err != nil {
 			return fmt.Errorf("printing: %w", err)
