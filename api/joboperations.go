@@ -6,6 +6,7 @@ import (
 
 	"headrace/api/jobfilter"
 	"headrace/api/jobspec"
+	"headrace/api/openapi"
 	"headrace/internal/fault"
 )
 
@@ -72,19 +73,19 @@ func (d *jobDesk) placeOperations() []operation {
 	return []operation{
 		{
 			method: "POST", path: "/v1/jobs", handle: d.placeJob, body: "JobOrder", headers: append(slices.Clone(headers), jobspec.HeaderKey),
-			summary: "Place a durable job.", answers: []answer{done, jobPlaced()}, fails: fails, beside: placedHeaders(), examples: orderExamples(),
+			summary: "Place a durable job.", answers: []answer{done, jobPlaced()}, fails: fails, beside: placedHeaders(), examples: openapi.OrderExamples(),
 		},
 		{
 			method: "POST", path: "/v1/jobs/batch", handle: d.placeJobs, body: "JobBatch", headers: []string{headerTimeout, headerRequestID},
 			summary:  "Place up to 1,000 jobs; each is accepted or refused by itself.",
 			answers:  []answer{{status: http.StatusAccepted, what: "What became of each job.", schema: "JobsPlaced"}},
 			fails:    []fault.Code{fault.ShuttingDown},
-			examples: batchExamples(),
+			examples: openapi.BatchExamples(),
 		},
 		{
 			method: "PUT", path: "/v1/jobs/{id}", handle: d.placeJob, body: "JobOrder", headers: headers,
 			summary: "Place a job under an id of your own; the same body again is the same job.",
-			answers: []answer{done, jobPlaced()}, fails: fails, beside: placedHeaders(), examples: orderExamples(),
+			answers: []answer{done, jobPlaced()}, fails: fails, beside: placedHeaders(), examples: openapi.OrderExamples(),
 		},
 	}
 }
@@ -103,7 +104,7 @@ func (j *jobReader) followOperations() []operation {
 			answers: []answer{
 				jobAnswer("The job."), {status: http.StatusNotModified, what: "It has not changed.", headers: []string{"ETag", "Retry-After"}},
 			},
-			fails: append(fails, fault.Invalid), examples: ofJob(),
+			fails: append(fails, fault.Invalid), examples: openapi.OfJob(),
 		},
 		{
 			method: "GET", path: "/v1/jobs/{id}/result", handle: j.jobResult, params: wait, headers: []string{jobspec.HeaderPrefer},
@@ -113,21 +114,21 @@ func (j *jobReader) followOperations() []operation {
 				running,
 			},
 			beside: ended,
-			fails:  append(fails, fault.Invalid, fault.Conflict, fault.JobFailed, fault.UpstreamBadResponse), examples: ofJob(),
+			fails:  append(fails, fault.Invalid, fault.Conflict, fault.JobFailed, fault.UpstreamBadResponse), examples: openapi.OfJob(),
 		},
 		{
 			method: "GET", path: "/v1/jobs/{id}/input", handle: j.jobInput, summary: "What the job was asked with.",
-			answers: ok("The input as it was sent.", "JobInput"), fails: fails, examples: ofJob(),
+			answers: ok("The input as it was sent.", "JobInput"), fails: fails, examples: openapi.OfJob(),
 		},
 		{
 			method: "GET", path: "/v1/jobs/{id}/attempts", handle: j.jobAttempts, summary: "The attempts so far.",
-			answers: ok("Each call to a model server.", "JobAttempts"), fails: fails, examples: ofJob(),
+			answers: ok("Each call to a model server.", "JobAttempts"), fails: fails, examples: openapi.OfJob(),
 		},
 		{
 			method: "GET", path: "/v1/jobs/{id}/events", handle: j.jobEvents, headers: []string{"Last-Event-ID"},
 			summary: "Server-sent events: a snapshot, then every change.",
 			answers: []answer{{status: http.StatusOK, what: "The stream, which ends with the job.", schema: "Event", kind: "text/event-stream"}},
-			fails:   fails, examples: ofJob(),
+			fails:   fails, examples: openapi.OfJob(),
 		},
 	}
 }
@@ -140,15 +141,15 @@ func (j *jobReader) changeOperations() []operation {
 	return []operation{
 		{
 			method: "POST", path: "/v1/jobs/{id}/cancel", handle: j.cancelJob, summary: "Cancel a job; it may be repeated.",
-			answers: []answer{jobAnswer("The job, which has ended."), aborted}, fails: fails, examples: ofJob(),
+			answers: []answer{jobAnswer("The job, which has ended."), aborted}, fails: fails, examples: openapi.OfJob(),
 		},
 		{
 			method: "POST", path: "/v1/jobs/{id}/retry", handle: j.retryJob, summary: "Run a failed, cancelled or expired job again.",
-			answers: []answer{jobPlaced()}, fails: append(fails, fault.Conflict), examples: ofJob(),
+			answers: []answer{jobPlaced()}, fails: append(fails, fault.Conflict), examples: openapi.OfJob(),
 		},
 		{
 			method: "DELETE", path: "/v1/jobs/{id}", handle: j.deleteJob, summary: "Erase a job's input and result; it answers 410 from then on.",
-			answers: []answer{{status: http.StatusNoContent, what: "Nothing but a tombstone is left."}, aborted}, fails: fails, examples: ofJob(),
+			answers: []answer{{status: http.StatusNoContent, what: "Nothing but a tombstone is left."}, aborted}, fails: fails, examples: openapi.OfJob(),
 		},
 	}
 }
@@ -163,15 +164,15 @@ func (q *queueDesk) queueOperations() []operation {
 		},
 		{
 			method: "GET", path: "/v1/queues/{name}", handle: q.getQueue, summary: "What waits of one route's jobs.",
-			answers: one, fails: fails, examples: ofQueue(),
+			answers: one, fails: fails, examples: openapi.OfQueue(),
 		},
 		{
 			method: "POST", path: "/v1/queues/{name}/pause", handle: q.pauseQueue, summary: "Start no more jobs of this route until it is resumed.",
-			answers: one, fails: fails, examples: ofQueue(),
+			answers: one, fails: fails, examples: openapi.OfQueue(),
 		},
 		{
 			method: "POST", path: "/v1/queues/{name}/resume", handle: q.resumeQueue, summary: "Start jobs of this route again.",
-			answers: one, fails: fails, examples: ofQueue(),
+			answers: one, fails: fails, examples: openapi.OfQueue(),
 		},
 		{
 			method: "GET", path: "/v1/limits", handle: q.jobLimits, summary: "What jobs may ask for.",
@@ -200,7 +201,7 @@ func (l *jobLists) listOperations() []operation {
 		},
 		{
 			method: "POST", path: "/v1/dead/{id}/redrive", handle: l.redriveJob, summary: "Run a failed job again.",
-			answers: []answer{jobPlaced()}, fails: ofStore(fault.NotFound, fault.Conflict, fault.Gone), examples: ofJob(),
+			answers: []answer{jobPlaced()}, fails: ofStore(fault.NotFound, fault.Conflict, fault.Gone), examples: openapi.OfJob(),
 		},
 	}
 }

@@ -152,37 +152,37 @@ func (k *callDesk) operations() []operation {
 	ops := []operation{
 		{
 			method: "POST", path: "/gateway/{name}/invocations", named: true, tag: "MLflow", body: "GatewayCall",
-			summary: "Ask a route, in the dialect of the list that declares it.", answers: ok("", "GatewayAnswer"), examples: gatewayExamples(),
+			summary: "Ask a route, in the dialect of the list that declares it.", answers: ok("", "GatewayAnswer"), examples: openapi.GatewayExamples(),
 			handle: k.asks(target{voice: problem.MLflow, dialect: declared, limited: true}),
 		},
 		{
 			method: "POST", path: "/endpoints/{name}/invocations", named: true, tag: "MLflow", body: "EndpointCall",
-			summary: "Ask a route, in MLflow's newer dialect.", answers: ok("", "EndpointAnswer"), examples: endpointExamples(),
+			summary: "Ask a route, in MLflow's newer dialect.", answers: ok("", "EndpointAnswer"), examples: openapi.EndpointExamples(),
 			handle: k.asks(target{voice: problem.MLflow, dialect: newer, limited: true}),
 		},
 		{
 			method: "POST", path: "/v1/embeddings", tag: "OpenAI", body: "OpenAIEmbeddings", answers: ok("", "Vectors"),
-			summary: "Embed texts.", handle: k.asks(openai(inference.Embeddings)), examples: openAIEmbeddingsExamples(),
+			summary: "Embed texts.", handle: k.asks(openai(inference.Embeddings)), examples: openapi.OpenAIEmbeddingsExamples(),
 		},
 		{
 			method: "POST", path: "/v1/chat/completions", tag: "OpenAI", body: "OpenAIChat", answers: ok("", "ChatCompletion"),
-			summary: "Continue a conversation.", handle: k.asks(openai(inference.Chat)), examples: openAIChatExamples(),
+			summary: "Continue a conversation.", handle: k.asks(openai(inference.Chat)), examples: openapi.OpenAIChatExamples(),
 		},
 		{
 			method: "POST", path: "/v1/responses", tag: "OpenAI", body: "OpenAIResponses", answers: ok("", "Response"),
-			summary: "Ask an agent or a chat model, in OpenAI's newer form.", examples: openAIResponsesExamples(),
+			summary: "Ask an agent or a chat model, in OpenAI's newer form.", examples: openapi.OpenAIResponsesExamples(),
 			handle: k.asks(target{
 				voice: problem.OpenAI, wants: inference.Chat, dialect: func(*inference.Route) dialect.Dialect { return k.dialects.Responses },
 			}),
 		},
 		{
 			method: "POST", path: "/v1/completions", tag: "OpenAI", body: "OpenAICompletions", answers: ok("", "Completion"),
-			summary: "Complete prompts.", handle: k.asks(openai(inference.Completions)), examples: openAICompletionsExamples(),
+			summary: "Complete prompts.", handle: k.asks(openai(inference.Completions)), examples: openapi.OpenAICompletionsExamples(),
 		},
 		{
 			method: "POST", path: "/v1/routes/{name}/invocations", named: true, tag: "Headrace", body: "EndpointCall",
 			summary: "Ask a route, in MLflow's newer dialect or, on a raw route, in the model server's own.", answers: ok("", "EndpointAnswer"),
-			handle: k.asks(target{voice: problem.Headrace, dialect: own}), examples: endpointExamples(),
+			handle: k.asks(target{voice: problem.Headrace, dialect: own}), examples: openapi.EndpointExamples(),
 		},
 	}
 	for i := range ops {
