@@ -127,7 +127,7 @@ type Server struct {
 	finder    JobList
 	board     *switchboard
 	handler   http.Handler
-	openapi   []byte
+	openapi   func() ([]byte, error) // openapi.json, made when it is first asked for
 	drains    context.CancelFunc
 	hurried   chan struct{} // is closed when draining is to wait for no call any more
 	hurry     func()
@@ -157,10 +157,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	}
 	s.Apply(deps.Table)
 	operations := s.operations()
-	var err error
-	if s.openapi, err = describe(cfg.Version, operations); err != nil {
-		return nil, fmt.Errorf("api: %w", err)
-	}
+	s.openapi = sync.OnceValues(func() ([]byte, error) { return describe(cfg.Version, operations) })
 	s.handler = s.board.middleware(s.board.router(operations))
 	return s, nil
 }
