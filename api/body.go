@@ -128,13 +128,13 @@ func (c *chassis) tooLarge() error {
 }
 
 func (c *chassis) noRoom() error {
-	return fault.New(fault.QueueFull, "the bodies of other calls fill the memory for them (max_inflight_bytes); try again")
+	return fault.New(fault.QueueFull, "the memory for request bodies is full (api.max_inflight_bytes); try again")
 }
 
 // cutShort says why a body did not come.
 func cutShort(err error) error {
 	if errors.Is(err, errNotGzip) {
-		return fault.Wrap(fault.Invalid, err, "the body is not whole gzip, as the header Content-Encoding says")
+		return fault.Wrap(fault.Invalid, err, "the header Content-Encoding says gzip, but the body is not a complete gzip stream")
 	}
 	if over, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return fault.Wrap(fault.TooLarge, err, "the body is larger than %d bytes even compressed, the most this gateway takes (max_body)", over.Limit)

@@ -184,7 +184,7 @@ func (k *callDesk) limit(ctx context.Context, r *http.Request, route *inference.
 	}
 	ok, after, err := k.limiter.Take(ctx, route, k.client(r)+r.URL.Path)
 	if err != nil {
-		k.log.WarnContext(ctx, "the limit could not be kept", "route", route.Name, "error", err)
+		k.log.WarnContext(ctx, "the rate limit could not be checked; the call was let through", "route", route.Name, "error", err)
 		return nil
 	}
 	if ok {

@@ -34,7 +34,7 @@ func (d *jobDesk) placeItem(ctx context.Context, index int, entry jobspec.Entry,
 func (c *chassis) itemProblem(ctx context.Context, of slog.Attr, err error, requestID string) (status int, body any) {
 	e := fault.From(err)
 	if e.Code == fault.Internal {
-		c.log.LogAttrs(ctx, slog.LevelError, "one job of several failed inside", slog.String("request_id", requestID), of, slog.Any("error", err))
+		c.log.LogAttrs(ctx, slog.LevelError, "internal error with one of several jobs", slog.String("request_id", requestID), of, slog.Any("error", err))
 	}
 	m, body := problem.Body(problem.Headrace, e, requestID)
 	return m.Status, body

@@ -151,7 +151,7 @@ func (j *jobReader) jobInput(w *replyWriter, r *http.Request, name string) error
 		return err
 	}
 	if rec.Input == nil || rec.State == job.Succeeded && (rec.Store == job.StoreOutputs || rec.Store == job.StoreNone) {
-		return fault.New(fault.Gone, "the input of job %s is not stored: its option store is %q", rec.ID, rec.Store)
+		return fault.New(fault.Gone, "the input of job %s is not stored: the job has store=%q", rec.ID, rec.Store)
 	}
 	if err := j.budget.Reserve(r.Context(), rec.Input.Bytes); err != nil {
 		return fault.Wrap(fault.QueueFull, err, "no room for the input in api.max_inflight_bytes; try again")

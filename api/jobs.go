@@ -294,7 +294,7 @@ func (d *jobDesk) resultOf(ctx context.Context, rec *job.Record) (speaks dialect
 		return nil, nil, nil, nil, fmt.Errorf("reading the form of job %s: %w", rec.ID, err)
 	}
 	if rec.Result == nil {
-		return nil, nil, nil, nil, fault.New(fault.Gone, "the result of job %s is not stored: its option store is %q", rec.ID, rec.Store)
+		return nil, nil, nil, nil, fault.New(fault.Gone, "the result of job %s is not stored: the job has store=%q", rec.ID, rec.Store)
 	}
 	size := rec.Result.Bytes
 	if err := d.budget.Reserve(ctx, size); err != nil {

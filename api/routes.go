@@ -94,7 +94,7 @@ func asReply(w http.ResponseWriter) *replyWriter {
 func (c *chassis) fail(w *replyWriter, r *http.Request, err error) {
 	e := fault.From(err)
 	if e.Code == fault.Internal {
-		c.log.ErrorContext(r.Context(), "a call failed inside", "request_id", w.id, "path", r.URL.Path, "error", err)
+		c.log.ErrorContext(r.Context(), "internal error while answering a request", "request_id", w.id, "path", r.URL.Path, "error", err)
 	}
 	w.fail(r, e)
 }

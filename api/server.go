@@ -242,7 +242,7 @@ func (s *Server) Run(ctx context.Context) error {
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closePatience)
 	defer cancel()
 	if err := server.Shutdown(closing); err != nil {
-		s.log.Debug("connections were cut", "error", err)
+		s.log.Debug("connections were still open after the shutdown and were closed", "error", err)
 		_ = server.Close()
 	}
 	return nil
@@ -260,7 +260,7 @@ func (s *Server) drain(cancel context.CancelCauseFunc) {
 	case <-grace.C:
 	case <-s.hurried:
 	}
-	s.log.Warn("calls are cancelled at the end of the grace", "calls", s.gate.count())
+	s.log.Warn("the shutdown grace is over; the remaining calls are cancelled", "calls", s.gate.count())
 	cancel(errShutdown())
 	over := time.NewTimer(closePatience)
 	defer over.Stop()

@@ -25,7 +25,7 @@ func TestHangupReloads(t *testing.T) {
 		eventually(t, 10*time.Second, what, func() bool { return strings.Count(p.out.String(), what) >= n })
 	}
 	p.signal(syscall.SIGHUP)
-	says(1, "the configuration is as it was")
+	says(1, "the configuration is unchanged")
 	text := read(t, path)
 	rewrite(t, path, text+route("endpoint", "new", "llm/v1/embeddings", model.URL))
 	p.signal(syscall.SIGHUP)

@@ -132,10 +132,10 @@ func (e *Envelope) Identify(h http.Header, id string) error {
 		return err
 	}
 	if key != "" && e.Key != "" && key != e.Key {
-		return problem.Option("idempotency_key", "is another one than that of the header %s; give one of them", HeaderKey)
+		return problem.Option("idempotency_key", "differs from the header %s; give one of them", HeaderKey)
 	}
 	if id != "" && e.ID != "" && id != e.ID {
-		return problem.Option("id", "is another one than that of the path; leave it out")
+		return problem.Option("id", "differs from the id in the path; leave it out")
 	}
 	e.Key, e.ID = cmp.Or(key, e.Key), cmp.Or(id, e.ID)
 	return nil

@@ -105,7 +105,7 @@ func (p *process) warnAtStart(keys ...string) {
 	for _, w := range p.cfg.Warnings {
 		for _, key := range keys {
 			if w.Key == key || w.Key == "" {
-				p.log.Warn("the configuration is valid, but look at this", "warning", strings.TrimSpace(w.String()))
+				p.log.Warn("configuration warning", "warning", strings.TrimSpace(w.String()))
 				break
 			}
 		}

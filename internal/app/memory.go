@@ -32,7 +32,7 @@ func (m memory) Load() map[string]worker.Learned {
 		err = json.Unmarshal(text, &learned)
 	}
 	if err != nil {
-		m.log.Warn("what was learned of model servers cannot be read; it is learned again", "file", m.file, "error", err)
+		m.log.Warn("the file of what was learned about model servers cannot be read; learning starts over", "file", m.file, "error", err)
 		return nil
 	}
 	return learned

@@ -44,7 +44,7 @@ func (r *reloader) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-r.asked:
-			r.log.Info("reading the configuration again, as SIGHUP asks", "file", r.running.Path)
+			r.log.Info("SIGHUP received; reloading the configuration", "file", r.running.Path)
 			r.take(r.source.Reload)
 		case now := <-every.C:
 			r.take(r.source.Look)
@@ -70,7 +70,7 @@ func (r *reloader) take(ask func() (*config.Config, error)) {
 		apply(next)
 	}
 	if config.Same(old, next) {
-		r.log.Info("the configuration is as it was", "file", next.Path, "routes", next.Table.Len())
+		r.log.Info("the configuration is unchanged", "file", next.Path, "routes", next.Table.Len())
 		return
 	}
 	changes := config.RouteChanges(old, next)
