@@ -16,7 +16,7 @@
 //	jobReader     one job that was placed: jobread.go, jobevents.go
 //	jobLists      many jobs: joblist.go
 //	queueDesk     the queues that jobs wait in: jobqueues.go
-//	catalogue     the routes, as each dialect's clients list them: headrace.go, lists.go, splits.go
+//	catalogue     the routes, as each dialect's clients list them: headrace.go, splits.go
 //	switchboard   requests to operations, errors to replies: middleware.go, routes.go
 //
 // The route table is immutable and swapped as a whole by Server.Apply; a call keeps the table it began with.

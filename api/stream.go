@@ -23,7 +23,7 @@ type outcome struct {
 }
 
 // stream answers a call with a stream. The model cannot stream: its whole answer is one. Until it is there nothing is
-// written for a while, so that an error has a status of its own; then comments tell that somebody is at work.
+// written for a while, so that an error has a status of its own; then comments say that the call is still running.
 func (k *callDesk) stream(ctx context.Context, c *call, speaks dialect.Dialect, a *dialect.Asked) error {
 	streamer, ok := speaks.(dialect.Streamer)
 	if !ok {
@@ -76,7 +76,7 @@ func (k *callDesk) finish(ctx context.Context, c *call, s *answerStream, streame
 		streamer.Broken(&out, a, k.brokenBody(c, err))
 	}
 	s.begin()
-	_, _ = out.WriteTo(c.w) // the caller has gone: there is no one to tell
+	_, _ = out.WriteTo(c.w) // an error means that the caller has gone
 	s.flush()
 	return nil
 }
@@ -84,7 +84,7 @@ func (k *callDesk) finish(ctx context.Context, c *call, s *answerStream, streame
 // logInside logs an error that is our own fault, as fail does for those that have a status.
 func (k *callDesk) logInside(ctx context.Context, c *call, err error) {
 	if fault.CodeOf(err) == fault.Internal {
-		k.log.ErrorContext(ctx, "a call failed inside", "request_id", c.w.id, "path", c.r.URL.Path, "error", err)
+		k.log.ErrorContext(ctx, "internal error while answering a request", "request_id", c.w.id, "path", c.r.URL.Path, "error", err)
 	}
 }
 
