@@ -38,19 +38,23 @@ func TestEntriesAreShownAsMLflowShowsThem(t *testing.T) {
 		want string
 	}{
 		{
-			dialect.RoutesListing(), inference.Route{Name: "a", Type: inference.Chat, Family: inference.Routes, Provider: "p", Model: "m", Limit: limit},
+			dialect.RoutesListing(),
+			inference.Route{Name: "a", Type: inference.Chat, Family: inference.Routes, Provider: "p", Model: "m", Limit: limit},
 			`{"name":"a","route_type":"llm/v1/chat","model":{"name":"m","provider":"p"},"route_url":"/gateway/a/invocations"}`,
 		},
 		{
-			dialect.RoutesListing(), inference.Route{Name: "a", Type: inference.Raw, Family: inference.Endpoints, Provider: "p", Limit: limit},
+			dialect.RoutesListing(),
+			inference.Route{Name: "a", Type: inference.Raw, Family: inference.Endpoints, Provider: "p", Limit: limit},
 			`{"name":"a","route_type":"mlflow/v1/invocations","model":{"name":null,"provider":"p"},"route_url":"/gateway/a/invocations","limit":{"calls":2,"key":null,"renewal_period":"minute"}}`,
 		},
 		{
-			dialect.EndpointsListing(), inference.Route{Name: `"ä`, Type: inference.Embeddings, Family: inference.Endpoints, Provider: "p", Model: "m", Limit: keyed},
+			dialect.EndpointsListing(),
+			inference.Route{Name: `"ä`, Type: inference.Embeddings, Family: inference.Endpoints, Provider: "p", Model: "m", Limit: keyed},
 			`{"name":"\"ä","endpoint_type":"llm/v1/embeddings","model":{"name":"m","provider":"p"},"endpoint_url":"/gateway/\"ä/invocations","limit":{"calls":1,"key":"k","renewal_period":"hour"}}`,
 		},
 		{
-			dialect.EndpointsListing(), inference.Route{Name: "a", Type: inference.Completions, Family: inference.Routes, Provider: "p", Model: "m"},
+			dialect.EndpointsListing(),
+			inference.Route{Name: "a", Type: inference.Completions, Family: inference.Routes, Provider: "p", Model: "m"},
 			`{"name":"a","endpoint_type":"llm/v1/completions","model":{"name":"m","provider":"p"},"endpoint_url":"/gateway/a/invocations","limit":null}`,
 		},
 	} {
