@@ -1,4 +1,4 @@
-package cli
+package probe
 
 import (
 	"context"
@@ -43,7 +43,7 @@ func recognised(ctx context.Context, client *upstream.Client, answers ...answer)
 }
 
 // nativeVerdict judges a model server that is asked in a format of its own.
-func nativeVerdict(r *inference.Route, found probed, took time.Duration) probed {
+func nativeVerdict(r *inference.Route, found Result, took time.Duration) Result {
 	found.Latency = float64(took.Microseconds()) / 1000
 	form := native.Form(found.Format)
 	for _, kind := range inference.Types() {
