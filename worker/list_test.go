@@ -255,8 +255,8 @@ func TestListsAmongSingleCallers(t *testing.T) {
 	}
 }
 
-// A caller with one prompt at a time waits for no more than the call that runs and its own, whatever lists others ask,
-// and even when they come from its own address.
+// A caller with one prompt at a time waits for two calls of others at most, whatever lists they ask, and even when they
+// come from its own address.
 func TestSingleCallerBesideLists(t *testing.T) {
 	t.Parallel()
 	for _, greedy := range []string{"single", "greedy"} {
@@ -297,7 +297,8 @@ func TestSingleCallerBesideLists(t *testing.T) {
 				best := fixed + time.Duration(rows)*row
 				p50, p99 := took[len(took)/2], took[len(took)*99/100]
 				t.Logf("lists of %s: p50 %s, p99 %s; the largest call has %d rows and takes %s", greedy, p50, p99, rows, best)
-				if p99 > 2*best+20*time.Millisecond {
+				// Two calls of others, where both had about the same so far, and its own.
+				if p99 > 2*best+fixed+20*time.Millisecond {
 					t.Errorf("p99 %s", p99)
 				}
 				s.stop()
