@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"headrace/worker/batch"
+	"headrace/worker/learned"
 )
 
 const (
@@ -17,20 +18,17 @@ const (
 )
 
 // desk is where what was claimed for one model server waits for a slot, and where it is decided what goes out together.
-// It owns the slots and all that is learned of the server. It starts nothing: those who bring it news ask it for loads
+// It owns the slots, and guards what is learned of the server. It starts nothing: those who bring it news ask it for loads
 // to send.
 type desk struct {
 	name    string        // in a Memory
 	changed chan struct{} // capacity 1: there may be more room
 
 	mu       sync.Mutex
-	routes   map[string]*learned
+	known    *learned.Server
 	former   batch.Former
 	gather   *batch.Gather
-	spent    batch.Spent
-	slots    *batch.Slots // nil: their number is given
-	width    int          // slots
-	busy     int          // slots that are taken
+	busy     int // slots that are taken
 	waiting  []*request
 	hopeless []*request // that were taken out of line, and have to be ended
 	lists    []*list    // that have no part in waiting, and rows that are in none yet
@@ -63,6 +61,9 @@ func (l *load) members() int {
 	return n
 }
 
+// route is the name of the route that all requests of a load name.
+func (l *load) route() string { return l.requests[0].item.Key.Route }
+
 // load is what goes out in one slot.
 type load struct {
 	requests []*request
@@ -73,31 +74,36 @@ type load struct {
 	trial    bool // how long it takes says nothing of its cost
 }
 
-func newDesk(s spec, known Learned, random func() float64, wake func(time.Duration)) *desk {
-	d := &desk{name: memoryName(s.key), changed: make(chan struct{}, 1), width: s.slots, random: random, wake: wake, routes: make(map[string]*learned)}
+func newDesk(s spec, stored learned.Stored, random func() float64, wake func(time.Duration)) *desk {
+	most := 0
 	if s.learn {
-		d.slots = batch.NewSlots(max(known.Slots, s.slots), MostSlots*s.replicas())
-		d.width = d.slots.Width()
+		most = MostSlots * s.replicas()
 	}
-	d.former.Learner = func(route string) *batch.Learner { return d.routes[route].learner }
-	d.serve(s, known)
+	d := &desk{name: memoryName(s.key), changed: make(chan struct{}, 1), random: random, wake: wake, known: learned.NewServer(stored, s.slots, most)}
+	d.former.Learner = func(route string) *batch.Learner { return d.known.Route(route).Learner }
+	d.serve(s, stored)
 	return d
 }
 
-// serve makes the desk know the routes of s. What is learned of others stays, as calls of theirs may still run.
-func (d *desk) serve(s spec, known Learned) {
+// serve makes the desk know the routes of s.
+func (d *desk) serve(s spec, stored learned.Stored) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.known.Serve(s.routes, stored)
 	longest := time.Duration(0)
 	for _, r := range s.routes {
-		if was := d.routes[r.Name]; was == nil || was.batch != r.Batch {
-			d.routes[r.Name] = newLearned(r, known.Routes[r.Name])
-		}
 		if r.Batch.Shares() {
 			longest = max(longest, r.Batch.GatherMax)
 		}
 	}
 	d.gather = batch.NewGather(longest)
+}
+
+// learn gives what is learned of the model server to do, which may read and change it, and keeps nothing of it.
+func (d *desk) learn(do func(*learned.Server)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	do(d.known)
 }
 
 func (d *desk) news() {
@@ -113,12 +119,13 @@ func (d *desk) news() {
 func (d *desk) room() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	want := d.want()
-	room := (d.width-d.busy)*want - d.queued()
+	now := time.Now()
+	want := d.known.Want(now)
+	room := (d.known.Width()-d.busy)*want - d.queued()
 	if want > 1 {
 		room += want
-	} else if d.slots != nil && d.busy > 0 {
-		room += d.slots.Ahead(time.Now())
+	} else if d.busy > 0 {
+		room += d.known.Ahead(now)
 	}
 	return max(room, 0)
 }
@@ -127,24 +134,15 @@ func (d *desk) room() int {
 func (d *desk) jobRoom() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	free := d.width - d.busy
-	if d.width > 1 {
+	free := d.known.Width() - d.busy
+	if d.known.Width() > 1 {
 		free--
 	}
-	return max(free*d.want()-d.queued(), 0)
+	return max(free*d.known.Want(time.Now())-d.queued(), 0)
 }
 
 // queued is how many requests wait, or will. It must be called with mu held.
 func (d *desk) queued() int { return len(d.waiting) + len(d.lists) + d.claiming }
-
-// want is how many requests a slot can use. It must be called with mu held.
-func (d *desk) want() int {
-	want, now := 1, time.Now()
-	for _, l := range d.routes {
-		want = max(want, l.want(now))
-	}
-	return want
-}
 
 // await waits until there is room, and says how much; 0 when ctx has ended.
 func (d *desk) await(ctx context.Context) int {
@@ -180,7 +178,15 @@ func (d *desk) claimed(r *request) {
 		d.news()
 		return
 	}
-	d.routes[r.target.route.Name].saw(r)
+	length := 0
+	if r.merges && !r.alone {
+		length = max(r.item.Length, 1)
+	}
+	route := d.routeOf(r)
+	route.Saw(length)
+	if r.probes() {
+		route.SawProbe()
+	}
 	d.add(r)
 }
 
@@ -190,7 +196,7 @@ func (d *desk) add(r *request) {
 	d.waiting = append(d.waiting, r)
 	d.gather.Arrived(r.item.Rows, now)
 	if g := d.pending; g != nil {
-		g.requests, g.items = append(g.requests, r), append(g.items, d.itemOf(r))
+		g.requests, g.items = append(g.requests, r), append(g.items, r.itemFor(d.routeOf(r)))
 		if d.former.Join(&g.batch, g.items, len(g.items)-1, now) {
 			if more := d.patience(g, now); more > 0 {
 				g.until = now.Add(more)
@@ -232,7 +238,7 @@ func (d *desk) next() *load {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := time.Now()
-	if d.busy >= d.width || d.claiming > 0 && now.Before(d.together) {
+	if d.busy >= d.known.Width() || d.claiming > 0 && now.Before(d.together) {
 		return nil
 	}
 	var l *load
@@ -258,7 +264,7 @@ func (d *desk) next() *load {
 			}
 		}
 	}
-	l.trial = d.slots != nil && d.slots.Trial()
+	l.trial = d.known.Trial()
 	d.news()
 	return l
 }
@@ -279,74 +285,14 @@ func (d *desk) answered(l *load, took time.Duration) {
 	d.busy--
 	rows := l.batch.Load.Rows
 	d.gather.Freed(rows, now)
-	d.of(l).count(l.members(), rows)
+	route := d.routeOf(l.requests[0])
+	route.Count(l.members(), rows)
 	if !l.trial && l.requests[0].merges {
-		d.of(l).learner.Record(l.batch.Load, took, l.batch.Left, now)
+		route.Learner.Record(l.batch.Load, took, l.batch.Left, now)
 	}
-	if d.slots != nil {
-		d.slots.Done(rows, took, d.queued() > 0, d.settled(), now)
-		d.width = d.slots.Width()
-	}
+	d.known.Done(rows, took, d.queued() > 0, now)
 	d.news()
 }
 
-func (d *desk) settled() bool {
-	for _, l := range d.routes {
-		if !l.learner.Settled() {
-			return false
-		}
-	}
-	return true
-}
-
-// measured learns from a call that was made while its slot stays taken.
-func (d *desk) measured(r *request, took time.Duration) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.routes[r.item.Key.Route].count(1, r.item.Rows)
-	d.routes[r.item.Key.Route].learner.Record(batch.Load{Rows: r.item.Rows, Length: r.item.Length}, took, 0, time.Now())
-}
-
-// may says whether rows of a route may share a call, and a list be asked in parts.
-func (d *desk) may(route string) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.routes[route].proof.May()
-}
-
-// probed ends a probe.
-func (d *desk) probed(route string, o batch.Outcome) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.routes[route].proof.Probed(o, time.Now())
-}
-
-// shadowed ends a shadow check.
-func (d *desk) shadowed(route string, o batch.Outcome) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.routes[route].proof.Shadowed(o)
-}
-
-// shrink makes calls smaller after one that the model server could not cope with.
-func (d *desk) shrink(l *load) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.of(l).learner.Shrink(l.batch.Load.Rows, time.Now())
-}
-
-// isolated takes note of a call that was made to isolate, and of the rows that it found bad.
-func (d *desk) isolated(l *load, took time.Duration, bad int) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.spent.Add(took, d.width, time.Now()) {
-		d.of(l).learner.Shrink(l.batch.Load.Rows, time.Now())
-	}
-	if bad > 0 {
-		d.of(l).learner.Bad(bad)
-	}
-	d.of(l).counts.Isolating++
-}
-
-// of is what is known of a load's route.
-func (d *desk) of(l *load) *learned { return d.routes[l.requests[0].item.Key.Route] }
+// routeOf is what is known of a request's route. It must be called with mu held.
+func (d *desk) routeOf(r *request) *learned.Route { return d.known.Route(r.item.Key.Route) }

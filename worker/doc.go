@@ -24,7 +24,7 @@ import (
 
 	"headrace/internal/fault"
 	"headrace/internal/inference"
-	"headrace/internal/provider"
+	"headrace/worker/target"
 )
 
 // ErrNotClaimed is what Delivery.Claim returns when the request is somebody else's now: its caller has gone,
@@ -80,12 +80,4 @@ type Claim interface {
 }
 
 // Upstream is one model server with all its replicas.
-type Upstream interface {
-	// Do sends one call and reads the reply, of at most maxReply bytes. release gives the reply's bytes back
-	// and is not nil when err is nil. A failure is a *fault.Error, or the cause of a cancelled ctx.
-	Do(ctx context.Context, call provider.Call, maxReply int64) (reply provider.Reply, release func(), err error)
-	// Run looks after the replicas until ctx ends.
-	Run(ctx context.Context) error
-	// Replicas tells how each of them fares; addresses are without what may be secret in them.
-	Replicas() []inference.Replica
-}
+type Upstream = target.Upstream

@@ -17,7 +17,7 @@ func (d *desk) form(now time.Time) *load {
 	}
 	items := make([]batch.Item, len(d.waiting))
 	for i, r := range d.waiting {
-		items[i] = d.itemOf(r)
+		items[i] = r.itemFor(d.routeOf(r))
 	}
 	b := d.former.Form(items, now)
 	head := d.waiting[b.Members[0]]
@@ -40,26 +40,19 @@ func (d *desk) form(now time.Time) *load {
 // the desk's mu held.
 func (d *desk) cut(now time.Time) {
 	d.waiting = slices.DeleteFunc(d.waiting, func(r *request) bool {
-		if !d.long(r, now) {
+		if !r.long(d.routeOf(r), now) {
 			return false
 		}
-		cut := batch.NewList(lengthsOf(r.rows.Values), d.routes[r.item.Key.Route].learner, now)
+		cut := batch.NewList(lengthsOf(r.rows.Values), d.routeOf(r).Learner, now)
 		d.lists = append(d.lists, d.listed(r, cut))
 		return true
 	})
 	for _, x := range d.lists {
-		if r := x.next(d.routes[x.whole.item.Key.Route].learner, now); r != nil {
+		if r := x.next(d.routeOf(x.whole).Learner, now); r != nil {
 			d.waiting = append(d.waiting, r)
 		}
 	}
 	d.lists = nil
-}
-
-// long says that a request is to be asked in parts. A job is not: its time runs, and callers would go before its parts.
-func (d *desk) long(r *request, now time.Time) bool {
-	route := d.routes[r.item.Key.Route]
-	return r.merges && !r.alone && r.list == nil && r.item.Kind == batch.Call && route.proof.May() &&
-		route.learner.Long(r.item.Rows, r.item.Length, now)
 }
 
 // sweep takes out of line what cannot be answered in its time any more, so that no slot is spent on it. It looks at
@@ -73,7 +66,7 @@ func (d *desk) sweep(now time.Time) {
 	var items []batch.Item
 	for _, r := range d.waiting {
 		if r.merges && !r.alone && r.item.Kind == batch.Call {
-			some, items = append(some, r), append(items, d.itemOf(r))
+			some, items = append(some, r), append(items, r.itemFor(d.routeOf(r)))
 		}
 	}
 	for _, i := range batch.Sweep(items, d.former.Learner, now).Hopeless {
@@ -91,13 +84,6 @@ func (d *desk) dropped() []*request {
 	return some
 }
 
-// itemOf is what the batch package sees of a request.
-func (d *desk) itemOf(r *request) batch.Item {
-	it := r.item
-	it.Solo = !r.merges || r.alone || !d.routes[it.Key.Route].proof.May()
-	return it
-}
-
 // patience is how long a batch waits for the next arrival.
 func (d *desk) patience(g *pending, now time.Time) time.Duration {
 	m := batch.Moment{Load: g.batch.Load, Limit: g.batch.Limit, First: g.items[g.batch.Members[0]].Arrival}
@@ -112,13 +98,13 @@ func (d *desk) patience(g *pending, now time.Time) time.Duration {
 			}
 		}
 	}
-	return d.gather.Wait(m, d.routes[g.items[g.batch.Members[0]].Key.Route].learner.Cost(), now, d.random())
+	return d.gather.Wait(m, d.known.Route(g.items[g.batch.Members[0]].Key.Route).Learner.Cost(), now, d.random())
 }
 
 // gathered ends the waiting of a batch.
 func (d *desk) gathered(g *pending, now time.Time) *load {
 	d.pending = nil
-	cost := d.routes[g.items[g.batch.Members[0]].Key.Route].learner.Cost()
+	cost := d.known.Route(g.items[g.batch.Members[0]].Key.Route).Learner.Cost()
 	d.gather.Report(g.rows, g.batch.Load.Rows, now.Sub(g.began), cost)
 	if l := d.load(g, now); l != nil {
 		return l
@@ -126,10 +112,10 @@ func (d *desk) gathered(g *pending, now time.Time) *load {
 	return d.form(now)
 }
 
-// load makes a load of a batch; nil when all its members have ended meanwhile.
+// load makes a load of a batch; nil when all its members have ended by then.
 func (d *desk) load(g *pending, now time.Time) *load {
 	l := &load{batch: g.batch, gathered: now.Sub(g.began)}
-	route := d.routes[g.items[g.batch.Members[0]].Key.Route]
+	route := d.known.Route(g.items[g.batch.Members[0]].Key.Route)
 	l.batch.Members, l.batch.Load, l.batch.Bytes = nil, batch.Load{}, 0
 	for _, i := range g.batch.Members {
 		if g.requests[i].over() {
@@ -143,33 +129,28 @@ func (d *desk) load(g *pending, now time.Time) *load {
 	if len(l.requests) == 0 {
 		return nil
 	}
-	d.former.Fair.Sent(g.items, &l.batch, route.learner.Cost())
-	l.shadow = len(l.requests) > 1 && route.proof.Shadow(d.random())
+	d.former.Fair.Sent(g.items, &l.batch, route.Learner.Cost())
+	l.shadow = len(l.requests) > 1 && route.Proof.Shadow(d.random())
 	return l
 }
 
 // probe gives the head and up to three others as a probe, when one is due.
 func (d *desk) probe(head *request, now time.Time) *load {
-	route := d.routes[head.item.Key.Route]
-	if !probes(head) || route.proof.May() {
+	route := d.routeOf(head)
+	if !head.probes() || route.Proof.May() {
 		return nil
 	}
 	l := &load{probe: true, requests: []*request{head}}
 	for _, r := range d.waiting {
-		if r != head && probes(r) && r.item.Key == head.item.Key && len(l.requests) < batch.ProbeMembers {
+		if r != head && r.probes() && r.item.Key == head.item.Key && len(l.requests) < batch.ProbeMembers {
 			l.requests = append(l.requests, r)
 		}
 	}
-	if len(l.requests) < 2 || !route.proof.Probe(now) {
+	if len(l.requests) < 2 || !route.Proof.Probe(now) {
 		return nil
 	}
 	for _, r := range l.requests {
 		l.batch.Load = batch.Load{Rows: l.batch.Load.Rows + r.item.Rows, Length: max(l.batch.Load.Length, r.item.Length)}
 	}
 	return l
-}
-
-// probes says that a request may be part of a probe. A job may not: each of its runs is recorded.
-func probes(r *request) bool {
-	return r.merges && !r.alone && r.list == nil && r.item.Kind == batch.Call && !r.over()
 }

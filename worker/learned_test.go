@@ -12,24 +12,25 @@ import (
 	"headrace/internal/provider"
 	"headrace/internal/provider/mlflow"
 	"headrace/worker"
+	"headrace/worker/learned"
 )
 
 // notebook is a memory in memory.
 type notebook struct {
 	mu    sync.Mutex
-	known map[string]worker.Learned
+	known map[string]learned.Stored
 	saved int
 }
 
 // Load is part of worker.Memory.
-func (n *notebook) Load() map[string]worker.Learned {
+func (n *notebook) Load() map[string]learned.Stored {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return maps.Clone(n.known)
 }
 
 // Save is part of worker.Memory.
-func (n *notebook) Save(known map[string]worker.Learned) error {
+func (n *notebook) Save(known map[string]learned.Stored) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.known = known

@@ -11,6 +11,7 @@ import (
 	"headrace/internal/inference"
 	"headrace/internal/provider"
 	"headrace/worker/batch"
+	"headrace/worker/learned"
 )
 
 // list is the long list of one caller. It is asked in parts, which wait and run like requests, one in line at a time;
@@ -131,7 +132,7 @@ func (x *list) answered(rows []int, result *inference.Result) {
 		x.mu.Unlock()
 		return
 	}
-	room := x.held+size <= x.whole.target.route.MaxReply && x.pool.worker.parts.TryReserve(size)
+	room := x.held+size <= x.whole.target.Route.MaxReply && x.pool.worker.parts.TryReserve(size)
 	if room {
 		x.held += size
 	}
@@ -157,12 +158,12 @@ func (x *list) answered(rows []int, result *inference.Result) {
 func (x *list) finish() {
 	r := x.whole
 	kind := r.claim.Request().Type
-	reply, ok := r.target.merger.Whole(kind, provider.Reply{Status: http.StatusOK, Reason: http.StatusText(http.StatusOK)}, x.rows)
-	if !ok || !x.pool.desk.may(r.target.route.Name) { // in the meantime rows have been found to depend on each other
+	reply, ok := r.target.Merger.Whole(kind, provider.Reply{Status: http.StatusOK, Reason: http.StatusText(http.StatusOK)}, x.rows)
+	if !ok || !x.proven() { // in the meantime rows have been found to depend on each other
 		x.ask()
 		return
 	}
-	result, err := r.target.provider.Decode(r.target.route, r.claim.Request(), reply)
+	result, err := r.target.Provider.Decode(r.target.Route, r.claim.Request(), reply)
 	if err != nil {
 		x.ask()
 		return
@@ -173,6 +174,12 @@ func (x *list) finish() {
 		result.Gather, result.Batch = x.gathered, x.shared
 		x.pool.hand(r, result)
 	}
+}
+
+// proven says that rows of the list's route may be asked in parts.
+func (x *list) proven() (may bool) {
+	x.pool.desk.learn(func(s *learned.Server) { may = s.Route(x.whole.target.Route.Name).Proof.May() })
+	return may
 }
 
 // close ends the list once. held is what its answers reserve; unless they are handed on, it is to be released.

@@ -9,6 +9,8 @@ import (
 
 	"headrace/internal/fault"
 	"headrace/internal/inference"
+	"headrace/worker/learned"
+	"headrace/worker/target"
 )
 
 // pool is what serves one model server: it leases and claims what its desk has room for, and runs what the desk says.
@@ -24,24 +26,24 @@ type pool struct {
 
 	mu      sync.Mutex
 	spec    spec
-	targets map[string]*target
+	targets map[string]*target.Target
 	changed context.CancelFunc // makes run open a new intake
 	closed  bool
 }
 
-func newPool(w *Worker, s spec, known Learned, targets map[string]*target) *pool {
+func newPool(w *Worker, s spec, stored learned.Stored, targets map[string]*target.Target) *pool {
 	p := &pool{worker: w, shown: s.shown, spec: s, targets: targets, changed: func() {}}
-	p.desk = newDesk(s, known, w.deps.Random, func(d time.Duration) { time.AfterFunc(d, p.pump) })
+	p.desk = newDesk(s, stored, w.deps.Random, func(d time.Duration) { time.AfterFunc(d, p.pump) })
 	p.desk.listed = p.listOf
 	return p
 }
 
 // update gives the pool other routes.
-func (p *pool) update(s spec, targets map[string]*target) {
+func (p *pool) update(s spec, targets map[string]*target.Target) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.spec, p.targets = s, targets
-	p.desk.serve(s, Learned{})
+	p.desk.serve(s, learned.Stored{})
 	p.changed()
 }
 
@@ -73,16 +75,16 @@ func (p *pool) run(ctx context.Context) {
 }
 
 // serve leases from one intake and probes the model servers until ctx ends.
-func (p *pool) serve(ctx context.Context, routes []*inference.Route, targets map[string]*target) {
+func (p *pool) serve(ctx context.Context, routes []*inference.Route, targets map[string]*target.Target) {
 	var watching sync.WaitGroup
 	defer watching.Wait()
 	seen := make(map[Upstream]bool, len(targets))
 	for _, t := range targets {
-		if !seen[t.upstream] {
-			seen[t.upstream] = true
+		if !seen[t.Upstream] {
+			seen[t.Upstream] = true
 			watching.Go(func() {
-				if err := t.upstream.Run(ctx); err != nil {
-					p.worker.deps.Logger.Error("watching a model server", "route", t.route.Name, "error", err)
+				if err := t.Upstream.Run(ctx); err != nil {
+					p.worker.deps.Logger.Error("watching a model server", "route", t.Route.Name, "error", err)
 				}
 			})
 		}
@@ -110,13 +112,13 @@ func (p *pool) serve(ctx context.Context, routes []*inference.Route, targets map
 }
 
 // claim takes one leased request to the desk, and runs what the desk then says.
-func (p *pool) claim(d Delivery, t *target, leased time.Time) {
+func (p *pool) claim(d Delivery, t *target.Target, leased time.Time) {
 	p.desk.claimed(p.claimed(d, t, leased))
 	p.pump()
 }
 
 // claimed is the request that was leased; nil when it is not ours to run.
-func (p *pool) claimed(d Delivery, t *target, leased time.Time) *request {
+func (p *pool) claimed(d Delivery, t *target.Target, leased time.Time) *request {
 	if t == nil { // a route of a newer configuration
 		d.Return()
 		return nil
@@ -163,11 +165,11 @@ func (p *pool) tell(in Intake) {
 
 // log writes one line for one failure, with what a person needs to act on it. step is what failed: the claim,
 // the attempt, or the answer, whose caller then gets 503.
-func (p *pool) log(t *target, id, step string, err error) {
+func (p *pool) log(t *target.Target, id, step string, err error) {
 	if err == nil {
 		return
 	}
-	log := p.worker.deps.Logger.With("route", t.route.Name, "server", p.shown, "request_id", id, "step", step, "error", err)
+	log := p.worker.deps.Logger.With("route", t.Route.Name, "server", p.shown, "request_id", id, "step", step, "error", err)
 	f := fault.From(err)
 	switch f.Code {
 	case fault.Internal:

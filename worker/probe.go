@@ -10,12 +10,17 @@ import (
 	"headrace/internal/inference"
 	"headrace/internal/provider"
 	"headrace/worker/batch"
+	"headrace/worker/learned"
+	"headrace/worker/target"
 )
+
+// prover makes the calls that show whether rows of a route are answered alike in company.
+type prover struct{ pool *pool }
 
 // trial is a merged call whose parts are compared with what requests were answered alone. It holds nothing of the
 // requests, which have ended by then.
 type trial struct {
-	target *target
+	target *target.Target
 	kind   inference.Type
 	call   provider.Call
 	rows   []int    // of each request
@@ -24,7 +29,8 @@ type trial struct {
 
 // probe asks each request of a load alone and answers it so, and then all of them in one call, to learn whether rows
 // are answered alike in company.
-func (p *pool) probe(l *load) {
+func (v prover) probe(l *load) {
+	p := v.pool
 	first := l.requests[0]
 	t := &trial{target: first.target, kind: first.claim.Request().Type}
 	var rows [][]byte
@@ -32,25 +38,25 @@ func (p *pool) probe(l *load) {
 		rows = append(rows, r.rows.Values...)
 		t.rows = append(t.rows, r.item.Rows)
 	}
-	t.call = t.target.merger.Merge(first.rows, rows)
+	t.call = t.target.Merger.Merge(first.rows, rows)
 	o := batch.Outcome{Alone: true}
 	for i := range l.requests {
-		body, err := p.probeOne(&load{requests: l.requests[i : i+1]})
+		body, err := v.probeOne(&load{requests: l.requests[i : i+1]})
 		t.alone = append(t.alone, body)
 		o.Alone = o.Alone && err == nil
 		o.Void = o.Void || err != nil && !judged(err)
 	}
 	if o.Alone && !o.Void {
-		o = p.compare(t)
+		o = v.compare(t)
 	}
-	p.desk.probed(t.target.route.Name, o)
+	p.desk.learn(func(s *learned.Server) { s.Route(t.target.Route.Name).Proof.Probed(o, time.Now()) })
 	p.desk.free()
 	p.pump()
 }
 
 // probeOne asks one request alone, answers it, and gives what the model server said.
-func (p *pool) probeOne(l *load) (body []byte, err error) {
-	r := l.requests[0]
+func (v prover) probeOne(l *load) (body []byte, err error) {
+	p, r := v.pool, l.requests[0]
 	if r.over() {
 		p.left(r)
 		return nil, errAllGone
@@ -61,11 +67,11 @@ func (p *pool) probeOne(l *load) (body []byte, err error) {
 	var result *inference.Result
 	if err == nil {
 		body = bytes.Clone(reply.Body)
-		if result, err = r.target.provider.Decode(r.target.route, r.claim.Request(), reply); err != nil {
+		if result, err = r.target.Provider.Decode(r.target.Route, r.claim.Request(), reply); err != nil {
 			release()
 		}
 	}
-	p.worker.deps.Attempted(r.target.route.Name, fault.CodeOf(err))
+	p.worker.deps.Attempted(r.target.Route.Name, fault.CodeOf(err))
 	if err != nil {
 		hold := p.recent.stillComputing(r.ctx, err, took)
 		p.failed(r, err)
@@ -75,8 +81,12 @@ func (p *pool) probeOne(l *load) (body []byte, err error) {
 		return nil, err
 	}
 	p.recent.add(took)
-	p.worker.deps.Batched(r.target.route.Name, 1, r.item.Rows)
-	p.desk.measured(r, took)
+	p.worker.deps.Batched(r.target.Route.Name, 1, r.item.Rows)
+	p.desk.learn(func(s *learned.Server) {
+		route := s.Route(r.item.Key.Route)
+		route.Count(1, r.item.Rows)
+		route.Learner.Record(batch.Load{Rows: r.item.Rows, Length: r.item.Length}, took, 0, time.Now())
+	})
 	result.OnRelease(release)
 	result.Upstream = took
 	p.answer(r, result, l)
@@ -93,18 +103,19 @@ func judged(err error) bool {
 }
 
 // compare makes the merged call of a trial.
-func (p *pool) compare(t *trial) batch.Outcome {
+func (v prover) compare(t *trial) batch.Outcome {
+	p := v.pool
 	o := batch.Outcome{Alone: true}
-	ctx, cancel := context.WithTimeout(p.worker.work, t.target.route.Timeout)
+	ctx, cancel := context.WithTimeout(p.worker.work, t.target.Route.Timeout)
 	defer cancel()
-	reply, release, err := t.target.upstream.Do(ctx, t.call, t.target.route.MaxReply)
+	reply, release, err := t.target.Upstream.Do(ctx, t.call, t.target.Route.MaxReply)
 	if err == nil {
 		defer release()
 		if reply.Status >= 400 {
 			err = &refusal{reply}
 		}
 	}
-	p.worker.deps.Attempted(t.target.route.Name, codeOf(err))
+	p.worker.deps.Attempted(t.target.Route.Name, codeOf(err))
 	if err != nil {
 		o.Void = !judged(err)
 		o.Reason = "it was refused"
@@ -114,7 +125,7 @@ func (p *pool) compare(t *trial) batch.Outcome {
 	for _, k := range t.rows {
 		n += k
 	}
-	rows, err := t.target.merger.Cut(t.target.route, t.kind, n, reply)
+	rows, err := t.target.Merger.Cut(t.target.Route, t.kind, n, reply)
 	if err != nil {
 		o.Reason = fault.From(err).Message
 		return o
@@ -122,7 +133,7 @@ func (p *pool) compare(t *trial) batch.Outcome {
 	o.Merged, o.Equal = true, true
 	compared := 0
 	for i, k := range t.rows {
-		whole, ok := t.target.merger.Whole(t.kind, reply, rows[:k])
+		whole, ok := t.target.Merger.Whole(t.kind, reply, rows[:k])
 		rows = rows[k:]
 		if !ok {
 			continue // it would be asked alone
@@ -138,21 +149,24 @@ func (p *pool) compare(t *trial) batch.Outcome {
 }
 
 // shadowed asks one request of a shared call alone as well, and says whether both answers are the same.
-func (p *pool) shadowed(l *load, s *shared) bool {
+func (v prover) shadowed(l *load, s *shared) bool {
+	p := v.pool
 	from := 0
 	for _, r := range l.requests {
 		if r.item.Kind == batch.Call && r.list == nil && !r.over() {
-			whole, ok := s.target.merger.Whole(r.claim.Request().Type, s.reply, s.rows[from:from+r.item.Rows])
+			whole, ok := s.target.Merger.Whole(r.claim.Request().Type, s.reply, s.rows[from:from+r.item.Rows])
 			reply, release, err := p.ask(r)
 			if err == nil {
 				defer release()
 			}
-			p.worker.deps.Attempted(s.target.route.Name, fault.CodeOf(err))
+			p.worker.deps.Attempted(s.target.Route.Name, fault.CodeOf(err))
 			if !ok || err != nil || reply.Status >= 400 {
 				return true // nothing is proven
 			}
 			same, why := batch.Same(reply.Body, whole.Body)
-			p.desk.shadowed(s.target.route.Name, batch.Outcome{Alone: true, Merged: true, Equal: same, Reason: why})
+			p.desk.learn(func(known *learned.Server) {
+				known.Route(s.target.Route.Name).Proof.Shadowed(batch.Outcome{Alone: true, Merged: true, Equal: same, Reason: why})
+			})
 			return same
 		}
 		from += r.item.Rows

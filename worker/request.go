@@ -10,11 +10,13 @@ import (
 	"headrace/internal/inference"
 	"headrace/internal/provider"
 	"headrace/worker/batch"
+	"headrace/worker/learned"
+	"headrace/worker/target"
 )
 
 // request is one that was claimed. It waits in a desk, runs in a call, and is ended once.
 type request struct {
-	target *target
+	target *target.Target
 	ctx    context.Context //nolint:containedctx // of the claim; it ends when the caller leaves or its time is over
 	claim  Claim
 	rows   provider.Rows
@@ -35,18 +37,18 @@ const (
 )
 
 // newRequest takes a claimed request apart as far as it may share a call.
-func newRequest(ctx context.Context, t *target, c Claim, leased time.Time) *request {
+func newRequest(ctx context.Context, t *target.Target, c Claim, leased time.Time) *request {
 	req := c.Request()
 	r := &request{target: t, ctx: ctx, claim: c, alone: req.Alone, watch: func() bool { return true }}
-	r.item = batch.Item{Key: batch.Key{Route: t.route.Name}, Rows: 1, Length: int(req.Size()), Bytes: req.Size(), Arrival: leased, Caller: req.Caller}
+	r.item = batch.Item{Key: batch.Key{Route: t.Route.Name}, Rows: 1, Length: int(req.Size()), Bytes: req.Size(), Arrival: leased, Caller: req.Caller}
 	if req.Once {
 		r.item.Kind = batch.Job
 	}
 	r.item.Deadline, _ = ctx.Deadline()
-	if t.merger == nil || !t.route.Batch.Shares() || t.native() {
+	if t.Merger == nil || !t.Route.Batch.Shares() || t.Native() {
 		return r
 	}
-	if r.rows, r.merges = t.merger.Rows(t.route, req); r.merges {
+	if r.rows, r.merges = t.Merger.Rows(t.Route, req); r.merges {
 		r.item.Key.Rows, r.item.Rows, r.item.Length = r.rows.Key, len(r.rows.Values), 0
 		for _, row := range r.rows.Values {
 			r.item.Length = max(r.item.Length, len(row))
@@ -71,6 +73,24 @@ func (r *request) late() *fault.Error {
 			"the model server did not answer in time; send less at a time, or raise the route's timeout")
 	}
 	return fault.New(fault.Deadline, "the time for the call was over before a slot was free")
+}
+
+// probes says that a request may be part of a probe. A job may not: each of its runs is recorded.
+func (r *request) probes() bool {
+	return r.merges && !r.alone && r.list == nil && r.item.Kind == batch.Call && !r.over()
+}
+
+// long says that a request is to be asked in parts. A job is not: its time runs, and callers would go before its parts.
+func (r *request) long(route *learned.Route, now time.Time) bool {
+	return r.merges && !r.alone && r.list == nil && r.item.Kind == batch.Call && route.Proof.May() &&
+		route.Learner.Long(r.item.Rows, r.item.Length, now)
+}
+
+// itemFor is what the batch package sees of a request.
+func (r *request) itemFor(route *learned.Route) batch.Item {
+	it := r.item
+	it.Solo = !r.merges || r.alone || !route.Proof.May()
+	return it
 }
 
 // left ends a request whose context has ended: its caller has gone, its time is over, or the worker stops.

@@ -9,13 +9,14 @@ import (
 	"headrace/internal/fault"
 	"headrace/internal/inference"
 	"headrace/internal/provider"
+	"headrace/worker/target"
 )
 
 // send runs a load in a slot, gives the slot back, and then answers: so the next call finds it free.
 func (p *pool) send(l *load) {
 	switch {
 	case l.probe:
-		p.probe(l)
+		prover{p}.probe(l)
 	case len(l.requests) == 1 && l.requests[0].list == nil:
 		p.sendOne(l)
 	default:
@@ -34,10 +35,10 @@ func (p *pool) sendOne(l *load) {
 	began := time.Now()
 	result, err := p.attempt(r)
 	took := time.Since(began)
-	p.worker.deps.Attempted(r.target.route.Name, fault.CodeOf(err))
+	p.worker.deps.Attempted(r.target.Route.Name, fault.CodeOf(err))
 	if err == nil {
 		p.recent.add(took)
-		p.worker.deps.Batched(r.target.route.Name, 1, l.batch.Load.Rows)
+		p.worker.deps.Batched(r.target.Route.Name, 1, l.batch.Load.Rows)
 		p.desk.answered(l, took)
 		p.pump()
 		result.Upstream = took
@@ -80,7 +81,7 @@ func (p *pool) attempt(r *request) (*inference.Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	result, err := r.target.provider.Decode(r.target.route, r.claim.Request(), reply)
+	result, err := r.target.Provider.Decode(r.target.Route, r.claim.Request(), reply)
 	if err != nil {
 		release()
 		return nil, err
@@ -93,12 +94,12 @@ func (p *pool) attempt(r *request) (*inference.Result, error) {
 // ask is attempt without judging the reply.
 func (p *pool) ask(r *request) (provider.Reply, func(), error) {
 	t := r.target
-	ctx, cancel := context.WithTimeout(r.ctx, t.route.Timeout)
+	ctx, cancel := context.WithTimeout(r.ctx, t.Route.Timeout)
 	defer cancel()
-	return t.ask(ctx, r.claim.Request())
+	return t.Ask(ctx, r.claim.Request())
 }
 
-// errAllGone ends a shared call that nobody waits for any more.
+// errAllGone ends a shared call that no caller waits for any more.
 var errAllGone = errors.New("all callers have gone")
 
 // together makes one call of the rows of several requests, and gives each its own.
@@ -111,9 +112,9 @@ func (p *pool) together(requests []*request) (*shared, error) {
 		rows = append(rows, r.rows.Values...)
 		once = once || r.claim.Request().Once
 	}
-	call := t.merger.Merge(first.rows, rows)
+	call := t.Merger.Merge(first.rows, rows)
 	call.Once = once
-	ctx, cancel := context.WithTimeout(p.worker.work, t.route.Timeout)
+	ctx, cancel := context.WithTimeout(p.worker.work, t.Route.Timeout)
 	defer cancel()
 	ctx, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
@@ -127,7 +128,7 @@ func (p *pool) together(requests []*request) (*shared, error) {
 		})
 		defer stop()
 	}
-	reply, release, err := t.upstream.Do(ctx, call, t.route.MaxReply)
+	reply, release, err := t.Upstream.Do(ctx, call, t.Route.MaxReply)
 	if err != nil {
 		return nil, err
 	}
@@ -136,7 +137,7 @@ func (p *pool) together(requests []*request) (*shared, error) {
 		release()
 		return nil, &refusal{reply}
 	}
-	if s.rows, err = t.merger.Cut(t.route, first.claim.Request().Type, len(rows), reply); err != nil {
+	if s.rows, err = t.Merger.Cut(t.Route, first.claim.Request().Type, len(rows), reply); err != nil {
 		release()
 		return nil, err
 	}
@@ -144,7 +145,7 @@ func (p *pool) together(requests []*request) (*shared, error) {
 	return s, nil
 }
 
-// refusal is a status of 400 or more that several requests share. Its text is nobody's: it may speak of any of them.
+// refusal is a status of 400 or more that several requests share. Its text is told to none of them: it may speak of any.
 type refusal struct{ reply provider.Reply }
 
 func (r *refusal) Error() string { return "the model server refused a call of several requests" }
@@ -158,7 +159,7 @@ func (r *refusal) told() *fault.Error {
 
 // shared is the reply to a call of several requests, cut into rows.
 type shared struct {
-	target  *target
+	target  *target.Target
 	reply   provider.Reply
 	rows    [][]byte
 	release func()
@@ -170,7 +171,7 @@ type shared struct {
 // that cannot be known.
 func (s *shared) part(r *request, from int) (*inference.Result, bool) {
 	rows := s.rows[from : from+r.item.Rows]
-	whole, ok := s.target.merger.Whole(r.claim.Request().Type, s.reply, rows)
+	whole, ok := s.target.Merger.Whole(r.claim.Request().Type, s.reply, rows)
 	if !ok {
 		return nil, false
 	}
@@ -179,7 +180,7 @@ func (s *shared) part(r *request, from int) (*inference.Result, bool) {
 		result.OnRelease(s.done)
 		return result, true
 	}
-	result, err := s.target.provider.Decode(s.target.route, r.claim.Request(), whole)
+	result, err := s.target.Provider.Decode(s.target.Route, r.claim.Request(), whole)
 	if err != nil {
 		return nil, false
 	}

@@ -39,11 +39,7 @@ func (p *pool) state() PoolState {
 	defer p.mu.Unlock()
 	s := p.desk.state(p.spec.routes)
 	if len(p.spec.routes) > 0 { // all clients of a pool have the same replicas
-		t := p.targets[p.spec.routes[0].Name]
-		s.Replicas = t.upstream.Replicas()
-		for i := range s.Replicas {
-			s.Replicas[i].Format = t.forms.of(s.Replicas[i].URL)
-		}
+		s.Replicas = p.targets[p.spec.routes[0].Name].Replicas()
 	}
 	var urls []string
 	for _, replica := range s.Replicas {
@@ -57,10 +53,10 @@ func (p *pool) state() PoolState {
 func (d *desk) state(routes []*inference.Route) PoolState {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	s, now := PoolState{Slots: d.width, Busy: d.busy}, time.Now()
+	s, now := PoolState{Slots: d.known.Width(), Busy: d.busy}, time.Now()
 	for _, r := range routes {
 		s.Routes = append(s.Routes, r.Name)
-		s.Batching = append(s.Batching, d.routes[r.Name].state(r.Name, now))
+		s.Batching = append(s.Batching, d.known.Route(r.Name).State(r.Name, now))
 	}
 	return s
 }

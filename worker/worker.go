@@ -15,6 +15,8 @@ import (
 	"headrace/internal/fault"
 	"headrace/internal/inference"
 	"headrace/internal/provider"
+	"headrace/worker/learned"
+	"headrace/worker/target"
 )
 
 // Config configures a worker.
@@ -61,7 +63,7 @@ type Worker struct {
 
 	mu      sync.Mutex
 	pools   map[string]*pool
-	learned map[string]Learned // of pools that have ended, and of the last process
+	learned map[string]learned.Stored // of pools that have ended, and of the last process
 	// announced is what front ends were told last: the slots of each route.
 	announced map[string]int
 	started   bool
@@ -116,7 +118,7 @@ func (w *Worker) Run(ctx context.Context, table *inference.Table) error {
 		w.learned = w.deps.Memory.Load()
 	}
 	if w.learned == nil {
-		w.learned = make(map[string]Learned)
+		w.learned = make(map[string]learned.Stored)
 	}
 	err := w.apply(nil, table)
 	w.mu.Unlock()
@@ -167,17 +169,18 @@ func (w *Worker) apply(old, next *inference.Table) error {
 	}
 	plans := plan(next, w.cfg.Filter)
 	change := diff(plan(old, w.cfg.Filter), plans)
-	built := make(map[string]map[string]*target, len(change.start)+len(change.update))
+	built := make(map[string]map[string]*target.Target, len(change.start)+len(change.update))
 	for _, s := range slices.Concat(change.start, change.update) {
-		targets, err := w.targets(s)
+		targets, err := target.New(s.routes, w.deps.Providers, w.deps.Dial)
 		if err != nil {
-			return err
+			return fmt.Errorf("worker: %w", err)
 		}
 		built[s.key] = targets
 	}
 	for _, key := range change.stop {
 		w.pools[key].close()
-		w.learned[w.pools[key].desk.name] = w.pools[key].desk.snapshot()
+		desk := w.pools[key].desk
+		desk.learn(func(s *learned.Server) { w.learned[desk.name] = s.Store() })
 		delete(w.pools, key)
 	}
 	for _, s := range change.update {
@@ -191,40 +194,4 @@ func (w *Worker) apply(old, next *inference.Table) error {
 	w.announced = announcement(plans)
 	w.deps.Queue.Serve(maps.Clone(w.announced))
 	return nil
-}
-
-// target is where the requests of one route go.
-type target struct {
-	route    *inference.Route
-	provider provider.Provider
-	merger   provider.Merger // nil: requests share no calls
-	former   provider.Former // nil: there is one form only
-	forms    *forms          // of the model server
-	upstream Upstream
-}
-
-// targets makes the clients of a pool. Routes with the same headers and authorities share one, and with it
-// its connections.
-func (w *Worker) targets(s spec) (map[string]*target, error) {
-	clients := make(map[string]Upstream)
-	targets := make(map[string]*target, len(s.routes))
-	learned := newForms()
-	for _, r := range s.routes {
-		p := w.deps.Providers[r.Provider]
-		if p == nil {
-			return nil, fmt.Errorf("worker: route %q: provider %q is not built in", r.Name, r.Provider)
-		}
-		key := fmt.Sprint(r.TLSCA, r.ConnectTimeout, r.Headers) // maps print in the order of their keys
-		if clients[key] == nil {
-			client, err := w.deps.Dial(r)
-			if err != nil {
-				return nil, fmt.Errorf("worker: route %q: %w", r.Name, err)
-			}
-			clients[key] = client
-		}
-		merger, _ := p.(provider.Merger)
-		former, _ := p.(provider.Former)
-		targets[r.Name] = &target{route: r, provider: p, merger: merger, former: former, forms: learned, upstream: clients[key]}
-	}
-	return targets, nil
 }

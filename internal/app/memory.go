@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"headrace/worker"
+	"headrace/worker/learned"
 )
 
 // memory keeps what workers have learned of model servers in a file. Several processes with one data directory
@@ -22,25 +23,25 @@ type memory struct {
 var _ worker.Memory = memory{}
 
 // Load is what was saved last; nil when nothing was, or it cannot be read.
-func (m memory) Load() map[string]worker.Learned {
+func (m memory) Load() map[string]learned.Stored {
 	text, err := os.ReadFile(m.file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	var learned map[string]worker.Learned
+	var known map[string]learned.Stored
 	if err == nil {
-		err = json.Unmarshal(text, &learned)
+		err = json.Unmarshal(text, &known)
 	}
 	if err != nil {
 		m.log.Warn("the file of what was learned about model servers cannot be read; learning starts over", "file", m.file, "error", err)
 		return nil
 	}
-	return learned
+	return known
 }
 
 // Save replaces the file.
-func (m memory) Save(learned map[string]worker.Learned) error {
-	text, err := json.Marshal(learned)
+func (m memory) Save(known map[string]learned.Stored) error {
+	text, err := json.Marshal(known)
 	if err != nil {
 		return err
 	}

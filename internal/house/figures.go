@@ -83,9 +83,6 @@ func exceptions() []string {
 		"broker/calls.FrontEnd has ",
 		"broker/calls.WorkerEnd has ",
 		"internal/job.Record has ", // one method for each move of a job: the list is the vocabulary
-		"worker has ",
-		"worker.desk has ",
-		"worker.pool has ",
 	}
 }
 

@@ -67,7 +67,7 @@ func TestCheckFailsWhenAFigureIsOverItsLimit(t *testing.T) {
 	small := checkout(t, map[string]string{"worker/a.go": "package worker\n"})
 	large := checkout(t, map[string]string{"worker/a.go": "package worker\n" + strings.Repeat("var _ = 1\n", 2_000)})
 	methods := checkout(t, map[string]string{"worker/a.go": "package worker\n\ntype T int\n" + strings.Repeat("func (T) _() {}\n", 26)})
-	excepted := checkout(t, map[string]string{"worker/a.go": "package worker\n\ntype pool int\n" + strings.Repeat("func (pool) _() {}\n", 26)})
+	excepted := checkout(t, map[string]string{"internal/job/a.go": "package job\n\ntype Record int\n" + strings.Repeat("func (Record) _() {}\n", 26)})
 	for name, c := range map[string]struct{ root, over string }{
 		"within the limits": {small, ""},
 		"a large package":   {large, "worker has 2001 lines of code, at most 2000\n"},

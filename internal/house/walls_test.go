@@ -54,6 +54,13 @@ func walls() []wall {
 		{from: "internal/app/x.go", to: nats},
 		{from: "internal/natstest/x.go", to: nats, open: true},
 		{from: "internal/brokertest/x.go", to: nats, open: true},
+		{from: "worker/learned/x.go", to: "headrace/worker/batch/leaf", open: true},
+		{from: "worker/learned/x.go", to: "headrace/worker/target/leaf"},
+		{from: "worker/learned/x.go", to: "headrace/internal/provider/leaf"},
+		{from: "worker/target/x.go", to: "headrace/internal/provider/leaf", open: true},
+		{from: "worker/target/x.go", to: "headrace/worker/batch/leaf"},
+		{from: "worker/target/x.go", to: "headrace/worker/learned/leaf"},
+		{from: "worker/batch/x.go", to: "headrace/worker/learned/leaf"},
 		{from: "broker/jobs/x.go", to: "headrace/internal/brokertest"},
 		{from: "api/routes.go", to: mux, open: true},
 		{from: "api/x.go", to: mux},
@@ -75,7 +82,7 @@ func walls() []wall {
 			all = append(all, wall{from: "broker/" + room + "/x.go", to: to}, wall{from: "broker/" + room + "/x_test.go", to: to, open: true})
 		}
 	}
-	folders := []string{"api", "api/dialect", "api/schema", "broker", "broker/link", "broker/sweeper", "worker", "worker/batch"}
+	folders := []string{"api", "api/dialect", "api/schema", "broker", "broker/link", "broker/sweeper", "worker", "worker/batch", "worker/learned", "worker/target"}
 	for _, from := range folders {
 		for _, to := range []string{"api", "broker", "worker", "internal/app", "internal/cli"} {
 			if strings.Split(from, "/")[0] != to {

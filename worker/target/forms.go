@@ -1,4 +1,4 @@
-package worker
+package target
 
 import (
 	"context"
@@ -58,16 +58,16 @@ func (f *forms) notProbed() {
 }
 
 // form is how the target is asked next, and whether that is known rather than supposed.
-func (t *target) form() (form string, known bool) {
-	form, _, settled := t.former.Form(t.route)
-	if learned, ok := t.forms.any(func(f string) bool { return t.former.Fits(t.route, f) }); ok {
+func (t *Target) form() (form string, known bool) {
+	form, _, settled := t.former.Form(t.Route)
+	if learned, ok := t.forms.any(func(f string) bool { return t.former.Fits(t.Route, f) }); ok {
 		return learned, true
 	}
 	return form, settled
 }
 
-// native says that the target is known to be asked in another form than rows, which share calls.
-func (t *target) native() bool {
+// Native says that the target is known to be asked in another form than rows, which share calls.
+func (t *Target) Native() bool {
 	if t.former == nil {
 		return false
 	}
@@ -76,23 +76,23 @@ func (t *target) native() bool {
 	return known && form != rows
 }
 
-// ask makes the call of one request, in the form that the model server wants. A refusal that names another form comes
+// Ask makes the call of one request, in the form that the model server wants. A refusal that names another form comes
 // before the model runs, so the request is asked again in that one.
-func (t *target) ask(ctx context.Context, req *inference.Request) (provider.Reply, func(), error) {
+func (t *Target) Ask(ctx context.Context, req *inference.Request) (provider.Reply, func(), error) {
 	if t.former == nil {
-		call, err := t.provider.Encode(t.route, req)
+		call, err := t.Provider.Encode(t.Route, req)
 		if err != nil {
 			return provider.Reply{}, nil, err
 		}
 		return t.send(ctx, call, req.Once)
 	}
-	if _, probe, _ := t.former.Form(t.route); probe {
+	if _, probe, _ := t.former.Form(t.Route); probe {
 		if _, err := t.recognise(ctx); err != nil {
 			return provider.Reply{}, nil, err
 		}
 	}
 	form, known := t.form()
-	call, err := t.former.EncodeAs(t.route, req, form)
+	call, err := t.former.EncodeAs(t.Route, req, form)
 	if err != nil {
 		// What this form cannot say another may: it is worth to know, before the caller is told.
 		if known {
@@ -102,7 +102,7 @@ func (t *target) ask(ctx context.Context, req *inference.Request) (provider.Repl
 			return provider.Reply{}, nil, err
 		}
 		form, _ = t.form()
-		if call, err = t.former.EncodeAs(t.route, req, form); err != nil {
+		if call, err = t.former.EncodeAs(t.Route, req, form); err != nil {
 			return provider.Reply{}, nil, err
 		}
 	}
@@ -113,7 +113,7 @@ func (t *target) ask(ctx context.Context, req *inference.Request) (provider.Repl
 const mostForms = 2
 
 // insist sends a call, and sends it again in the form that a refusal names.
-func (t *target) insist(ctx context.Context, req *inference.Request, call provider.Call, form string) (provider.Reply, func(), error) {
+func (t *Target) insist(ctx context.Context, req *inference.Request, call provider.Call, form string) (provider.Reply, func(), error) {
 	for again := 0; ; again++ {
 		reply, release, err := t.send(ctx, call, req.Once)
 		if err != nil {
@@ -128,7 +128,7 @@ func (t *target) insist(ctx context.Context, req *inference.Request, call provid
 		if !ok || again >= mostForms {
 			return reply, release, nil
 		}
-		renewed, err := t.former.EncodeAs(t.route, req, next)
+		renewed, err := t.former.EncodeAs(t.Route, req, next)
 		if err != nil {
 			release()
 			return provider.Reply{}, nil, err
@@ -140,15 +140,15 @@ func (t *target) insist(ctx context.Context, req *inference.Request, call provid
 }
 
 // next is the form in which to ask again after a reply.
-func (t *target) next(ctx context.Context, reply provider.Reply) (string, bool) {
-	_, _, settled := t.former.Form(t.route)
+func (t *Target) next(ctx context.Context, reply provider.Reply) (string, bool) {
+	_, _, settled := t.former.Form(t.Route)
 	wanted, refused := t.former.Wanted(reply)
 	if wanted != "" {
-		if wanted == reply.Form || settled && !t.former.Fits(t.route, wanted) {
+		if wanted == reply.Form || settled && !t.former.Fits(t.Route, wanted) {
 			return "", false
 		}
 		t.forms.learn(reply.Server, wanted)
-		return wanted, t.former.Fits(t.route, wanted)
+		return wanted, t.former.Fits(t.Route, wanted)
 	}
 	if settled || t.forms.of(reply.Server) != "" || !refused {
 		return "", false
@@ -161,7 +161,7 @@ func (t *target) next(ctx context.Context, reply provider.Reply) (string, bool) 
 }
 
 // recognise probes the model server, once. found says that it told its form now.
-func (t *target) recognise(ctx context.Context) (found bool, err error) {
+func (t *Target) recognise(ctx context.Context) (found bool, err error) {
 	if !t.forms.toProbe() {
 		return false, nil
 	}
@@ -181,7 +181,7 @@ func (t *target) recognise(ctx context.Context) (found bool, err error) {
 	return false, nil
 }
 
-func (t *target) send(ctx context.Context, call provider.Call, once bool) (provider.Reply, func(), error) {
+func (t *Target) send(ctx context.Context, call provider.Call, once bool) (provider.Reply, func(), error) {
 	call.Once = once
-	return t.upstream.Do(ctx, call, t.route.MaxReply)
+	return t.Upstream.Do(ctx, call, t.Route.MaxReply)
 }

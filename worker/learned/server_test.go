@@ -1,0 +1,102 @@
+package learned_test
+
+import (
+	"testing"
+	"time"
+
+	"headrace/internal/inference"
+	"headrace/worker/batch"
+	"headrace/worker/learned"
+)
+
+func route(mode inference.BatchMode) *inference.Route {
+	return &inference.Route{
+		Name: "a", Type: inference.Completions,
+		Batch: inference.Batch{Mode: mode, MaxItems: 64, MaxBytes: 1 << 20, GatherMax: time.Millisecond},
+	}
+}
+
+// taught is a server whose route has seen calls of 12 ms and 1 ms a row.
+func taught(r *inference.Route) *learned.Server {
+	s := learned.NewServer(learned.Stored{}, 2, 0)
+	s.Serve([]*inference.Route{r}, learned.Stored{})
+	now := time.Now()
+	for rows := range 32 {
+		now = now.Add(time.Second)
+		s.Route("a").Learner.Record(batch.Load{Rows: rows + 1, Length: 8}, time.Duration(13+rows)*time.Millisecond, 0, now)
+	}
+	return s
+}
+
+func TestWhatIsStoredIsKnownToTheNextServer(t *testing.T) {
+	t.Parallel()
+	r := route(inference.BatchOn)
+	stored := taught(r).Store()
+	next := learned.NewServer(stored, 2, 0)
+	next.Serve([]*inference.Route{r}, stored)
+	if c := next.Route("a").Learner.Cost(); !c.Known() {
+		t.Errorf("the cost is %+v", c)
+	}
+	if next.Width() != 2 || next.Slots() != 0 {
+		t.Errorf("%d slots were given, and %d learned", next.Width(), next.Slots())
+	}
+}
+
+func TestARouteOfAnotherTypeIsLearnedAgain(t *testing.T) {
+	t.Parallel()
+	stored := taught(route(inference.BatchOn)).Store()
+	r := route(inference.BatchOn)
+	r.Type = inference.Embeddings
+	next := learned.NewServer(stored, 2, 0)
+	next.Serve([]*inference.Route{r}, stored)
+	if c := next.Route("a").Learner.Cost(); c.Known() {
+		t.Errorf("the cost %+v was taken over", c)
+	}
+}
+
+func TestOnlyOtherLimitsMakeARouteForget(t *testing.T) {
+	t.Parallel()
+	r := route(inference.BatchOn)
+	s := taught(r)
+	s.Serve([]*inference.Route{r}, learned.Stored{})
+	if !s.Route("a").Learner.Cost().Known() {
+		t.Error("a table with the same route made it forget")
+	}
+	other := *r
+	other.Batch.MaxItems = 8
+	s.Serve([]*inference.Route{&other}, learned.Stored{})
+	if s.Route("a").Learner.Cost().Known() {
+		t.Error("it remembers costs of other limits")
+	}
+}
+
+// A proof is made again by each process; the pause after a refutation is kept.
+func TestOfProofsOnlyRefutationsAreStored(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		outcome batch.Outcome
+		stage   batch.Stage
+	}{
+		"alike":     {batch.Outcome{Alone: true, Merged: true, Equal: true}, ""},
+		"different": {batch.Outcome{Alone: true, Merged: true}, batch.Refuted},
+	} {
+		s := taught(route(inference.BatchAuto))
+		proof, now := s.Route("a").Proof, time.Now()
+		for range 8 {
+			if proof.Probe(now) {
+				proof.Probed(c.outcome, now)
+			}
+		}
+		if got := s.Store().Routes["a"].Proof.Stage; got != c.stage {
+			t.Errorf("%s: the stage %q was stored, not %q (it is %q)", name, got, c.stage, proof.State().Stage)
+		}
+	}
+}
+
+func TestSlotsThatAreLearnedBeginAsStored(t *testing.T) {
+	t.Parallel()
+	s := learned.NewServer(learned.Stored{Slots: 8}, 2, 64)
+	if s.Width() < 8 || s.Slots() != 8 {
+		t.Errorf("it begins with %d slots, of which %d are learned", s.Width(), s.Slots())
+	}
+}
