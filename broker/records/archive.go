@@ -42,7 +42,7 @@ func Open(ctx context.Context, dial link.Dial, name string, log *slog.Logger, o 
 	}
 	s := NewStore(l, o.Timer, o.Shared)
 	s.full = o.Full
-	return &Archive{Store: s, Queues: &Queues{s}, Journal: &Journal{s}, Wire: &Wire{nc: l.NC}, link: l}, nil
+	return &Archive{Store: s, Queues: &Queues{store: s, tooMany: make(map[int]bool)}, Journal: &Journal{s}, Wire: &Wire{nc: l.NC}, link: l}, nil
 }
 
 // Close ends the connection.

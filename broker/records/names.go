@@ -28,6 +28,9 @@ func (n LaneName) Lane() (lane Lane, ok bool) {
 // Beside reports whether the queues of two lanes are in one stream.
 func (n LaneName) Beside(other LaneName) bool { return n.shard() == other.shard() }
 
+// In reports whether the lane's queue is in the stream of a shard (0 to QueueShards-1).
+func (n LaneName) In(shard int) bool { return n.shard() == strconv.Itoa(shard) }
+
 func (n LaneName) shard() string { return string(n[strings.LastIndexByte(string(n), '.')+1:]) }
 
 // place is the subject of one of the lane's jobs.

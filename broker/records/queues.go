@@ -19,7 +19,10 @@ import (
 const QueueShards = link.Shards
 
 // Queues looks at the work queues as a whole.
-type Queues struct{ store *Store }
+type Queues struct {
+	store   *Store
+	tooMany map[int]bool // by shard: it held more messages than jobs when it was last searched; owned by Leftovers
+}
 
 // Position returns a queued job's number in its queue's stream, which other queues share. ok is false when it has none, or
 // that is not known. It costs one read.
@@ -115,14 +118,29 @@ func laneAt(lane LaneName) (link.Lane, bool) {
 	return laneNamed(at.Provider, at.Route, at.Priority), true
 }
 
+// maxLooks bounds how many messages of one queue are compared with their jobs in one search.
+const maxLooks = 256
+
 // maxLeftovers bounds what is taken out of one queue in one search.
 const maxLeftovers = 10_000
 
+// Known is what is known of jobs when their queues are searched.
+type Known struct {
+	// Expected is how many jobs a lane should hold, All how many all lanes of the shard should.
+	Expected func(LaneName) int
+	All      int
+	// Ended reports whether a job needs no place in a queue.
+	Ended func(context.Context, job.ID) (bool, error)
+	// Again is called with the job of each message that was taken out, and gives it another one if it needs one.
+	Again func(context.Context, job.ID) error
+}
+
 // Leftovers takes leftovers out of the queues of a shard (0 to QueueShards-1), and calls again with the job of each. A
-// leftover is a message that is still in the stream and not beyond its consumer's floor: the NATS server holds it for
-// acknowledged and does not deliver it again. expected is how many jobs a lane should hold: one that holds them all is not
-// searched.
-func (q *Queues) Leftovers(ctx context.Context, shard int, expected func(LaneName) int, again func(context.Context, job.ID) error) error {
+// leftover is a message that the NATS server holds for acknowledged, because it is still in the stream and not beyond its
+// consumer's floor, and does not deliver again; or one of a job that has ended, which no worker asks for because it was not
+// announced. A lane that holds as many as it should is not searched, unless the shard held too many messages in this search
+// and in the last. It must not be called by two at a time.
+func (q *Queues) Leftovers(ctx context.Context, shard int, known Known) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*StorePatience)
 	defer cancel()
 	stream, err := q.store.link.JS.Stream(ctx, queueStream+strconv.Itoa(shard)) // not the store's way, which would make it
@@ -132,24 +150,65 @@ func (q *Queues) Leftovers(ctx context.Context, shard int, expected func(LaneNam
 	if err != nil {
 		return err
 	}
-	if stream.CachedInfo().State.Msgs == 0 {
+	messages := stream.CachedInfo().State.Msgs
+	if messages == 0 {
+		delete(q.tooMany, shard)
 		return nil
 	}
+	tooMany := messages > uint64(max(known.All, 0)) && messages <= maxLeftovers
+	lasts := tooMany && q.tooMany[shard]
+	q.tooMany[shard] = tooMany
 	list := stream.ListConsumers(ctx)
 	for info := range list.Info() {
-		if known := uint64(info.NumAckPending) + info.NumPending; known >= uint64(expected(LaneName(strings.TrimSuffix(info.Config.FilterSubject, ".*")))) {
+		lane := LaneName(strings.TrimSuffix(info.Config.FilterSubject, ".*"))
+		holds, needed := uint64(info.NumAckPending)+info.NumPending, uint64(known.Expected(lane))
+		if holds >= needed && !lasts {
 			continue // it knows of all jobs; looking for messages that it does not know of costs a search over all
 		}
-		if err := takeLeftovers(ctx, stream, info, again); err != nil {
+		err := takeLeftovers(ctx, stream, info, known)
+		if err == nil && lasts && holds > needed && info.NumAckPending == 0 {
+			err = takeEnded(ctx, stream, info, known)
+		}
+		if err != nil {
 			return err
 		}
 	}
 	return list.Err()
 }
 
+// takeEnded takes the messages of ended jobs out of the front of a queue.
+func takeEnded(ctx context.Context, stream jetstream.Stream, info *jetstream.ConsumerInfo, known Known) error {
+	next := uint64(1)
+	for range maxLooks {
+		msg, err := stream.GetMsg(ctx, next, jetstream.WithGetMsgSubject(info.Config.FilterSubject))
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("reading the next of %s: %w", info.Name, err)
+		}
+		next = msg.Sequence + 1
+		ended, err := known.Ended(ctx, IdOfEvent(msg.Subject))
+		if err == nil && ended {
+			err = takeAway(ctx, stream, msg.Subject, known)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// takeAway takes one message out. Its job may have been started again just now, so it is looked at behind that.
+func takeAway(ctx context.Context, stream jetstream.Stream, subject string, known Known) error {
+	if err := takeOut(ctx, stream, subject); err != nil {
+		return fmt.Errorf("taking a leftover out of %s: %w", subject, err)
+	}
+	return known.Again(ctx, IdOfEvent(subject))
+}
+
 // takeLeftovers takes out what is not beyond the consumer's floor.
-func takeLeftovers(ctx context.Context, stream jetstream.Stream, info *jetstream.ConsumerInfo, again func(context.Context, job.ID) error) error {
-	floor := info.AckFloor.Stream
+func takeLeftovers(ctx context.Context, stream jetstream.Stream, info *jetstream.ConsumerInfo, known Known) error {
 	for range maxLeftovers {
 		msg, err := stream.GetMsg(ctx, 1, jetstream.WithGetMsgSubject(info.Config.FilterSubject))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
@@ -158,13 +217,10 @@ func takeLeftovers(ctx context.Context, stream jetstream.Stream, info *jetstream
 		if err != nil {
 			return fmt.Errorf("reading the next of %s: %w", info.Name, err)
 		}
-		if msg.Sequence > floor {
+		if msg.Sequence > info.AckFloor.Stream {
 			return nil
 		}
-		if err := takeOut(ctx, stream, msg.Subject); err != nil {
-			return fmt.Errorf("taking a leftover out of %s: %w", info.Name, err)
-		}
-		if err := again(ctx, IdOfEvent(msg.Subject)); err != nil {
+		if err := takeAway(ctx, stream, msg.Subject, known); err != nil {
 			return err
 		}
 	}

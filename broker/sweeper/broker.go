@@ -30,7 +30,7 @@ type store interface {
 type queues interface {
 	Held(ctx context.Context, lane records.LaneName) (records.Held, error)
 	Next(ctx context.Context, lane records.LaneName, from, likely uint64) (number uint64, queued time.Time, ok bool, err error)
-	Leftovers(ctx context.Context, shard int, expected func(records.LaneName) int, again func(context.Context, job.ID) error) error
+	Leftovers(ctx context.Context, shard int, known records.Known) error
 }
 
 // journal has all records in the order in which they were written; see records.Journal.

@@ -24,13 +24,26 @@ func (c *cleaner) clear(ctx context.Context, q queues, s store) {
 	link.PauseFor(ctx, leftoversFirst)
 	for ctx.Err() == nil {
 		for shard := range records.QueueShards {
-			err := q.Leftovers(ctx, shard, c.schedule.expected, func(ctx context.Context, id job.ID) error { return c.requeue(ctx, s, id) })
+			err := q.Leftovers(ctx, shard, records.Known{
+				Expected: c.schedule.expected, All: c.schedule.expectedIn(shard),
+				Ended: func(ctx context.Context, id job.ID) (bool, error) { return ended(ctx, s, id) },
+				Again: func(ctx context.Context, id job.ID) error { return c.requeue(ctx, s, id) },
+			})
 			if err != nil && ctx.Err() == nil {
 				c.log.Warn("searching a queue for leftovers", "shard", shard, "error", err)
 			}
 		}
 		link.PauseFor(ctx, leftoversEvery)
 	}
+}
+
+// ended reports whether a job is over, or its record gone.
+func ended(ctx context.Context, s store, id job.ID) (bool, error) {
+	r, err := s.Get(ctx, id)
+	if errors.Is(err, records.ErrNoJob) {
+		return true, nil
+	}
+	return err == nil && r.State.Terminal(), err
 }
 
 // requeue gives a job whose message was a leftover another one, if it needs one. Should a worker still run it, then the worker

@@ -85,3 +85,41 @@ func TestLeftoversOfAKilledBroker(t *testing.T) { //nolint:tparallel // its live
 		}
 	})
 }
+
+// A broker that was killed may come back with the message of a job that has ended since. No worker asks for it, because
+// it was never announced. It is taken out, and one of a waiting job is not.
+func TestMessageOfAnEndedJobIsTakenOut(t *testing.T) {
+	t.Parallel()
+	b := brokertest.New(t, brokertest.Options{})
+	desk := b.Desk(0)
+	ended, waits := brokertest.Record("jobs"), brokertest.Record("jobs")
+	ended.ID, waits.ID = "ended", "waits"
+	b.Accept(desk, ended, `"x"`)
+	b.Accept(desk, waits, `"y"`)
+	stream, _ := b.Queue(ended.Route, ended.Priority)
+	last, err := stream.GetMsg(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := desk.Cancel(t.Context(), ended.ID); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.JetStream().Publish(t.Context(), last.Subject, last.Data); err != nil {
+		t.Fatal(err)
+	}
+	b.Sweeper()
+	at := time.Now().Add(60 * time.Second)
+	for left := uint64(0); left != 1; {
+		info, err := stream.Info(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if left = info.State.Msgs; left != 1 && time.Now().After(at) {
+			t.Fatalf("%d messages are left", left)
+		}
+		<-time.After(100 * time.Millisecond)
+	}
+	if msg, err := stream.GetLastMsgForSubject(t.Context(), strings.TrimSuffix(last.Subject, "ended")+"waits"); err != nil {
+		t.Errorf("the waiting job's place: %v, %v", msg, err)
+	}
+}

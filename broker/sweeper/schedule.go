@@ -282,6 +282,18 @@ func (s *schedule) expectedBeside(lane records.LaneName) (n int) {
 	return n
 }
 
+// expectedIn is how many messages all queues of a shard should hold.
+func (s *schedule) expectedIn(shard int) (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for lane, count := range s.counts {
+		if lane.In(shard) {
+			n += count.inQueue()
+		}
+	}
+	return n
+}
+
 // lanesNow is a copy of the counts of all lanes that have jobs.
 func (s *schedule) lanesNow() laneCounts {
 	s.mu.Lock()

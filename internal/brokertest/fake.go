@@ -233,7 +233,7 @@ func (f *Fake) Next(context.Context, records.LaneName, uint64, uint64) (number u
 }
 
 // Leftovers is part of the queues. There are none.
-func (f *Fake) Leftovers(context.Context, int, func(records.LaneName) int, func(context.Context, job.ID) error) error {
+func (f *Fake) Leftovers(context.Context, int, records.Known) error {
 	return nil
 }
 
