@@ -97,7 +97,7 @@ chaos: ## kills, stops, cuts and a full disk under durable jobs, for CHAOS (5m) 
 
 .PHONY: routes
 routes: ## 10,000 routes, a call and a job on 2,000 of them within a minute
-	ROUTES=1 go test -count=1 -v -run '^TestTenThousandRoutes$$' ./broker/calls
+	ROUTES=1 go test -count=1 -v -run '^TestTenThousandRoutes$$' ./broker/runner
 
 .PHONY: mutants
 mutants: ## break one promise after the other, and see that a short chaos run catches each; MUTANT=name takes one

@@ -5,8 +5,9 @@
 //	natsd     the embedded NATS server, its disk, its syncs                          [broker]
 //	keeper    makes streams, and gives lanes their consumers                         [broker]
 //	sweeper   does what is due: queues, retries, expires, removes; measures queues   [broker]
-//	calls     makes calls (FrontEnd), leases and answers them and runs jobs          [api, worker]
-//	          (WorkerEnd)
+//	calls     the sync lane: makes calls (FrontEnd), and answers them (Answerer)     [api, worker]
+//	runner    the job lane at its other end: runs jobs (Runner)                      [worker]
+//	intake    leases what waits in both lanes, and announces the worker (End)        [worker]
 //	jobs      accepts jobs, follows and cancels them (Desk)                          [api]
 //	limit     rate limits, exact over all front ends                                 [api]
 //	records   the store of jobs: records, bodies, work queues, what is on disk       [all that have to do with jobs]
@@ -44,7 +45,7 @@
 // A job is a record in the stream JOBREC_<shard>. Its input and a large result stand in JOBDATA_<shard>, and while it waits
 // its id stands in the work queue JOBS_<shard>, on subject job.<provider>.<route>.<priority>.<shard>.<id>.
 //
-//	jobs          records                     calls (WorkerEnd)           records                sweeper
+//	jobs          records                     runner                      records                sweeper
 //	Accept -----> input, record, queue -----> lease, claim = the ------> result, record, -----> removes them
 //	  202           entry, sync                record's next revision      acknowledgement        when they expire
 //	                   ^                           |
@@ -60,6 +61,16 @@
 // A lane, which is a route, or a route and a priority of jobs, has one durable consumer, made by the keeper when a worker
 // wants to pull. Lanes take turns where there are more of them than a stream has room for. A worker whose lane is dormant
 // listens on the lane's subject; the first message wakes it.
+//
+// # Leasing
+//
+// A worker process has one intake for each model server. Slots that are free ask it for work of either lane, and do not know
+// which it is: package lease has the words that both sides use.
+//
+//	worker                intake                        calls, runner
+//	Lease(free slots) --> pulls from the lanes     -->  Lane.Open makes a delivery of a message
+//	Delivery.Claim    ------------------------------->  GO of a front end, or a written record
+//	Claim.Answer      ------------------------------->  a frame to the front end, or the job's end in its record
 //
 // # Losing the connection
 //

@@ -15,21 +15,17 @@
 // was leased and not claimed is given back. At last the claims that run may finish; those that do not within
 // the grace are cut off and their callers told.
 //
-// The package knows neither NATS nor HTTP: queues and model servers come in through the interfaces below.
+// The package knows neither NATS nor HTTP: queues and model servers come in through the interfaces below, and what a queue
+// gives through those of package lease.
 package worker
 
 import (
 	"context"
-	"errors"
 
-	"headrace/internal/fault"
 	"headrace/internal/inference"
+	"headrace/internal/lease"
 	"headrace/worker/target"
 )
-
-// ErrNotClaimed is what Delivery.Claim returns when the request is somebody else's now: its caller has gone,
-// another worker has it, or it was given back.
-var ErrNotClaimed = errors.New("not claimed")
 
 // Queue is where requests come from.
 type Queue interface {
@@ -44,39 +40,12 @@ type Queue interface {
 // Intake leases requests. Only one goroutine at a time calls Lease.
 type Intake interface {
 	// Lease blocks until requests wait and gives between one and n of them. It fails only when ctx ends.
-	Lease(ctx context.Context, n int) ([]Delivery, error)
+	Lease(ctx context.Context, n int) ([]lease.Delivery, error)
 	// Jobs says how many jobs there is room for from now on, of the n of Lease that runs or comes next; before the
 	// first time as much as for calls. A call may be leased a little before a slot is free, a job may not: its time begins to run then.
 	Jobs(n int)
 	// Close gives back what was leased and not handed out.
 	Close()
-}
-
-// Delivery is one leased request. Exactly one of its verbs is called, within a second.
-type Delivery interface {
-	// Route is the name of the request's route.
-	Route() string
-	// Claim takes the request for good. The returned context ends when the caller leaves or its time is over.
-	// After an error nothing is left to do: it was given back, is gone, or the caller was told.
-	Claim(ctx context.Context) (context.Context, Claim, error)
-	// Return gives the request back for another slot.
-	Return()
-}
-
-// Claim is a request that this worker must answer. Exactly one of Answer, Fail, Drop and RunAlone is
-// called.
-type Claim interface {
-	// Request is valid until the claim has ended.
-	Request() *inference.Request
-	// Answer hands the result over and owns it from then on.
-	Answer(ctx context.Context, result *inference.Result) error
-	// Fail tells the caller what went wrong; it returns why that was not possible, joined to f.
-	Fail(ctx context.Context, f *fault.Error) error
-	// Drop ends a claim whose caller has gone; a job goes back to its queue.
-	Drop()
-	// RunAlone gives a job back to its queue, to be run by itself: the call that it shared ended badly, and that may
-	// have been another's fault. It is for jobs only.
-	RunAlone(ctx context.Context) error
 }
 
 // Upstream is one model server with all its replicas.

@@ -12,6 +12,7 @@ import (
 
 	"headrace/internal/fault"
 	"headrace/internal/inference"
+	"headrace/internal/lease"
 	"headrace/internal/provider"
 	"headrace/worker"
 )
@@ -99,11 +100,11 @@ type intake struct {
 }
 
 // Lease is part of worker.Intake.
-func (in *intake) Lease(ctx context.Context, n int) ([]worker.Delivery, error) {
+func (in *intake) Lease(ctx context.Context, n int) ([]lease.Delivery, error) {
 	c := in.calls
 	for {
 		c.mu.Lock()
-		var got []worker.Delivery
+		var got []lease.Delivery
 		var rest []*call
 		for _, one := range c.waiting {
 			if len(got) < n && in.routes[one.route] {
@@ -144,20 +145,20 @@ func (c *calls) ended() {
 	c.leased--
 }
 
-// Route is part of worker.Delivery.
+// Route is part of lease.Delivery.
 func (c *call) Route() string { return c.route }
 
-// Return is part of worker.Delivery.
+// Return is part of lease.Delivery.
 func (c *call) Return() {
 	c.from.ended()
 	c.from.put(c)
 }
 
-// Claim is part of worker.Delivery.
-func (c *call) Claim(ctx context.Context) (context.Context, worker.Claim, error) {
+// Claim is part of lease.Delivery.
+func (c *call) Claim(ctx context.Context) (context.Context, lease.Claim, error) {
 	if c.gone {
 		c.end("not claimed")
-		return nil, nil, worker.ErrNotClaimed
+		return nil, nil, lease.ErrNotClaimed
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	context.AfterFunc(c.ctx, func() { cancel(errors.New("the caller has gone")) })
@@ -174,7 +175,7 @@ func (c *call) end(how string) {
 	c.result <- how
 }
 
-// Request is part of worker.Claim.
+// Request is part of lease.Claim.
 func (c *call) Request() *inference.Request {
 	if c.request != nil {
 		return c.request
@@ -182,7 +183,7 @@ func (c *call) Request() *inference.Request {
 	return &inference.Request{ID: "r", Route: c.route, Type: inference.Embeddings}
 }
 
-// Answer is part of worker.Claim.
+// Answer is part of lease.Claim.
 func (c *call) Answer(_ context.Context, result *inference.Result) error {
 	c.answer, c.shared = string(bytes.Join(result.Items, []byte(" ")))+string(result.Body), result.Batch
 	result.Release()
@@ -190,17 +191,17 @@ func (c *call) Answer(_ context.Context, result *inference.Result) error {
 	return nil
 }
 
-// Fail is part of worker.Claim.
+// Fail is part of lease.Claim.
 func (c *call) Fail(_ context.Context, f *fault.Error) error {
 	c.failed = f
 	c.end(string(f.Code))
 	return f
 }
 
-// Drop is part of worker.Claim.
+// Drop is part of lease.Claim.
 func (c *call) Drop() { c.end("dropped") }
 
-// RunAlone is part of worker.Claim.
+// RunAlone is part of lease.Claim.
 func (c *call) RunAlone(context.Context) error {
 	c.end("alone")
 	return nil

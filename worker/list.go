@@ -9,6 +9,7 @@ import (
 
 	"headrace/internal/fault"
 	"headrace/internal/inference"
+	"headrace/internal/lease"
 	"headrace/internal/provider"
 	"headrace/worker/batch"
 	"headrace/worker/learned"
@@ -96,7 +97,7 @@ type part struct {
 	first bool
 }
 
-var _ Claim = (*part)(nil)
+var _ lease.Claim = (*part)(nil)
 
 // Request is that of the whole list.
 func (c *part) Request() *inference.Request { return c.list.whole.claim.Request() }

@@ -9,6 +9,7 @@ import (
 
 	"headrace/internal/fault"
 	"headrace/internal/inference"
+	"headrace/internal/lease"
 	"headrace/worker/learned"
 	"headrace/worker/target"
 )
@@ -112,20 +113,20 @@ func (p *pool) serve(ctx context.Context, routes []*inference.Route, targets map
 }
 
 // claim takes one leased request to the desk, and runs what the desk then says.
-func (p *pool) claim(d Delivery, t *target.Target, leased time.Time) {
+func (p *pool) claim(d lease.Delivery, t *target.Target, leased time.Time) {
 	p.desk.claimed(p.claimed(d, t, leased))
 	p.pump()
 }
 
 // claimed is the request that was leased; nil when it is not ours to run.
-func (p *pool) claimed(d Delivery, t *target.Target, leased time.Time) *request {
+func (p *pool) claimed(d lease.Delivery, t *target.Target, leased time.Time) *request {
 	if t == nil { // a route of a newer configuration
 		d.Return()
 		return nil
 	}
 	ctx, claim, err := d.Claim(p.worker.work)
 	if err != nil {
-		if !errors.Is(err, ErrNotClaimed) {
+		if !errors.Is(err, lease.ErrNotClaimed) {
 			p.log(t, "", "claim", err)
 		}
 		return nil

@@ -8,6 +8,7 @@ import (
 
 	"headrace/internal/fault"
 	"headrace/internal/inference"
+	"headrace/internal/lease"
 	"headrace/internal/provider"
 	"headrace/worker/batch"
 	"headrace/worker/learned"
@@ -18,7 +19,7 @@ import (
 type request struct {
 	target *target.Target
 	ctx    context.Context //nolint:containedctx // of the claim; it ends when the caller leaves or its time is over
-	claim  Claim
+	claim  lease.Claim
 	rows   provider.Rows
 	list   *list      // that it is a part of; nil
 	merges bool       // its rows can share a call
@@ -37,7 +38,7 @@ const (
 )
 
 // newRequest takes a claimed request apart as far as it may share a call.
-func newRequest(ctx context.Context, t *target.Target, c Claim, leased time.Time) *request {
+func newRequest(ctx context.Context, t *target.Target, c lease.Claim, leased time.Time) *request {
 	req := c.Request()
 	r := &request{target: t, ctx: ctx, claim: c, alone: req.Alone, watch: func() bool { return true }}
 	r.item = batch.Item{Key: batch.Key{Route: t.Route.Name}, Rows: 1, Length: int(req.Size()), Bytes: req.Size(), Arrival: leased, Caller: req.Caller}

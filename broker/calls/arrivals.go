@@ -20,9 +20,9 @@ const (
 func arrivals(replies *budget.Bytes) int64 { return max(replies.Limit()/arrivalShare, leastArrivals) }
 
 // arrive reserves the bytes of a reply that has come in its frame, decodes it and makes it an outcome. It never waits.
-func (f *FrontEnd) arrive(frame []byte) outcome {
+func (b *inbox) arrive(frame []byte) outcome {
 	size := int64(len(frame))
-	if !f.budget.TryReserveBeyond(size, arrivals(f.budget)) {
+	if !b.budget.TryReserveBeyond(size, arrivals(b.budget)) {
 		err := fault.New(fault.QueueFull,
 			"the model has answered, but there is no room for its reply: other replies fill their half of api.max_inflight_bytes; raise it, or try again later")
 		err.RetryAfter = time.Second
@@ -30,10 +30,10 @@ func (f *FrontEnd) arrive(frame []byte) outcome {
 	}
 	result, err := link.ReadResult(frame)
 	if err != nil {
-		f.budget.Release(size)
+		b.budget.Release(size)
 		return outcome{err: fault.Wrap(fault.Internal, err, "internal error")}
 	}
 	result.Batch = max(result.Batch, 1)
-	result.OnRelease(func() { f.budget.Release(size) })
+	result.OnRelease(func() { b.budget.Release(size) })
 	return outcome{result: result}
 }

@@ -126,6 +126,7 @@ type callTable [32]struct {
 	calls map[uint64]*call
 }
 
+// newCallTable returns an empty table.
 func newCallTable() *callTable {
 	t := new(callTable)
 	for i := range t {
@@ -134,6 +135,7 @@ func newCallTable() *callTable {
 	return t
 }
 
+// put adds a call, which stays until remove.
 func (t *callTable) put(c *call) {
 	s := &t[c.id%uint64(len(t))]
 	s.mu.Lock()
@@ -141,6 +143,7 @@ func (t *callTable) put(c *call) {
 	s.mu.Unlock()
 }
 
+// get returns a call; nil when its caller has its outcome and nothing is left to clean up.
 func (t *callTable) get(id uint64) *call {
 	s := &t[id%uint64(len(t))]
 	s.mu.Lock()
@@ -148,6 +151,7 @@ func (t *callTable) get(id uint64) *call {
 	return s.calls[id]
 }
 
+// remove forgets a call: frames that still come for it are ignored.
 func (t *callTable) remove(id uint64) {
 	s := &t[id%uint64(len(t))]
 	s.mu.Lock()

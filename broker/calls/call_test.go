@@ -2,7 +2,6 @@ package calls_test
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -11,94 +10,38 @@ import (
 	"headrace/internal/budget"
 	"headrace/internal/fault"
 	"headrace/internal/inference"
+	"headrace/internal/lanetest"
+	"headrace/internal/lease"
 )
-
-// TestCallMoves takes a call into each of its states and tries every move there.
-func TestCallMoves(t *testing.T) {
-	t.Parallel()
-	claim := func(c calls.LoneCall) { c.Claim("a") }
-	end := func(c calls.LoneCall) { c.End(&inference.Result{}, nil) }
-	lose := func(c calls.LoneCall) { c.End(nil, errors.New("its worker is gone")) }
-	leave := calls.LoneCall.Leave
-	for _, tt := range []struct {
-		name        string
-		before      []func(calls.LoneCall)
-		state       string
-		mine, other bool   // a claim by a, and by b, is granted
-		ended       string // the state after an end
-		counts      bool   // that end is the one the caller hears of
-	}{
-		{"waiting", nil, "waiting", true, true, "ended", true},
-		{"claimed", []func(calls.LoneCall){claim}, "claimed", true, false, "ended", true},
-		{"answered", []func(calls.LoneCall){claim, end}, "ended", false, false, "ended", false},
-		{"its worker was lost", []func(calls.LoneCall){claim, lose}, "ended", false, false, "ended", false},
-		{"ended before any claim", []func(calls.LoneCall){lose}, "ended", false, false, "ended", false},
-		{"the caller has left while it waited", []func(calls.LoneCall){leave}, "withdrawn", false, false, "withdrawn", false},
-		{"the caller has left while it ran", []func(calls.LoneCall){claim, leave}, "withdrawn", false, false, "withdrawn", false},
-		{"the caller has its answer", []func(calls.LoneCall){claim, end, leave}, "withdrawn", false, false, "withdrawn", false},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			reach := func() calls.LoneCall {
-				c := calls.NewLoneCall()
-				for _, move := range tt.before {
-					move(c)
-				}
-				return c
-			}
-			if got := reach().State(); got != tt.state {
-				t.Errorf("state %s, want %s", got, tt.state)
-			}
-			if got := reach().Claim("a"); got != tt.mine {
-				t.Errorf("a claim by the same worker: granted %v, want %v", got, tt.mine)
-			}
-			if got := reach().Claim("b"); got != tt.other {
-				t.Errorf("a claim by another worker: granted %v, want %v", got, tt.other)
-			}
-			c := reach()
-			c.Outcome()
-			late, released := &inference.Result{}, 0
-			late.OnRelease(func() { released++ })
-			c.End(late, nil)
-			if got := c.State(); got != tt.ended {
-				t.Errorf("after an end: state %s, want %s", got, tt.ended)
-			}
-			got, _, told := c.Outcome()
-			if counts := told && got == late; counts != tt.counts || released > 0 == tt.counts {
-				t.Errorf("the end counts: %v, released %d times; want %v and the bytes given back once if not", counts, released, tt.counts)
-			}
-		})
-	}
-}
 
 // TestClaimAfterAnswerIsRefused lets a second copy of a call's message come to the worker that has answered, or is given
 // up, while the caller has not taken the outcome: its large answer waits for room.
 func TestClaimAfterAnswerIsRefused(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, overTCP)
+	r := lanetest.NewRig(t, lanetest.OverTCP)
 	replies := budget.New(1 << 20)
-	front, err := calls.NewFrontEnd(r.dial, r.local, replies, r.log)
+	front, err := calls.NewFrontEnd(r.Dial, r.Local, replies, r.Log)
 	if err != nil {
 		t.Fatal(err)
 	}
-	background(t, front.Run)
-	route := testRoute("again")
-	claimed, answered := make(chan *calls.Claim, 1), make(chan error, 1)
-	r.serve(1, func(ctx context.Context, c *calls.Claim) {
+	lanetest.Background(t, front.Run)
+	route := lanetest.TestRoute("again")
+	claimed, answered := make(chan lease.Claim, 1), make(chan error, 1)
+	r.Serve(1, func(ctx context.Context, c lease.Claim) {
 		claimed <- c
-		answered <- c.Answer(ctx, r.result(make([]byte, calls.InlineReply+1)))
+		answered <- c.Answer(ctx, r.Result(make([]byte, calls.InlineReply+1)))
 	}, route)
 	if !replies.TryReserve(1 << 20) {
 		t.Fatal("an empty budget has no room")
 	}
 	done := make(chan error, 1)
 	go func() {
-		res, err := front.Call(t.Context(), route, request(route, `"x"`))
+		res, err := front.Call(t.Context(), route, lanetest.Request(route, `"x"`))
 		res.Release()
 		done <- err
 	}()
-	await(t, claimed, "claim")
-	if !eventually(func() bool { return !front.Reclaim() && front.Left() > 0 }) {
+	lanetest.Await(t, claimed, "claim")
+	if !lanetest.Eventually(func() bool { return !front.Reclaim() && front.Held() > 0 }) {
 		t.Error("a claim is granted again after the answer has come")
 	}
 	select {
@@ -107,10 +50,10 @@ func TestClaimAfterAnswerIsRefused(t *testing.T) {
 	default:
 	}
 	replies.Release(1 << 20)
-	if err := await(t, done, "answer"); err != nil {
+	if err := lanetest.Await(t, done, "answer"); err != nil {
 		t.Error(err)
 	}
-	if err := await(t, answered, "end of the answer"); err != nil {
+	if err := lanetest.Await(t, answered, "end of the answer"); err != nil {
 		t.Error(err)
 	}
 }
@@ -118,23 +61,23 @@ func TestClaimAfterAnswerIsRefused(t *testing.T) {
 // TestDroppedReplyEndsTheCall loses a reply between the connection and the front end, as a library's limit would.
 func TestDroppedReplyEndsTheCall(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, overTCP)
-	route := testRoute("dropped")
-	handle, claimed, proceed := hold(r)
-	r.serve(1, handle, route)
+	r := lanetest.NewRig(t, lanetest.OverTCP)
+	route := lanetest.TestRoute("dropped")
+	handle, claimed, proceed := lanetest.Hold(r)
+	r.Serve(1, handle, route)
 	done := make(chan error, 1)
 	go func() {
-		res, err := r.front.Call(t.Context(), route, request(route, `"x"`))
+		res, err := r.Front.Call(t.Context(), route, lanetest.Request(route, `"x"`))
 		res.Release()
 		done <- err
 	}()
-	await(t, claimed, "claim")
-	if err := r.front.PendingFrames(1); err != nil { // less than any frame
+	lanetest.Await(t, claimed, "claim")
+	if err := r.Front.PendingFrames(1); err != nil { // less than any frame
 		t.Fatal(err)
 	}
 	close(proceed)
 	began := time.Now()
-	if err := await(t, done, "end of the call"); fault.CodeOf(err) != fault.UpstreamUnavailable {
+	if err := lanetest.Await(t, done, "end of the call"); fault.CodeOf(err) != fault.UpstreamUnavailable {
 		t.Errorf("got %v, want upstream_unavailable: the call has run, and its answer is lost", err)
 	}
 	if took := time.Since(began); took > 10*time.Second {
@@ -146,17 +89,17 @@ func TestDroppedReplyEndsTheCall(t *testing.T) {
 // that the caller hears what to do.
 func TestUnaskedRepliesAreBounded(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, overTCP)
+	r := lanetest.NewRig(t, lanetest.OverTCP)
 	replies := budget.New(1 << 20)
-	r.account("replies of the small front end", replies.Held)
-	front, err := calls.NewFrontEnd(r.dial, r.local, replies, r.log)
+	r.Account("replies of the small front end", replies.Held)
+	front, err := calls.NewFrontEnd(r.Dial, r.Local, replies, r.Log)
 	if err != nil {
 		t.Fatal(err)
 	}
-	background(t, front.Run)
-	route := testRoute("small")
-	r.serve(1, func(ctx context.Context, c *calls.Claim) {
-		if err := c.Answer(ctx, r.result(make([]byte, calls.InlineReply-1000))); err != nil {
+	lanetest.Background(t, front.Run)
+	route := lanetest.TestRoute("small")
+	r.Serve(1, func(ctx context.Context, c lease.Claim) {
+		if err := c.Answer(ctx, r.Result(make([]byte, calls.InlineReply-1000))); err != nil {
 			t.Errorf("answer: %v", err)
 		}
 	}, route)
@@ -165,7 +108,7 @@ func TestUnaskedRepliesAreBounded(t *testing.T) {
 	}
 	var held []*inference.Result
 	for range 100 {
-		res, err := front.Call(t.Context(), route, request(route, `"x"`))
+		res, err := front.Call(t.Context(), route, lanetest.Request(route, `"x"`))
 		if err != nil {
 			if fault.CodeOf(err) != fault.QueueFull || !strings.Contains(err.Error(), "api.max_inflight_bytes") || fault.From(err).RetryAfter <= 0 {
 				t.Errorf("got %v, want queue_full that names api.max_inflight_bytes and says when to come again", err)
@@ -181,7 +124,7 @@ func TestUnaskedRepliesAreBounded(t *testing.T) {
 		res.Release()
 	}
 	replies.Release(1 << 20)
-	res, err := front.Call(t.Context(), route, request(route, `"x"`))
+	res, err := front.Call(t.Context(), route, lanetest.Request(route, `"x"`))
 	if err != nil {
 		t.Errorf("with room again: %v", err)
 	}

@@ -4,28 +4,29 @@ import (
 	"context"
 	"testing"
 
-	"headrace/broker/calls"
+	"headrace/internal/lanetest"
+	"headrace/internal/lease"
 )
 
 func TestCallerTravelsWithItsRequest(t *testing.T) {
 	t.Parallel()
-	each(t, func(r *rig) {
-		route, seen := testRoute("fair"), make(chan string, 10)
-		r.serve(1, func(ctx context.Context, c *calls.Claim) {
-			seen <- c.Request.Caller
-			r.echo(ctx, c)
+	lanetest.Each(t, func(r *lanetest.Rig) {
+		route, seen := lanetest.TestRoute("fair"), make(chan string, 10)
+		r.Serve(1, func(ctx context.Context, c lease.Claim) {
+			seen <- c.Request().Caller
+			r.Echo(ctx, c)
 		}, route)
 		for _, caller := range []string{"a", "", "1y2p0ij32e8e7"} {
-			req := request(route, `"x"`)
+			req := lanetest.Request(route, `"x"`)
 			req.Caller = caller
-			res, err := r.front.Call(r.tb.Context(), route, req)
+			res, err := r.Front.Call(r.TB.Context(), route, req)
 			if err != nil {
-				r.tb.Fatal(err)
+				r.TB.Fatal(err)
 			}
 			res.Release()
-			if got := await(r.tb, seen, "claim"); got != caller {
-				r.tb.Errorf("a request of %q arrived as one of %q", caller, got)
+			if got := lanetest.Await(r.TB, seen, "claim"); got != caller {
+				r.TB.Errorf("a request of %q arrived as one of %q", caller, got)
 			}
 		}
-	}, inProcess, overTCP, locally)
+	}, lanetest.InProcess, lanetest.OverTCP, lanetest.Locally)
 }

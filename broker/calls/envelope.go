@@ -13,7 +13,7 @@ import (
 const version = 1
 
 // headerCaller is the header of a message that says whose request it is. It stands beside the envelope, so that workers
-// who do not know it read the message as before.
+// that do not know it read the message as before.
 const headerCaller = "Headrace-Caller"
 
 // envelope is a message of the sync lane: the request itself when it is small, else where to pull it from.
@@ -29,6 +29,7 @@ type envelope struct {
 	inline    []byte          // the same in one piece; only when reading
 }
 
+// encode returns the message. The request comes last and without a length, so that it is not copied twice.
 func (e *envelope) encode() []byte {
 	var w link.Writer
 	w.Tail = append(w.Tail, version)
@@ -47,6 +48,8 @@ func (e *envelope) encode() []byte {
 	return link.Joined(w.Tail, e.request)
 }
 
+// decodeEnvelope reads a message. What it returns refers to data. It returns an error for a version that this worker does not
+// know, and for anything incomplete.
 func decodeEnvelope(data []byte) (*envelope, error) {
 	r := link.Reader{Rest: data}
 	if v := r.Byte(); r.Err == nil && v != version {

@@ -16,23 +16,12 @@ import (
 	"headrace/broker/limit"
 	"headrace/broker/link"
 	"headrace/broker/parcel"
-	"headrace/broker/records"
+	"headrace/broker/runner"
 	"headrace/internal/budget"
 	"headrace/internal/fault"
-	"headrace/internal/inference"
+	"headrace/internal/lanetest"
 	"headrace/internal/natstest"
 )
-
-// newExternalRig makes a rig on a server that is not ours.
-func newExternalRig(tb testing.TB, dial link.Dial) *rig {
-	tb.Helper()
-	r := bareRig(tb)
-	r.dial = dial
-	r.keep()
-	r.front = r.newFront()
-	tb.Cleanup(r.balanced)
-	return r
-}
 
 // A NATS server of somebody else, with credentials or with a certificate, serves as well as ours.
 func TestExternalServer(t *testing.T) {
@@ -46,14 +35,14 @@ func TestExternalServer(t *testing.T) {
 				o.TLS, dial.TLSCA = natstest.Certificate(t)
 			}
 			dial.URL = natstest.Start(t, o).URL()
-			r := newExternalRig(t, dial)
-			route := testRoute("external")
-			r.serve(2, r.echo, route)
+			r := lanetest.NewExternalRig(t, dial)
+			route := lanetest.TestRoute("external")
+			r.Serve(2, r.Echo, route)
 			var callers sync.WaitGroup
 			for _, size := range []int{1, 100, 2 * calls.InlineReply, 2 * calls.InlineRequest, 20 * parcel.PieceSize} {
 				callers.Go(func() {
 					text := `"` + strings.Repeat("x", size) + `"`
-					res, err := r.front.Call(t.Context(), route, request(route, text))
+					res, err := r.Front.Call(t.Context(), route, lanetest.Request(route, text))
 					if err != nil {
 						t.Errorf("%d bytes: %v", size, err)
 						return
@@ -81,12 +70,12 @@ func TestWrongCredentials(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			log := testLog(t)
+			log := lanetest.TestLog(t)
 			front, err := calls.NewFrontEnd(dial, nil, budget.New(1), log)
 			if err != nil {
 				t.Fatal(err)
 			}
-			worker, err := calls.NewWorkerEnd(dial, nil, records.Shared{}, budget.New(1), log)
+			worker, err := lanetest.NewWorker(dial, nil, runner.Config{Bodies: budget.New(1), Log: log})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -111,38 +100,29 @@ func TestWrongCredentials(t *testing.T) {
 	}
 }
 
-// recovered calls until an answer comes, but not for ever.
-func recovered(r *rig, route *inference.Route) bool {
-	return eventually(func() bool {
-		res, err := r.front.Call(r.tb.Context(), route, request(route, `"again"`))
-		res.Release()
-		return err == nil
-	})
-}
-
 // When the broker restarts, calls that ran and calls that waited end at once and say which they were; front
 // end, worker and keeper come back by themselves.
 func TestBrokerRestarts(t *testing.T) {
 	t.Parallel()
 	o := natstest.Options{User: "headrace", Password: "s3cret"}
 	server := natstest.Start(t, o)
-	r := newExternalRig(t, link.Dial{URL: server.URL(), User: o.User, Password: o.Password})
-	route := testRoute("restart")
-	handle, claimed, proceed := hold(r)
-	r.serve(1, handle, route)
+	r := lanetest.NewExternalRig(t, link.Dial{URL: server.URL(), User: o.User, Password: o.Password})
+	route := lanetest.TestRoute("restart")
+	handle, claimed, proceed := lanetest.Hold(r)
+	r.Serve(1, handle, route)
 	call := func() <-chan error {
 		done := make(chan error, 1)
 		go func() {
-			res, err := r.front.Call(t.Context(), route, request(route, `"x"`))
+			res, err := r.Front.Call(t.Context(), route, lanetest.Request(route, `"x"`))
 			res.Release()
 			done <- err
 		}()
 		return done
 	}
 	running := call()
-	await(t, claimed, "claim")
+	lanetest.Await(t, claimed, "claim")
 	waiting := call()
-	if !eventually(func() bool { return r.front.State(route.Name).Waiting == 1 }) {
+	if !lanetest.Eventually(func() bool { return r.Front.State(route.Name).Waiting == 1 }) {
 		t.Fatal("the second call does not wait")
 	}
 	server.Stop()
@@ -151,23 +131,23 @@ func TestBrokerRestarts(t *testing.T) {
 		code fault.Code
 		text string
 	}{{running, fault.UpstreamUnavailable, "may have run"}, {waiting, fault.NoWorkers, "did not run"}} {
-		err := await(t, c.done, "end of a call in flight")
+		err := lanetest.Await(t, c.done, "end of a call in flight")
 		if fault.CodeOf(err) != c.code || !strings.Contains(err.Error(), c.text) {
 			t.Errorf("got %v, want %s that says that it %s", err, c.code, c.text)
 		}
 	}
-	if r.front.Ready() == nil {
+	if r.Front.Ready() == nil {
 		t.Error("the front end is ready without a broker")
 	}
-	if _, err := r.front.Call(t.Context(), route, request(route, `"x"`)); fault.CodeOf(err) != fault.NoWorkers {
-		t.Errorf("meanwhile: got %v, want no_workers", err)
+	if _, err := r.Front.Call(t.Context(), route, lanetest.Request(route, `"x"`)); fault.CodeOf(err) != fault.NoWorkers {
+		t.Errorf("without a broker: got %v, want no_workers", err)
 	}
 	close(proceed) // the model server answers a caller that is not there any more
 	server.Restart(nil)
-	if !recovered(r, route) {
+	if !lanetest.Recovered(r, route) {
 		t.Error("nothing works after the restart")
 	}
-	if err := r.front.Ready(); err != nil {
+	if err := r.Front.Ready(); err != nil {
 		t.Errorf("after the restart: %v", err)
 	}
 }
@@ -178,20 +158,20 @@ func TestBrokerRefusesForAWhile(t *testing.T) {
 	t.Parallel()
 	o := natstest.Options{User: "headrace", Password: "s3cret"}
 	server := natstest.Start(t, o)
-	r := newExternalRig(t, link.Dial{URL: server.URL(), User: o.User, Password: o.Password})
-	route := testRoute("refused")
-	r.serve(1, r.echo, route)
-	if !recovered(r, route) {
+	r := lanetest.NewExternalRig(t, link.Dial{URL: server.URL(), User: o.User, Password: o.Password})
+	route := lanetest.TestRoute("refused")
+	r.Serve(1, r.Echo, route)
+	if !lanetest.Recovered(r, route) {
 		t.Fatal("nothing works")
 	}
 	var refused atomic.Int64
 	server.Restart(func(o *natstest.Options) { o.Refuse = func() { refused.Add(1) } })
 	const often = 5 * 4 // each of five connections several times
-	if !eventually(func() bool { return refused.Load() >= often }) {
+	if !lanetest.Eventually(func() bool { return refused.Load() >= often }) {
 		t.Errorf("only %d attempts to come back", refused.Load())
 	}
 	server.Restart(nil)
-	if !recovered(r, route) {
+	if !lanetest.Recovered(r, route) {
 		t.Error("nothing works after the password is what it was")
 	}
 }

@@ -11,6 +11,14 @@ import (
 
 // A frame is what a worker says about one call to the front end that made it, or the other way round. Its
 // first byte is its kind, then the call's number.
+//
+//	worker                      front end
+//	CLAIM  ------------------>  the first one is granted, while the caller waits
+//	       <------------------  GO, with the time that is left; or GONE
+//	REPLY, OFFER or FAIL ---->  the call ends; an offer is pulled
+//	       <------------------  CANCEL, when the caller leaves
+//	       <------------------  PING, each second, with the calls that the worker should hold
+//	PONG   ------------------>  those that it does not
 type frameKind byte
 
 const (
@@ -27,6 +35,7 @@ const (
 	framePong   frameKind = 'Q' // those of them that you do not hold
 )
 
+// newFrame begins a frame.
 func newFrame(kind frameKind, call uint64) *link.Writer {
 	w := &link.Writer{Tail: make([]byte, 0, 64)}
 	w.Tail = append(w.Tail, byte(kind))
@@ -41,20 +50,24 @@ func openFrame(data []byte) (frameKind, uint64, *link.Reader) {
 	return kind, r.Uint(), r
 }
 
+// claimFrame asks whether the worker may run a call.
 func claimFrame(call uint64, worker string) []byte {
 	w := newFrame(frameClaim, call)
 	w.String(worker)
 	return w.Tail
 }
 
+// goFrame allows it, for the time that the caller has left. It is a duration, because clocks of two machines differ.
 func goFrame(call uint64, remaining time.Duration) []byte {
 	w := newFrame(frameGo, call)
 	w.Uint(uint64(max(remaining, 0) / time.Millisecond))
 	return w.Tail
 }
 
+// goneFrame refuses it.
 func goneFrame(call uint64) []byte { return newFrame(frameGone, call).Tail }
 
+// cancelFrame tells the worker that the caller of a claimed call has left.
 func cancelFrame(call uint64, frontEnd string) []byte {
 	w := newFrame(frameCancel, call)
 	w.String(frontEnd)
@@ -68,10 +81,12 @@ func pingFrame(frontEnd string, calls []uint64) []byte {
 	return appendCalls(w, calls)
 }
 
+// pongFrame answers a ping with the calls that the worker does not hold.
 func pongFrame(missing []uint64) []byte {
 	return appendCalls(newFrame(framePong, 0), missing)
 }
 
+// appendCalls writes how many calls there are, and their numbers.
 func appendCalls(w *link.Writer, calls []uint64) []byte {
 	w.Uint(uint64(len(calls)))
 	for _, c := range calls {
@@ -94,6 +109,7 @@ type wireFault struct {
 // maxDetail bounds the upstream detail that travels with a failure. A longer one is replaced by the message.
 const maxDetail = 128 << 10
 
+// failFrame carries a failure. The model server's detail travels with it when it is JSON and not too large.
 func failFrame(call uint64, f *fault.Error) []byte {
 	wf := wireFault{
 		Code: f.Code, Message: f.Message, Status: f.Status, Param: f.Param, Raised: f.Raised,
@@ -111,6 +127,7 @@ func failFrame(call uint64, f *fault.Error) []byte {
 	return w.Tail
 }
 
+// readFail reads a failure. What cannot be read is an internal error: the call has ended either way.
 func readFail(data []byte) *fault.Error {
 	var wf wireFault
 	if err := json.Unmarshal(data, &wf); err != nil {

@@ -7,13 +7,14 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"golang.org/x/sync/singleflight"
 
+	"headrace/broker/intake"
 	"headrace/broker/link"
 	"headrace/broker/parcel"
 	"headrace/internal/budget"
@@ -38,23 +39,20 @@ type FrontEnd struct {
 	log    *slog.Logger
 	budget *budget.Bytes
 	id     string
-	inbox  string // subject of the frames
 
 	ready   chan struct{} // closed when what follows is set
 	link    *link.Link
 	parcels *parcel.Depot
 	frames  *nats.Subscription
 
-	lastCall atomic.Uint64
-	calls    *callTable
-	waiting  waiting
-	roster   *roster
-	reports  reports
-	watch    watch
-
-	ensuring singleflight.Group // by stream: a thousand calls ask once
-	mu       sync.Mutex
-	streams  map[string]bool // known to exist since the last reconnect
+	lastCall   atomic.Uint64
+	calls      *callTable
+	waiting    waiting
+	workers    *intake.Roster
+	reports    reports
+	inbox      *inbox
+	supervisor *supervisor
+	post       *post
 }
 
 // NewFrontEnd validates dial. replies is the budget that replies are reserved in before they are pulled or
@@ -64,12 +62,15 @@ func NewFrontEnd(dial link.Dial, local *Local, replies *budget.Bytes, log *slog.
 		return nil, err
 	}
 	id := rand.Text()[:16]
+	calls, workers := newCallTable(), intake.NewRoster()
+	post := &post{id: id, log: log, streams: make(map[string]bool)}
+	inbox := &inbox{calls: calls, budget: replies, post: post, log: log}
 	return &FrontEnd{
-		dial: dial, local: local, log: log, budget: replies, id: id, inbox: link.PrefixFrontEnd + id + link.FramesToken,
-		ready: make(chan struct{}), calls: newCallTable(), roster: newRoster(),
-		waiting: waiting{routes: make(map[string]*waitCount)},
-		watch:   watch{asked: make(map[string]time.Time)},
-		streams: make(map[string]bool),
+		dial: dial, local: local, log: log, budget: replies, id: id, ready: make(chan struct{}),
+		calls: calls, waiting: waiting{routes: make(map[string]*waitCount)}, workers: workers, inbox: inbox, post: post,
+		supervisor: &supervisor{
+			calls: calls, workers: workers, inbox: inbox, post: post, watch: watch{asked: make(map[string]time.Time)}, log: log,
+		},
 	}, nil
 }
 
@@ -86,13 +87,13 @@ func (f *FrontEnd) Run(ctx context.Context) error {
 		return link.Stopped(ctx, err)
 	}
 	defer bulk.NC.Close()
-	f.link, f.parcels = l, parcel.New(f.id, bulk.NC, f.budget)
+	f.link, f.post.link, f.parcels = l, l, parcel.New(f.id, bulk.NC, f.budget)
 	if err := errors.Join(f.parcels.Open(), f.subscribe()); err != nil {
 		return err
 	}
 	var serving sync.WaitGroup
 	serving.Go(func() { f.parcels.SweepUntil(ctx) })
-	serving.Go(func() { f.supervise(ctx) })
+	serving.Go(func() { f.supervisor.run(ctx) })
 	f.askPresence()
 	close(f.ready)
 	f.local.join(f)
@@ -105,6 +106,7 @@ func (f *FrontEnd) Run(ctx context.Context) error {
 	return nil
 }
 
+// subscribe opens the inbox, and listens to what workers announce.
 func (f *FrontEnd) subscribe() error {
 	frames, err := f.link.NC.Subscribe(link.PrefixFrontEnd+f.id+".*", f.receive)
 	if err != nil {
@@ -124,15 +126,32 @@ func (f *FrontEnd) subscribe() error {
 	return nil
 }
 
+// receive takes everything that is sent to this front end's inbox. It runs on one goroutine and never blocks.
+func (f *FrontEnd) receive(msg *nats.Msg) {
+	_, tail, _ := strings.Cut(msg.Subject, link.PrefixFrontEnd+f.id+".")
+	switch {
+	case tail == link.FramesToken[1:]:
+		f.inbox.receiveFrame(msg)
+	case strings.HasPrefix(tail, "p-"):
+		f.supervisor.receivePong(tail[2:], msg)
+	default:
+		if id, err := strconv.ParseUint(tail, 36, 64); err == nil {
+			f.inbox.receiveAck(id, msg)
+		}
+	}
+}
+
+// notePresence takes the announcement of a worker.
 func (f *FrontEnd) notePresence(msg *nats.Msg) {
-	p, err := readPresence(msg.Data)
+	p, err := intake.ReadPresence(msg.Data)
 	if err != nil {
 		f.log.Warn("unreadable presence", "error", err)
 		return
 	}
-	f.roster.note(p, time.Now())
+	f.workers.Note(p, time.Now())
 }
 
+// noteReport takes a worker's report of its model servers.
 func (f *FrontEnd) noteReport(msg *nats.Msg) {
 	if err := f.reports.note(msg); err != nil {
 		f.log.Warn("unreadable report of replicas", "error", err)
@@ -149,6 +168,7 @@ func (f *FrontEnd) connectionBack() {
 	}
 }
 
+// askPresence makes all workers announce themselves now.
 func (f *FrontEnd) askPresence() {
 	if err := f.link.NC.Publish(link.SubjectPresenceAsk, nil); err != nil {
 		f.log.Debug("asking for workers", "error", err)
@@ -171,18 +191,19 @@ func (f *FrontEnd) Ready() error {
 // State tells how many live workers serve a route with how many slots, how many calls of this front end wait for
 // one, and how the workers say that the route's replicas fare.
 func (f *FrontEnd) State(route string) inference.RouteState {
-	workers, slots, _ := f.roster.serves(route)
+	workers, slots, _ := f.workers.Serves(route)
 	return inference.RouteState{
 		Workers: workers, Slots: slots, Waiting: f.waiting.count(route), Replicas: f.reports.of(route), Batching: f.reports.batching(route),
 	}
 }
 
+// Held is how many calls and bodies this front end holds; 0 when every caller has its answer. It is for use once Ready was nil.
+func (f *FrontEnd) Held() int { return len(f.calls.all()) + f.parcels.Count() }
+
 // connectionLost ends the calls in flight, because frames sent while the connection is lost do not arrive.
 func (f *FrontEnd) connectionLost() {
-	f.roster.clear()
-	f.mu.Lock()
-	clear(f.streams)
-	f.mu.Unlock()
+	f.workers.Clear()
+	f.post.forgetAll()
 	for _, c := range f.calls.all() {
 		f.abandon(c)
 	}
@@ -233,9 +254,21 @@ func (f *FrontEnd) Call(ctx context.Context, route *inference.Route, req *infere
 	return f.await(ctx, c, message)
 }
 
+// hand gives a call to a free slot of this process, unless others wait for one. It reports whether it did.
+func (f *FrontEnd) hand(c *call, message []byte) bool {
+	if f.local == nil || f.waiting.queued(c.route.Name) > 0 {
+		return false
+	}
+	e, err := decodeEnvelope(message)
+	if err != nil {
+		return false // what cannot be read here is for other workers
+	}
+	return f.local.hand(handed{f.inbox, c.id}, e, c.caller)
+}
+
 // awaitWorker gives a route without a live worker a moment: the first announcement may be on its way.
 func (f *FrontEnd) awaitWorker(ctx context.Context, route *inference.Route) error {
-	if workers, _, _ := f.roster.serves(route.Name); workers > 0 {
+	if workers, _, _ := f.workers.Serves(route.Name); workers > 0 {
 		return nil
 	}
 	timer := time.NewTimer(link.PresenceWait)
@@ -249,7 +282,7 @@ func (f *FrontEnd) awaitWorker(ctx context.Context, route *inference.Route) erro
 		return link.EndOf(ctx, fault.Deadline)
 	}
 	for {
-		workers, _, arrived := f.roster.serves(route.Name)
+		workers, _, arrived := f.workers.Serves(route.Name)
 		if workers > 0 {
 			return nil
 		}
@@ -263,6 +296,7 @@ func (f *FrontEnd) awaitWorker(ctx context.Context, route *inference.Route) erro
 	}
 }
 
+// noWorkers is the refusal of a call whose route has no live worker.
 func noWorkers(route string) error {
 	err := fault.New(fault.NoWorkers,
 		"no live worker serves route %q; start one with `headrace worker` or `headrace up`, then try again", route)
@@ -287,8 +321,10 @@ func (f *FrontEnd) envelope(c *call, req *inference.Request) (message []byte, dr
 	return e.encode(), func() { f.parcels.Drop(e.parcel.ID) }
 }
 
+// publish puts the message into the work queue. Its acknowledgement comes to the inbox, and nothing waits for it: the answer may
+// be here first.
 func (f *FrontEnd) publish(ctx context.Context, c *call, message []byte) error {
-	if err := f.ensure(ctx, c.lane.Stream); err != nil {
+	if err := f.post.ensure(ctx, c.lane.Stream); err != nil {
 		return err
 	}
 	reply := link.PrefixFrontEnd + f.id + "." + strconv.FormatUint(c.id, 36)
@@ -303,42 +339,6 @@ func (f *FrontEnd) publish(ctx context.Context, c *call, message []byte) error {
 	return nil
 }
 
-// ensure makes sure once in each connection's life that a stream is there.
-func (f *FrontEnd) ensure(ctx context.Context, stream string) error {
-	f.mu.Lock()
-	known := f.streams[stream]
-	f.mu.Unlock()
-	if known {
-		return nil
-	}
-	asked := f.ensuring.DoChan(stream, func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*link.PresenceWait)
-		defer cancel()
-		if err := link.EnsureStream(ctx, f.link.NC, stream); err != nil {
-			return nil, err
-		}
-		f.mu.Lock()
-		f.streams[stream] = true
-		f.mu.Unlock()
-		return nil, nil
-	})
-	select {
-	case result := <-asked:
-		if result.Err != nil {
-			return fault.Wrap(fault.NoWorkers, result.Err, "the broker is not ready; the call did not run; try again")
-		}
-		return nil
-	case <-ctx.Done():
-		return link.EndOf(ctx, fault.Deadline)
-	}
-}
-
-func (f *FrontEnd) forgetStream(stream string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	delete(f.streams, stream)
-}
-
 // await waits for the outcome of a published or handed call.
 func (f *FrontEnd) await(ctx context.Context, c *call, message []byte) (*inference.Result, error) {
 	for {
@@ -347,7 +347,7 @@ func (f *FrontEnd) await(ctx context.Context, c *call, message []byte) (*inferen
 			return f.receiveOutcome(ctx, c, o)
 		case <-c.again:
 			if !c.handed {
-				f.forgetStream(c.lane.Stream)
+				f.post.forget(c.lane.Stream)
 			}
 			c.handed = false
 			if err := f.publish(ctx, c, message); err != nil {
@@ -362,6 +362,7 @@ func (f *FrontEnd) await(ctx context.Context, c *call, message []byte) (*inferen
 	}
 }
 
+// receiveOutcome makes an outcome what Call returns. A large answer is pulled now, in the time that the caller has left.
 func (f *FrontEnd) receiveOutcome(ctx context.Context, c *call, o outcome) (*inference.Result, error) {
 	if o.err != nil {
 		return nil, o.err
@@ -382,6 +383,7 @@ func (f *FrontEnd) receiveOutcome(ctx context.Context, c *call, o outcome) (*inf
 	return result, nil
 }
 
+// pullReply fetches a large answer from its worker, as fast as there is room for its bytes.
 func (f *FrontEnd) pullReply(ctx context.Context, ref *link.ParcelRef) (*inference.Result, error) {
 	data, release, err := f.parcels.Pull(ctx, ref)
 	switch {
@@ -418,27 +420,14 @@ func (f *FrontEnd) leave(c *call) {
 	case worker == "" && sequence == 0:
 		return // its publish may still be acknowledged; receiveAck or supervise removes it
 	case worker == "":
-		f.deleteMessage(c.lane.Stream, sequence)
+		f.post.deleteMessage(c.lane.Stream, sequence)
 	default: // it may still run, or hold its answer
-		f.tell(link.PrefixWorker+worker+".c", cancelFrame(c.id, f.id))
+		f.post.tell(link.PrefixWorker+worker+".c", cancelFrame(c.id, f.id))
 	}
 	f.calls.remove(c.id)
 	select { // an answer that came too late
 	case o := <-c.outcome:
 		o.result.Release()
 	default:
-	}
-}
-
-// deleteMessage removes the message of a call whose caller has left from its stream. When it is claimed at the same time, the claim
-// finds no call and the worker drops it.
-func (f *FrontEnd) deleteMessage(stream string, sequence uint64) {
-	f.tell(link.SubjectAPIDelete+stream, fmt.Appendf(nil, `{"seq":%d,"no_erase":true}`, sequence))
-}
-
-// tell publishes a message that may be lost without harm.
-func (f *FrontEnd) tell(subject string, data []byte) {
-	if err := f.link.NC.Publish(subject, data); err != nil {
-		f.log.Debug("a message was not sent", "subject", subject, "error", err)
 	}
 }

@@ -15,6 +15,8 @@ import (
 	"headrace/internal/budget"
 	"headrace/internal/fault"
 	"headrace/internal/inference"
+	"headrace/internal/lanetest"
+	"headrace/internal/lease"
 )
 
 // Callers leave at every moment of a call; whatever was held for them is given back. The rig checks that.
@@ -22,46 +24,46 @@ import (
 // A caller that leaves while its call waits for a slot is forgotten, and its call never runs.
 func TestGoneBeforeTheClaim(t *testing.T) {
 	t.Parallel()
-	each(t, func(r *rig) {
-		t := r.tb
-		route := testRoute("gone")
-		handle, claimed, proceed := hold(r)
-		r.serve(1, handle, route)
+	lanetest.Each(t, func(r *lanetest.Rig) {
+		t := r.TB
+		route := lanetest.TestRoute("gone")
+		handle, claimed, proceed := lanetest.Hold(r)
+		r.Serve(1, handle, route)
 		var callers sync.WaitGroup
 		callers.Go(func() {
-			res, err := r.front.Call(t.Context(), route, request(route, `"first"`))
+			res, err := r.Front.Call(t.Context(), route, lanetest.Request(route, `"first"`))
 			if err != nil {
 				t.Errorf("the first call: %v", err)
 			}
 			res.Release()
 		})
-		await(t, claimed, "claim")
+		lanetest.Await(t, claimed, "claim")
 		ctx, leave := context.WithCancel(t.Context())
 		for _, text := range []string{`"small"`, `"` + strings.Repeat("x", calls.InlineRequest) + `"`} {
 			callers.Go(func() {
-				if _, err := r.front.Call(ctx, route, request(route, text)); fault.CodeOf(err) != fault.Deadline {
+				if _, err := r.Front.Call(ctx, route, lanetest.Request(route, text)); fault.CodeOf(err) != fault.Deadline {
 					t.Errorf("got %v, want deadline", err)
 				}
 			})
 		}
-		if !eventually(func() bool { return r.front.State(route.Name).Waiting == 2 }) {
+		if !lanetest.Eventually(func() bool { return r.Front.State(route.Name).Waiting == 2 }) {
 			t.Fatal("the calls do not wait")
 		}
 		leave()
-		if !eventually(func() bool { return r.front.State(route.Name).Waiting == 0 }) {
+		if !lanetest.Eventually(func() bool { return r.Front.State(route.Name).Waiting == 0 }) {
 			t.Error("callers that have gone still count as waiting")
 		}
 		close(proceed)
 		callers.Wait()
-		res, err := r.front.Call(t.Context(), route, request(route, `"last"`))
+		res, err := r.Front.Call(t.Context(), route, lanetest.Request(route, `"last"`))
 		if err != nil {
 			t.Fatalf("afterwards: %v", err)
 		}
 		res.Release()
-		if c := await(t, claimed, "claim"); string(c.Request.Items[0]) != `"last"` {
-			t.Errorf("%.20s ran though its caller had gone", c.Request.Items[0])
+		if c := lanetest.Await(t, claimed, "claim"); string(c.Request().Items[0]) != `"last"` {
+			t.Errorf("%.20s ran though its caller had gone", c.Request().Items[0])
 		}
-	}, inProcess, overTCP, locally)
+	}, lanetest.InProcess, lanetest.OverTCP, lanetest.Locally)
 }
 
 // A handler that does not notice and answers a caller that has gone gets rid of its answer all the same.
@@ -70,15 +72,15 @@ func TestGoneBeforeTheAnswer(t *testing.T) {
 	for _, size := range []int{10, 3 * calls.InlineReply} {
 		t.Run(strconv.Itoa(size), func(t *testing.T) {
 			t.Parallel()
-			each(t, func(r *rig) {
-				t := r.tb
-				route := testRoute("gone")
+			lanetest.Each(t, func(r *lanetest.Rig) {
+				t := r.TB
+				route := lanetest.TestRoute("gone")
 				claimed, answered := make(chan struct{}), make(chan struct{})
-				r.serve(1, func(ctx context.Context, c *calls.Claim) {
+				r.Serve(1, func(ctx context.Context, c lease.Claim) {
 					defer close(answered)
 					close(claimed)
 					<-ctx.Done()
-					if err := c.Answer(ctx, r.result(bytes.Repeat([]byte("1"), size))); err != nil {
+					if err := c.Answer(ctx, r.Result(bytes.Repeat([]byte("1"), size))); err != nil {
 						t.Errorf("answer: %v", err)
 					}
 				}, route)
@@ -87,11 +89,11 @@ func TestGoneBeforeTheAnswer(t *testing.T) {
 					<-claimed
 					leave()
 				}()
-				if _, err := r.front.Call(ctx, route, request(route, `"x"`)); fault.CodeOf(err) != fault.Deadline {
+				if _, err := r.Front.Call(ctx, route, lanetest.Request(route, `"x"`)); fault.CodeOf(err) != fault.Deadline {
 					t.Errorf("a cancelled call ended with %v", err)
 				}
-				await(t, answered, "answer")
-			}, inProcess, overTCP, locally)
+				lanetest.Await(t, answered, "answer")
+			}, lanetest.InProcess, lanetest.OverTCP, lanetest.Locally)
 		})
 	}
 }
@@ -102,20 +104,20 @@ func TestGoneWithTheAnswer(t *testing.T) {
 	for _, size := range []int{10, 3 * calls.InlineReply} {
 		t.Run(strconv.Itoa(size), func(t *testing.T) {
 			t.Parallel()
-			each(t, func(r *rig) {
-				t := r.tb
-				route := testRoute("gone")
+			lanetest.Each(t, func(r *lanetest.Rig) {
+				t := r.TB
+				route := lanetest.TestRoute("gone")
 				const callers = 150
 				var leaving [callers]chan struct{}
 				for i := range leaving {
 					leaving[i] = make(chan struct{})
 				}
-				r.serve(8, func(ctx context.Context, c *calls.Claim) {
-					i, err := strconv.Atoi(string(c.Request.Items[0]))
+				r.Serve(8, func(ctx context.Context, c lease.Claim) {
+					i, err := strconv.Atoi(string(c.Request().Items[0]))
 					if err != nil {
 						t.Error(err)
 					}
-					res := r.result(bytes.Repeat([]byte("1"), size))
+					res := r.Result(bytes.Repeat([]byte("1"), size))
 					switch i % 3 {
 					case 0:
 						go close(leaving[i])
@@ -139,7 +141,7 @@ func TestGoneWithTheAnswer(t *testing.T) {
 							}
 							leave()
 						}()
-						res, err := r.front.Call(ctx, route, request(route, strconv.Itoa(i)))
+						res, err := r.Front.Call(ctx, route, lanetest.Request(route, strconv.Itoa(i)))
 						if err == nil && res.Size() == int64(size) {
 							whole.Add(1)
 						}
@@ -150,24 +152,24 @@ func TestGoneWithTheAnswer(t *testing.T) {
 				if whole.Load() < callers/3 {
 					t.Errorf("%d of %d callers got their answers, though every third waited for it", whole.Load(), callers)
 				}
-			}, inProcess, overTCP, locally)
+			}, lanetest.InProcess, lanetest.OverTCP, lanetest.Locally)
 		})
 	}
 }
 
-// A caller that leaves while the worker fetches its large body costs nobody anything.
+// A caller that leaves while the worker fetches its large body leaves nothing behind.
 func TestGoneWhileTheBodyTravels(t *testing.T) {
 	t.Parallel()
-	each(t, func(r *rig) {
-		t := r.tb
-		route := testRoute("body")
-		end, _ := r.newWorkerEnd(1, route)
+	lanetest.Each(t, func(r *lanetest.Rig) {
+		t := r.TB
+		route := lanetest.TestRoute("body")
+		end, _ := r.NewWorkerEnd(1, route)
 		in := end.Intake([]*inference.Route{route})
 		defer in.Close()
 		ctx, leave := context.WithCancel(t.Context())
 		called := make(chan error, 1)
 		go func() {
-			_, err := r.front.Call(ctx, route, request(route, `"`+strings.Repeat("x", 40*parcel.PieceSize)+`"`))
+			_, err := r.Front.Call(ctx, route, lanetest.Request(route, `"`+strings.Repeat("x", 40*parcel.PieceSize)+`"`))
 			called <- err
 		}()
 		got, err := in.Lease(t.Context(), 1)
@@ -185,26 +187,26 @@ func TestGoneWhileTheBodyTravels(t *testing.T) {
 		if err := <-called; fault.CodeOf(err) == fault.Internal || err == nil {
 			t.Errorf("got %v", err)
 		}
-		r.account("calls of the worker", func() int64 { return int64(end.Left()) })
-	}, overTCP, locally)
+		r.Account("calls of the worker", func() int64 { return int64(end.Held()) })
+	}, lanetest.OverTCP, lanetest.Locally)
 }
 
 // A caller may keep its answer for as long as it likes, even after its time is over.
 func TestAnswerOutlivesItsCall(t *testing.T) {
 	t.Parallel()
-	each(t, func(r *rig) {
-		t := r.tb
-		route := testRoute("kept")
-		r.serve(1, r.echo, route)
+	lanetest.Each(t, func(r *lanetest.Rig) {
+		t := r.TB
+		route := lanetest.TestRoute("kept")
+		r.Serve(1, r.Echo, route)
 		for _, size := range []int{1, 2 * calls.InlineReply, 2 * calls.InlineRequest} {
 			ctx, leave := context.WithCancel(t.Context())
 			text := `"` + strings.Repeat("x", size) + `"`
-			res, err := r.front.Call(ctx, route, request(route, text))
+			res, err := r.Front.Call(ctx, route, lanetest.Request(route, text))
 			leave()
 			if err != nil {
 				t.Fatalf("%d bytes: %v", size, err)
 			}
-			again, err := r.front.Call(t.Context(), route, request(route, `"y"`))
+			again, err := r.Front.Call(t.Context(), route, lanetest.Request(route, `"y"`))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -215,13 +217,13 @@ func TestAnswerOutlivesItsCall(t *testing.T) {
 			res.Release()
 			res.Release() // twice does no harm
 		}
-	}, inProcess, overTCP, locally)
+	}, lanetest.InProcess, lanetest.OverTCP, lanetest.Locally)
 }
 
 // The first connection of a front end may be lost and come back while it still makes the second one.
 func TestConnectionIsBackEarly(t *testing.T) {
 	t.Parallel()
-	front, err := calls.NewFrontEnd(link.Dial{URL: "nats://127.0.0.1:1"}, nil, budget.New(1), testLog(t))
+	front, err := calls.NewFrontEnd(link.Dial{URL: "nats://127.0.0.1:1"}, nil, budget.New(1), lanetest.TestLog(t))
 	if err != nil {
 		t.Fatal(err)
 	}

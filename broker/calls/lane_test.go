@@ -9,19 +9,20 @@ import (
 	"headrace/broker/calls"
 	"headrace/internal/config"
 	"headrace/internal/fault"
+	"headrace/internal/lanetest"
 )
 
 func TestCall(t *testing.T) {
 	t.Parallel()
-	each(t, func(r *rig) {
-		t := r.tb
-		route := testRoute("emb.v1_x")
-		r.serve(4, r.echo, route)
+	lanetest.Each(t, func(r *lanetest.Rig) {
+		t := r.TB
+		route := lanetest.TestRoute("emb.v1_x")
+		r.Serve(4, r.Echo, route)
 		var callers sync.WaitGroup
 		for i := range 200 {
 			callers.Go(func() {
 				text := fmt.Sprintf("%q", fmt.Sprint("text ", i))
-				res, err := r.front.Call(t.Context(), route, request(route, text))
+				res, err := r.Front.Call(t.Context(), route, lanetest.Request(route, text))
 				if err != nil {
 					t.Errorf("call %d: %v", i, err)
 					return
@@ -33,29 +34,29 @@ func TestCall(t *testing.T) {
 			})
 		}
 		callers.Wait()
-	}, inProcess, overTCP, locally)
+	}, lanetest.InProcess, lanetest.OverTCP, lanetest.Locally)
 }
 
 func TestCallWithoutWorker(t *testing.T) {
 	t.Parallel()
-	each(t, func(r *rig) {
-		t := r.tb
-		route := testRoute("lonely")
+	lanetest.Each(t, func(r *lanetest.Rig) {
+		t := r.TB
+		route := lanetest.TestRoute("lonely")
 		began := time.Now()
-		_, err := r.front.Call(t.Context(), route, request(route, `"x"`))
+		_, err := r.Front.Call(t.Context(), route, lanetest.Request(route, `"x"`))
 		if fault.CodeOf(err) != fault.NoWorkers {
 			t.Fatalf("got %v, want no_workers", err)
 		}
 		if d := time.Since(began); d > 2*time.Second {
 			t.Errorf("it took %s to say so", d)
 		}
-		r.serve(1, r.echo, route)
-		res, err := r.front.Call(t.Context(), route, request(route, `"x"`))
+		r.Serve(1, r.Echo, route)
+		res, err := r.Front.Call(t.Context(), route, lanetest.Request(route, `"x"`))
 		if err != nil {
 			t.Fatalf("with a worker: %v", err)
 		}
 		res.Release()
-	}, inProcess, locally)
+	}, lanetest.InProcess, lanetest.Locally)
 }
 
 // The warning of too many routes counts as the streams do.

@@ -11,10 +11,10 @@ import (
 	"testing"
 	"time"
 
-	"headrace/broker/calls"
 	"headrace/broker/link"
-	"headrace/broker/records"
+	"headrace/broker/runner"
 	"headrace/internal/inference"
+	"headrace/internal/lanetest"
 )
 
 // silence is the time within which a connection that carries nothing any more is noticed by both of its ends, with as much
@@ -25,23 +25,23 @@ const silence = 2 * 15 * time.Second
 // it comes back by itself.
 func TestSilentBroker(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, overTCP)
-	way := newSeverable(t, r.server.Addr())
-	route := testRoute("silent")
-	end, err := calls.NewWorkerEnd(link.Dial{URL: "nats://" + way.listener.Addr().String()}, nil, records.Shared{}, r.budget("bodies"), r.log)
+	r := lanetest.NewRig(t, lanetest.OverTCP)
+	way := lanetest.NewSeverable(t, r.Server.Addr())
+	route := lanetest.TestRoute("silent")
+	end, err := lanetest.NewWorker(link.Dial{URL: way.URL()}, nil, runner.Config{Bodies: r.Budget("bodies"), Log: r.Log})
 	if err != nil {
 		t.Fatal(err)
 	}
 	end.Serve(map[string]int{route.Name: 1})
-	background(t, end.Run)
-	background(t, func(ctx context.Context) error {
-		r.lease(ctx, end.Intake([]*inference.Route{route}), 1, r.echo)
+	lanetest.Background(t, end.Run)
+	lanetest.Background(t, func(ctx context.Context) error {
+		r.Lease(ctx, end.Intake([]*inference.Route{route}), 1, r.Echo)
 		return nil
 	})
-	if !recovered(r, route) {
+	if !lanetest.Recovered(r, route) {
 		t.Fatal("nothing works")
 	}
-	way.stall()
+	way.Stall()
 	since := time.Now()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
@@ -51,8 +51,8 @@ func TestSilentBroker(t *testing.T) {
 	if took := time.Since(since); took > silence {
 		t.Errorf("after %s: %v", took, end.Ready())
 	}
-	way.resume()
-	if !recovered(r, route) {
+	way.Resume()
+	if !lanetest.Recovered(r, route) {
 		t.Error("nothing works after the way is free again")
 	}
 }
@@ -60,8 +60,8 @@ func TestSilentBroker(t *testing.T) {
 // The server gives up a client that says nothing any more.
 func TestSilentClient(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, overTCP)
-	conn, err := net.Dial("tcp", r.server.Addr())
+	r := lanetest.NewRig(t, lanetest.OverTCP)
+	conn, err := net.Dial("tcp", r.Server.Addr())
 	if err != nil {
 		t.Fatal(err)
 	}

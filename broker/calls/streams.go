@@ -1,6 +1,7 @@
 package calls
 
 import (
+	"cmp"
 	"fmt"
 	"sync"
 	"time"
@@ -22,13 +23,17 @@ type Streams struct {
 	maxWait time.Duration
 }
 
+// MaxLanes is how many routes' calls one stream has room for at a time; of more the lanes take turns. A wider stream would make
+// each acknowledgement slower.
+const MaxLanes = 128
+
 // NewStreams makes them. maxWait is the longest synchronous wait of any route: the age at which a message that was not
-// claimed is dropped.
-func NewStreams(maxWait time.Duration) (*Streams, error) {
+// claimed is dropped. lanes is how many consumers one stream may have; 0 is MaxLanes.
+func NewStreams(maxWait time.Duration, lanes int) (*Streams, error) {
 	if maxWait <= 0 {
 		return nil, fmt.Errorf("broker: longest wait %s is not positive", maxWait)
 	}
-	return &Streams{changed: make(chan struct{}, 1), lanes: maxCallLanes, maxWait: maxWait}, nil
+	return &Streams{changed: make(chan struct{}, 1), lanes: cmp.Or(lanes, MaxLanes), maxWait: maxWait}, nil
 }
 
 // SetMaxWait changes the longest synchronous wait. Messages may be kept for longer from then on, never shorter.
@@ -71,7 +76,3 @@ func (s *Streams) Config(stream string) (config jetstream.StreamConfig, ok bool)
 		Duplicates:   100 * time.Millisecond, // no message carries an id; the least the server allows
 	}, true
 }
-
-const (
-	maxCallLanes = 128
-)

@@ -14,6 +14,7 @@ type waiting struct {
 	routes map[string]*waitCount
 }
 
+// waitCount is what waits on one route.
 type waitCount struct {
 	calls  int
 	queued int // of calls, published: they wait in the work queue

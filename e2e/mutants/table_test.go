@@ -73,7 +73,7 @@ func table() []mutant {
 		{
 			name: "fence ignored", breaks: history.Final,
 			edits: []edit{
-				{`			if held = r.Held(c.worker.id, c.job.start); !held {
+				{`			if held = r.Held(a.runner.line.ID, a.start); !held {
 				return true, nil
 			}`, ``},
 				{`	if r.State != Running && r.State != Cancelling {
@@ -84,13 +84,15 @@ func table() []mutant {
 		{
 			name: "claim granted after the end", breaks: history.Final,
 			edits: []edit{
-				{`	verdict := ack
-	if r.State == job.Queued {
-		verdict = nakKept
-	}`, `	verdict := nakLater
-	if r.State == job.Queued {
-		verdict = nakKept
-	}`},
+				{`	if r.State == job.Queued {
+		a.delivery.message.GiveBackIn(kept)
+		return
+	}
+	a.delivery.message.Ack()`, `	if r.State == job.Queued {
+		a.delivery.message.GiveBackIn(kept)
+		return
+	}
+	a.delivery.message.GiveBackIn(soon)`},
 				{`		case job.Succeeded, job.Failed, job.Cancelled, job.Expired, job.Erased:
 			return true, nil
 		case job.Scheduled, job.Queued, job.Retrying:
@@ -136,20 +138,20 @@ var latestResult atomic.Value
 		},
 		{
 			name: "call repeated without a record", breaks: history.Recorded,
-			edits: []edit{{`	return t.upstream.Do(ctx, call, t.route.MaxReply)
-`, `	reply, release, err := t.upstream.Do(ctx, call, t.route.MaxReply)
+			edits: []edit{{`	return t.Upstream.Do(ctx, call, t.Route.MaxReply)
+`, `	reply, release, err := t.Upstream.Do(ctx, call, t.Route.MaxReply)
 	if err != nil {
-		reply, release, err = t.upstream.Do(ctx, call, t.route.MaxReply)
+		reply, release, err = t.Upstream.Do(ctx, call, t.Route.MaxReply)
 	}
 	return reply, release, err
 `}},
 		},
 		{
 			name: "interruption without a record", breaks: history.Recorded,
-			edits: []edit{{`	r.Interruptions++
-	r.Attempt--
-	r.close("interrupted", nil, now)`, `	r.Attempt--
-	r.Attempts = r.Attempts[:max(len(r.Attempts)-1, 0)]`}},
+			edits: []edit{{`	t.Interruptions++
+	t.Attempt--
+	t.close("interrupted", nil, now)`, `	t.Attempt--
+	t.Attempts = t.Attempts[:max(len(t.Attempts)-1, 0)]`}},
 		},
 		{
 			name: "retry beyond the policy", breaks: history.Recorded,
@@ -157,7 +159,7 @@ var latestResult atomic.Value
 		},
 		{
 			name: "one key, two jobs", breaks: history.One,
-			edits: []edit{{`		wanted.ID = id // whoever was first: accepting the same job twice makes one
+			edits: []edit{{`		wanted.ID = id // of the first request with this key: accepting the same job twice makes one
 `, `		_ = id
 `}},
 		},
@@ -170,18 +172,21 @@ var latestResult atomic.Value
 		{
 			name: "lease never given back", breaks: history.Idle,
 			edits: []edit{
-				{`	verdict := ack
-	if r.State == job.Queued {
-		verdict = nakKept
-	}`, `	verdict := ack
-	if time.Now().UnixMicro()%8 == 0 { // all of them would keep the workers busy
-		verdict = nakLater
+				{`	if r.State == job.Queued {
+		a.delivery.message.GiveBackIn(kept)
+		return
 	}
-	if r.State == job.Queued {
-		verdict = nakKept
-	}`},
-				{`		d.settle(ack) // it has ended, or the sweeper queues it again when its time comes
-`, `		d.settle(nakLater)
+	a.delivery.message.Ack()`, `	if r.State == job.Queued {
+		a.delivery.message.GiveBackIn(kept)
+		return
+	}
+	if time.Now().UnixMicro()%8 == 0 { // all of them would keep the workers busy
+		a.delivery.message.GiveBackIn(soon)
+		return
+	}
+	a.delivery.message.Ack()`},
+				{`		d.message.Ack() // it has ended, or the sweeper queues it again when its time comes
+`, `		d.message.GiveBackIn(soon)
 `},
 			},
 		},
@@ -205,7 +210,7 @@ var latestResult atomic.Value
 		},
 		{
 			name: "event left out", breaks: history.Events,
-			edits: []edit{{`	_ = e.send("done", rec) // the caller has gone: there is nobody to tell
+			edits: []edit{{`	_ = e.send("done", rec) // an error means that the caller has gone
 `, ``}},
 		},
 		{

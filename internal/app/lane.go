@@ -3,12 +3,11 @@ package app
 import (
 	"cmp"
 	"context"
-	"errors"
 
 	"headrace/api"
 	"headrace/broker/calls"
+	"headrace/broker/intake"
 	"headrace/broker/jobs"
-	"headrace/internal/fault"
 	"headrace/internal/inference"
 	"headrace/internal/upstream"
 	"headrace/worker"
@@ -47,60 +46,11 @@ func (m modelServer) Replicas() []inference.Replica {
 	return all
 }
 
-// queue shows the broker's worker end as the queue that worker asks for. The two packages do not know each
-// other, so their interfaces and types meet here.
-type queue struct{ end *calls.WorkerEnd }
+// queue shows the broker's end of a worker as the queue that worker asks for. The two packages do not know each other, so
+// their interfaces meet here.
+type queue struct{ *intake.End }
 
 var _ worker.Queue = queue{}
 
-// Serve announces routes and slots.
-func (q queue) Serve(slots map[string]int) { q.end.Serve(slots) }
-
-// Settle waits until nothing is left that only this worker would run.
-func (q queue) Settle(ctx context.Context) { q.end.Settle(ctx) }
-
 // Intake opens an intake of routes.
-func (q queue) Intake(routes []*inference.Route) worker.Intake { return intake{q.end.Intake(routes)} }
-
-type intake struct{ *calls.Intake }
-
-// Lease leases between one and n requests.
-func (in intake) Lease(ctx context.Context, n int) ([]worker.Delivery, error) {
-	leased, err := in.Intake.Lease(ctx, n)
-	if err != nil {
-		return nil, err
-	}
-	deliveries := make([]worker.Delivery, len(leased))
-	for i, d := range leased {
-		deliveries[i] = delivery{d}
-	}
-	return deliveries, nil
-}
-
-type delivery struct{ *calls.Delivery }
-
-// Claim takes the request for good.
-func (d delivery) Claim(ctx context.Context) (context.Context, worker.Claim, error) {
-	ctx, c, err := d.Delivery.Claim(ctx)
-	switch {
-	case errors.Is(err, calls.ErrGone), errors.Is(err, calls.ErrReturned):
-		return nil, nil, worker.ErrNotClaimed
-	case err != nil:
-		return nil, nil, err
-	}
-	return ctx, claim{c}, nil
-}
-
-type claim struct{ c *calls.Claim }
-
-func (c claim) Request() *inference.Request { return c.c.Request }
-
-func (c claim) Answer(ctx context.Context, result *inference.Result) error {
-	return c.c.Answer(ctx, result)
-}
-
-func (c claim) Fail(ctx context.Context, f *fault.Error) error { return c.c.Fail(ctx, f) }
-
-func (c claim) Drop() { c.c.Drop() }
-
-func (c claim) RunAlone(ctx context.Context) error { return c.c.RunAlone(ctx) }
+func (q queue) Intake(routes []*inference.Route) worker.Intake { return q.End.Intake(routes) }

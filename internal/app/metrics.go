@@ -8,6 +8,7 @@ import (
 	"headrace/broker/jobs"
 	"headrace/broker/natsd"
 	"headrace/broker/records"
+	"headrace/broker/runner"
 	"headrace/broker/sweeper"
 	"headrace/internal/budget"
 	"headrace/internal/config"
@@ -140,13 +141,12 @@ func (p *process) measureJobs(jobs *jobs.Desk) error {
 }
 
 // measureRuns registers what a worker knows of jobs.
-func (p *process) measureRuns(end *calls.WorkerEnd) error {
-	end.TimeStore(p.metrics.Stored)
+func (p *process) measureRuns(runs *runner.Runner) error {
 	route := []string{"route"}
 	return p.metrics.Register(
-		counted("headrace_job_attempts_total", "Attempts at durable jobs by how they ended.", []string{"route", "outcome"}, end.JobAttempts),
-		counted("headrace_job_interruptions_total", "Durable jobs that this worker took over from one that was lost.", route, end.JobInterruptions),
-		counted("headrace_job_leases_lost_total", "Leases that this worker lost while it ran a job.", route, end.JobLeasesLost),
+		counted("headrace_job_attempts_total", "Attempts at durable jobs by how they ended.", []string{"route", "outcome"}, runs.Attempts),
+		counted("headrace_job_interruptions_total", "Durable jobs that this worker took over from one that was lost.", route, runs.Interruptions),
+		counted("headrace_job_leases_lost_total", "Leases that this worker lost while it ran a job.", route, runs.LeasesLost),
 	)
 }
 

@@ -12,7 +12,6 @@ import (
 	"slices"
 	"sync/atomic"
 	"syscall"
-	"time"
 
 	"headrace/api"
 	"headrace/api/jobspec"
@@ -26,13 +25,9 @@ import (
 	"headrace/broker/sweeper"
 	"headrace/internal/budget"
 	"headrace/internal/config"
-	"headrace/internal/fault"
 	"headrace/internal/inference"
 	"headrace/internal/joblist"
-	"headrace/internal/provider"
-	"headrace/internal/provider/mlflow"
 	"headrace/internal/telemetry"
-	"headrace/internal/upstream"
 	"headrace/worker"
 )
 
@@ -116,7 +111,7 @@ func (p *process) embed(ctx context.Context, listen string) ([]stage, error) {
 }
 
 func (p *process) keeper() ([]stage, func() error, error) {
-	calls, err := calls.NewStreams(p.cfg.LongestWait())
+	calls, err := calls.NewStreams(p.cfg.LongestWait(), 0)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -216,64 +211,6 @@ func (p *process) jobsConfig() jobspec.Limits {
 	}
 }
 
-// workers makes the stages of the worker role.
-func (p *process) workers(filter worker.Filter) ([]stage, *calls.WorkerEnd, error) {
-	half := p.cfg.Worker.MaxInflightBytes / 2
-	bodies, replies := budget.New(half), budget.New(half)
-	end, err := calls.NewWorkerEnd(p.dial, p.local, p.shared, bodies, p.log)
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := p.measureRuns(end); err != nil {
-		return nil, nil, err
-	}
-	pools, err := worker.New(worker.Config{Filter: filter, Grace: p.cfg.API.ShutdownGrace}, worker.Deps{
-		Queue:     queue{end},
-		Providers: map[string]provider.Provider{config.ProviderMLflow: mlflow.New()},
-		Dial: func(r *inference.Route) (worker.Upstream, error) {
-			client, err := upstream.New(upstream.Config{
-				URLs: r.Servers, Headers: r.Headers, TLSCA: r.TLSCA, ConnectTimeout: r.ConnectTimeout,
-				MaxIdle: maxIdle(r), Budget: replies,
-			})
-			return modelServer{client}, err
-		},
-		Attempted: func(route string, code fault.Code) {
-			p.metrics.Attempted(route, cmp.Or(string(code), telemetry.Result))
-		},
-		Batched:  p.metrics.Batched,
-		MaxParts: p.cfg.Worker.MaxInflightBytes / 8,
-		Memory:   memory{filepath.Join(p.cfg.Broker.DataDir, "worker", "learned.json"), p.log},
-		Logger:   p.log,
-	})
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := p.measureWorker(pools, bodies, replies); err != nil {
-		return nil, nil, err
-	}
-	end.Report(func() []calls.PoolReport {
-		var reports []calls.PoolReport
-		for _, s := range pools.State() {
-			reports = append(reports, calls.PoolReport{Routes: s.Routes, Replicas: s.Replicas, Batching: s.Batching})
-		}
-		return reports
-	})
-	p.hurry = append(p.hurry, pools.Hurry)
-	tables := newRetiring(pools, p.cfg.Table, p.log)
-	p.reload.tick = append(p.reload.tick, tables.expire)
-	p.reload.apply = append(p.reload.apply, func(next *config.Config) { tables.change(next.Table, time.Now()) })
-	run := func(ctx context.Context) error { return pools.Run(ctx, p.cfg.Table) }
-	return []stage{{"worker end", end.Run}, {"worker", run}}, end, nil
-}
-
-// maxIdle is how many connections to a model server are kept: as many as calls may be in flight.
-func maxIdle(r *inference.Route) int {
-	if r.LearnSlots {
-		return worker.MostSlots
-	}
-	return r.Slots
-}
-
 // Up runs all roles in one process, until ctx ends.
 func Up(ctx context.Context, set Settings) error {
 	p, err := open(set)
@@ -302,7 +239,7 @@ func Up(ctx context.Context, set Settings) error {
 	if err != nil {
 		return err
 	}
-	p.waits = append(p.waits, waitsFor{"job", func() int { _, jobs := end.Running(); return jobs }})
+	p.waits = append(p.waits, waitsFor{"job", end.jobs.Running})
 	stages = append(stages, keeper...)
 	stages = append(stages, fronts[:len(fronts)-1]...)
 	stages = append(stages, workers...)
@@ -415,8 +352,8 @@ func Worker(ctx context.Context, set Settings, providers, routes []string) error
 	p.warnAtStart("worker.ops_listen")
 	p.waits = append(
 		p.waits,
-		waitsFor{"call", func() int { calls, _ := end.Running(); return calls }},
-		waitsFor{"job", func() int { _, jobs := end.Running(); return jobs }},
+		waitsFor{"call", end.calls.Running},
+		waitsFor{"job", end.jobs.Running},
 	)
 	ops, err := p.ops(ctx, "worker.ops_listen", p.cfg.Worker.OpsListen, end.Ready)
 	if err != nil {

@@ -61,6 +61,9 @@ func walls() []wall {
 		{from: "worker/target/x.go", to: "headrace/worker/batch/leaf"},
 		{from: "worker/target/x.go", to: "headrace/worker/learned/leaf"},
 		{from: "worker/batch/x.go", to: "headrace/worker/learned/leaf"},
+		{from: "broker/runner/x.go", to: "headrace/internal/lanetest"},
+		{from: "worker/x.go", to: "headrace/internal/lease/leaf", open: true},
+		{from: "broker/intake/x.go", to: "headrace/internal/lease/leaf", open: true},
 		{from: "broker/jobs/x.go", to: "headrace/internal/brokertest"},
 		{from: "api/routes.go", to: mux, open: true},
 		{from: "api/x.go", to: mux},
@@ -113,7 +116,7 @@ func walls() []wall {
 func rooms() []wall {
 	doors := map[string][]string{
 		"natsd": {"link"}, "link": nil, "keeper": {"link"}, "parcel": {"link"}, "limit": {"link"}, "intake": {"link"}, "records": {"link"},
-		"calls": {"intake", "parcel", "link", "records"}, "jobs": {"records", "link"}, "sweeper": {"records", "link"}, "runner": {"records", "intake", "link"},
+		"calls": {"intake", "parcel", "link"}, "jobs": {"records", "link"}, "sweeper": {"records", "link"}, "runner": {"records", "intake", "link"},
 	}
 	var all []wall
 	for from, open := range doors {

@@ -1,0 +1,81 @@
+package calls
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"golang.org/x/sync/singleflight"
+
+	"headrace/broker/link"
+	"headrace/internal/fault"
+)
+
+// post sends for a front end. It knows which streams exist.
+type post struct {
+	id   string     // of the front end
+	link *link.Link // set by FrontEnd.Run before anything is sent
+	log  *slog.Logger
+
+	ensuring singleflight.Group // by stream: a thousand calls ask once
+	mu       sync.Mutex
+	streams  map[string]bool // known to exist since the last reconnect
+}
+
+// ensure makes sure once in each connection's life that a stream is there.
+func (p *post) ensure(ctx context.Context, stream string) error {
+	p.mu.Lock()
+	known := p.streams[stream]
+	p.mu.Unlock()
+	if known {
+		return nil
+	}
+	asked := p.ensuring.DoChan(stream, func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*link.PresenceWait)
+		defer cancel()
+		if err := link.EnsureStream(ctx, p.link.NC, stream); err != nil {
+			return nil, err
+		}
+		p.mu.Lock()
+		p.streams[stream] = true
+		p.mu.Unlock()
+		return nil, nil
+	})
+	select {
+	case result := <-asked:
+		if result.Err != nil {
+			return fault.Wrap(fault.NoWorkers, result.Err, "the broker is not ready; the call did not run; try again")
+		}
+		return nil
+	case <-ctx.Done():
+		return link.EndOf(ctx, fault.Deadline)
+	}
+}
+
+// forget makes the next publish ask for a stream again: it was found to be gone.
+func (p *post) forget(stream string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.streams, stream)
+}
+
+// deleteMessage removes the message of a call whose caller has left from its stream. When it is claimed at the same time, the claim
+// finds no call and the worker drops it.
+func (p *post) deleteMessage(stream string, sequence uint64) {
+	p.tell(link.SubjectAPIDelete+stream, fmt.Appendf(nil, `{"seq":%d,"no_erase":true}`, sequence))
+}
+
+// tell publishes a message that may be lost without harm.
+func (p *post) tell(subject string, data []byte) {
+	if err := p.link.NC.Publish(subject, data); err != nil {
+		p.log.Debug("a message was not sent", "subject", subject, "error", err)
+	}
+}
+
+// forgetAll forgets all streams: the connection is lost, and a server that was restarted has none.
+func (p *post) forgetAll() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	clear(p.streams)
+}
