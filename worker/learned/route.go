@@ -64,6 +64,25 @@ func (r *Route) want(now time.Time) int {
 	return r.size(now)
 }
 
+// open says that it is not known yet whether sharing calls pays, and can be found out with what is asked.
+func (r *Route) open() bool {
+	if !r.batch.Shares() || r.seen == 0 || r.single >= rowless {
+		return false
+	}
+	if !r.Proof.May() {
+		stage := r.Proof.State().Stage
+		return stage == batch.Unproven || stage == batch.Probing
+	}
+	for _, length := range r.lengths {
+		if length == 0 {
+			continue
+		}
+		_, known := r.Learner.Pays(length)
+		return !known
+	}
+	return false
+}
+
 // size is how many rows the next call may have, of the lengths seen of late.
 func (r *Route) size(now time.Time) int {
 	most := 1

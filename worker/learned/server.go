@@ -25,12 +25,17 @@ type StoredRoute struct {
 	Proof batch.ProofState `json:"proof"`
 }
 
+// mergeFirst is how much of a model server's time goes to finding out what sharing calls gives, before other numbers of
+// slots are tried: while one is, nothing is learned of costs, and sharing mostly gives more.
+const mergeFirst = 4 * time.Second
+
 // Server is what is known of one model server.
 type Server struct {
 	routes map[string]*Route
 	spent  batch.Spent
 	slots  *batch.Slots // nil: their number is given
 	width  int
+	used   time.Duration // of mergeFirst
 }
 
 // NewServer begins with what is stored. slots is how many there are; where most is not 0 they are learned, from slots on up
@@ -86,12 +91,14 @@ func (s *Server) Done(rows int, took time.Duration, filled bool, now time.Time) 
 		return
 	}
 	s.slots.Done(rows, took, filled, s.settled(), now)
+	s.used = min(s.used+took, mergeFirst)
 	s.width = s.slots.Width()
 }
 
+// settled says that nothing else is being tried, nor should be before the number of slots.
 func (s *Server) settled() bool {
 	for _, r := range s.routes {
-		if !r.Learner.Settled() {
+		if !r.Learner.Settled() || s.used < mergeFirst && r.open() {
 			return false
 		}
 	}

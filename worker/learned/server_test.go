@@ -100,3 +100,29 @@ func TestSlotsThatAreLearnedBeginAsStored(t *testing.T) {
 		t.Errorf("it begins with %d slots, of which %d are learned", s.Width(), s.Slots())
 	}
 }
+
+func TestWhatSharingGivesIsFoundOutBeforeSlotsAreTried(t *testing.T) {
+	t.Parallel()
+	const took = 100 * time.Millisecond
+	for mode, waits := range map[inference.BatchMode]bool{inference.BatchAuto: true, inference.BatchOff: false} {
+		s := learned.NewServer(learned.Stored{}, 1, 4)
+		s.Serve([]*inference.Route{route(mode)}, learned.Stored{})
+		s.Route("a").Saw(8)
+		s.Route("a").SawProbe()
+		now := time.Now()
+		for range 39 { // just before the time for it is over
+			now = now.Add(took)
+			s.Done(1, took, true, now)
+		}
+		if got := s.Width(); (got == 1) != waits {
+			t.Errorf("%s: %d slots are tried", mode, got)
+		}
+		for range 40 { // a proof that never comes is not waited for
+			now = now.Add(took)
+			s.Done(1, took, true, now)
+		}
+		if s.Width() < 2 {
+			t.Errorf("%s: more slots are never tried", mode)
+		}
+	}
+}
