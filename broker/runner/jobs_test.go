@@ -397,8 +397,8 @@ func TestWaitingJobsAreLimited(t *testing.T) {
 	if !refused {
 		t.Error("200 jobs wait")
 	}
-	// One that was let in when the sweeper counted may not have been counted.
-	if !lanetest.Eventually(func() bool { n := r.jobs.Queue(r.route.Name)[job.Standard].Waiting; return n == 20 || n == 21 }) {
+	// Those that were let in while the sweeper counted may not have been counted.
+	if !lanetest.Eventually(func() bool { n := r.jobs.Queue(r.route.Name)[job.Standard].Waiting; return n >= 20 && n < 40 }) {
 		t.Errorf("the queue is told to hold %v", r.jobs.Queue(r.route.Name))
 	}
 	r.Serve(4, r.Echo, r.route)

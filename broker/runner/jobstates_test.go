@@ -267,7 +267,8 @@ func TestJobSweeperEnds(t *testing.T) {
 	due := time.Now() // later than it should be on a machine that is slow to accept them
 	for _, id := range ids {
 		rec := r.until(id, job.Succeeded)
-		if rec.StartedAt.Before(at) || rec.StartedAt.Sub(due) > 15*time.Second || rec.Attempt != 1 {
+		// On a busy machine under the race detector 300 jobs take a while; without the other sweeper they would never start.
+		if rec.StartedAt.Before(at) || rec.StartedAt.Sub(due) > time.Minute || rec.Attempt != 1 {
 			t.Errorf("it started %s late, in attempt %d", rec.StartedAt.Sub(due), rec.Attempt)
 		}
 	}
