@@ -268,5 +268,8 @@ func ReadResult(data []byte) (*inference.Result, error) {
 	if err := r.Done(); err != nil {
 		return nil, fmt.Errorf("reading a result: %w", err)
 	}
+	if res.Batch == 1 && res.Gather == 0 && len(res.Dropped) == 0 {
+		res.Batch = 0 // a call that was shared with none, which WriteResult does not say
+	}
 	return res, nil
 }
