@@ -225,10 +225,15 @@ func nothingLost(t *testing.T, answers []answer, ran int) {
 	}
 }
 
+// unshared is a route of embeddings whose requests share no calls, so that calls can be counted.
+func unshared(name, url string) string {
+	return route("route", name, "llm/v1/embeddings", url) + "[routes.batch]\nmode = \"off\"\n"
+}
+
 func TestTerminationUnderLoadLosesNothing(t *testing.T) {
 	t.Parallel()
 	model := instant(t)
-	f := newFleet(t, route("route", "emb", "llm/v1/embeddings", model.URL))
+	f := newFleet(t, unshared("emb", model.URL))
 	works(t, f.client, f.apis[0], "emb")
 	works(t, f.client, f.apis[1], "emb")
 	warm := len(model.Requests())
@@ -248,7 +253,7 @@ func TestTerminationUnderLoadLosesNothing(t *testing.T) {
 func TestAllRolesTerminatedAtOnce(t *testing.T) {
 	t.Parallel()
 	model := instant(t)
-	f := newFleet(t, route("route", "emb", "llm/v1/embeddings", model.URL))
+	f := newFleet(t, unshared("emb", model.URL))
 	works(t, f.client, f.apis[0], "emb")
 	works(t, f.client, f.apis[1], "emb")
 	warm := len(model.Requests())
@@ -269,7 +274,7 @@ func TestAllRolesTerminatedAtOnce(t *testing.T) {
 func TestUpTerminatedUnderLoad(t *testing.T) {
 	t.Parallel()
 	model, c := instant(t), newClient(t)
-	cfg := config{api: freeAddr(t), broker: freeAddr(t), routes: route("route", "emb", "llm/v1/embeddings", model.URL)}
+	cfg := config{api: freeAddr(t), broker: freeAddr(t), routes: unshared("emb", model.URL)}
 	p := start(t, "up", "up", "--config", cfg.write(t))
 	works(t, c, cfg.api, "emb")
 	warm := len(model.Requests())

@@ -74,7 +74,8 @@ type Swept struct {
 
 // Sweep finds what must not take a slot any more: time spent on it is taken from those that can still be answered.
 // An item that has waited for more than half of its time has to fit a call of the learned size, as far as what waits
-// with it fills one; one with a short deadline from the beginning makes its call smaller instead. When nothing else
+// with it fills one; one with a short deadline from the beginning makes its call smaller instead. What rows of another length
+// took says too little: only where calls of about the length were measured is an item hopeless. When nothing else
 // would be left, the hopeless item with most time stays, so that an estimate which is out of date is corrected.
 func Sweep(items []Item, learner func(route string) *Learner, now time.Time) Swept {
 	var s Swept
@@ -96,7 +97,7 @@ func Sweep(items []Item, learner func(route string) *Learner, now time.Time) Swe
 		switch {
 		case left <= 0:
 			s.Late = append(s.Late, i)
-		case l.Cost().Of(load) > left:
+		case l.measured(it.Length) && l.Cost().Of(load) > left:
 			s.Hopeless = append(s.Hopeless, i)
 		}
 	}

@@ -71,6 +71,16 @@ func NewLearner(limits Limits, s Snapshot) *Learner {
 // Cost is what calls cost, as far as is known.
 func (l *Learner) Cost() Cost { return l.table.cost }
 
+// measured reports whether calls of rows of about a length were measured often enough to be relied on.
+func (l *Learner) measured(length int) bool {
+	for step := range steps {
+		if c := &l.table.cells[classOf(length)][step]; c.n >= enough && float64(length) <= 2*c.length {
+			return true
+		}
+	}
+	return false
+}
+
 // Limits are those the learner was made with.
 func (l *Learner) Limits() Limits { return l.limits }
 
