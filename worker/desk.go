@@ -251,6 +251,7 @@ func (d *desk) next() *load {
 		l = d.form(now)
 	}
 	if l == nil {
+		d.news() // those that have ended were taken out of line, which makes room
 		return nil
 	}
 	d.busy++
@@ -287,7 +288,8 @@ func (d *desk) answered(l *load, took time.Duration) {
 	d.gather.Freed(rows, now)
 	route := d.routeOf(l.requests[0])
 	route.Count(l.members(), rows)
-	if !l.trial && l.requests[0].merges {
+	// A trial of a size ends with a record, and none is made during one of slots: both at once would never end.
+	if !l.trial && !d.known.Trial() && l.requests[0].merges {
 		route.Learner.Record(l.batch.Load, took, l.batch.Left, now)
 	}
 	d.known.Done(rows, took, d.queued() > 0, now)

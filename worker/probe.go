@@ -85,7 +85,9 @@ func (v prover) probeOne(l *load) (body []byte, err error) {
 	p.desk.learn(func(s *learned.Server) {
 		route := s.Route(r.item.Key.Route)
 		route.Count(1, r.item.Rows)
-		route.Learner.Record(batch.Load{Rows: r.item.Rows, Length: r.item.Length}, took, 0, time.Now())
+		if !s.Trial() {
+			route.Learner.Record(batch.Load{Rows: r.item.Rows, Length: r.item.Length}, took, 0, time.Now())
+		}
 	})
 	result.OnRelease(release)
 	result.Upstream = took
