@@ -34,23 +34,26 @@
 // front end answers with GO to one worker only; the answer carries the caller's remaining time, so no clocks are
 // compared. See calls/frame.go for the frames.
 //
-// Presence: each worker announces its routes every second on hr.presence and when asked. A front end refuses
-// calls for routes that no worker has announced for a second, and pings the workers that hold its calls.
+// Presence: each worker announces its routes every second on hr.presence and when asked; 3.5 s of silence count as
+// gone. A call for a route without a worker waits one second for one to appear and is refused then. A front end pings
+// the workers that hold its calls.
 //
 // Large things (a request above 256 KiB, a reply above 64 KiB) stay with their holder; the receiver pulls pieces
 // at its own pace over a connection of its own (parcel).
 //
 // # The job lane
 //
-// A job is a record in the stream JOBREC_<shard>. Its input and a large result stand in JOBDATA_<shard>, and while it waits
+// A job is a record in the stream JOBREC_<shard>. An input or a result above 64 KiB stands in JOBDATA_<shard>, and while the job waits
 // its id stands in the work queue JOBS_<shard>, on subject job.<provider>.<route>.<priority>.<shard>.<id>.
 //
 //	jobs          records                     runner                      records                sweeper
 //	Accept -----> input, record, queue -----> lease, claim = the ------> result, record, -----> removes them
 //	  202           entry, sync                record's next revision      acknowledgement        when they expire
-//	                   ^                           |
-//	                   |  a retry is due, a worker  | interrupted: its lease ends after 30 s
-//	                   +------- sweeper <-----------+
+//	                   ^                           |  |
+//	                   |  a retry is due            |  | its worker is lost: the server delivers the
+//	                   +------- sweeper <-----------+  | message again when the lease of 30 s has ended
+//	                                                   v
+//	                                                another runner: an interruption, then the next attempt
 //
 // The record decides: each change is a move of internal/job, written on the condition that the record is as it was read.
 // Messages in the work queue, the list of jobs and what processes remember are hints to it. The sweeper reads every record
@@ -80,5 +83,5 @@
 //
 // # What other NATS users must allow
 //
-// Publish and subscribe on infer.> and hr.>, on $JS.API.> and $JS.ACK.>, and on _INBOX.>.
+// Publish and subscribe on infer.>, job.>, hr.> and hrj.>, on $JS.API.> and $JS.ACK.>, and on _INBOX.>.
 package broker

@@ -4,16 +4,16 @@
 // gets more calls at a time than it was given slots, however many routes lead to it. A pool leases and claims what
 // waits, as much as its desk has room for. The desk decides, by package batch, what goes out together in a free slot:
 //
-//	Lease -> Claim -> desk -> alone:    provider.Encode -> upstream.Do -> Decode            -> Answer or Fail
-//	                       -> together: provider.Merge  -> upstream.Do -> Cut, Whole, Decode -> Answer each
+//	Lease -> Claim -> desk -> alone:    Target.Ask (Provider.Encode, Upstream.Do) -> Provider.Decode           -> Answer or Fail
+//	                       -> together: Merger.Merge, Upstream.Do -> Merger.Cut, Whole, Provider.Decode -> Answer each
 //
 // What fails together is asked again in halves, so that each request is answered as if it had been alone. Jobs are not
 // asked again: they go back to their queue and run alone.
 //
-// Stopping has three steps. First front ends are told that this worker leaves, and what waits on routes that no
-// other worker serves is still run: it was accepted. Then the intake ends: nothing is leased any more, and what
-// was leased and not claimed is given back. At last the claims that run may finish; those that do not within
-// the grace are cut off and their callers told.
+// Stopping has three steps. First the worker tells front ends that it leaves, and still runs what waits on routes that no
+// other worker serves, because it was accepted. Then it closes its intake: it leases nothing more, and gives back what it
+// leased and did not claim. Last, the requests that run may finish; those that do not within the grace are cut off, and
+// their callers get an error.
 //
 // The package knows neither NATS nor HTTP: queues and model servers come in through the interfaces below, and what a queue
 // gives through those of package lease.
@@ -41,8 +41,9 @@ type Queue interface {
 type Intake interface {
 	// Lease blocks until requests wait and gives between one and n of them. It fails only when ctx ends.
 	Lease(ctx context.Context, n int) ([]lease.Delivery, error)
-	// Jobs says how many jobs there is room for from now on, of the n of Lease that runs or comes next; before the
-	// first time as much as for calls. A call may be leased a little before a slot is free, a job may not: its time begins to run then.
+	// Jobs says for how many jobs there is room from now on, among the n of the current or next Lease. Until it is first
+	// called, there is as much room for jobs as for calls. A call may be leased a little before a slot is free; a job may not,
+	// because its time begins to run then.
 	Jobs(n int)
 	// Close gives back what was leased and not handed out.
 	Close()

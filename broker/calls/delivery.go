@@ -17,7 +17,7 @@ const (
 	ackWait = 2 * time.Second
 	// leaseLife is the age at which a lease is returned instead of claimed, so that no worker claims what the
 	// server may be handing to another worker.
-	leaseLife = 1500 * time.Millisecond
+	leaseLife = ackWait * 3 / 4
 	// claimPatience is how long a claim waits for the front end's answer.
 	claimPatience = time.Second
 	// maxDeliver bounds how often a message is leased. A lease that is returned counts, and where several routes

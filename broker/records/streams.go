@@ -55,7 +55,7 @@ func (l Limits) Config(name string) (config jetstream.StreamConfig, ok bool) {
 	case recordStream:
 		config.Description = "Headrace: the records of jobs, idempotency keys, paused queues"
 		config.Subjects = []string{prefixRecord + shard + ".*", prefixKey + shard + ".*", prefixPause + shard + ".*"}
-		if !l.Sync { // else see jobversions.go
+		if !l.Sync { // else see versions.go
 			config.MaxMsgsPerSubject = 1
 		}
 		config.AllowMsgTTL = true

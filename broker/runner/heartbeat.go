@@ -5,15 +5,16 @@ import (
 	"errors"
 	"time"
 
+	"headrace/broker/records"
 	"headrace/internal/job"
 	"headrace/internal/lease"
 )
 
 const (
-	// heartbeat is how often a running job's lease is renewed and its record looked at.
-	heartbeat = 10 * time.Second
 	// heartbeatsMissed in a row end the attempt: another worker has the job by then.
 	heartbeatsMissed = 3
+	// heartbeat is how often a running job's lease is renewed and its record looked at.
+	heartbeat = records.AckWait / heartbeatsMissed
 )
 
 // errLeaseLost ends an attempt whose lease could not be renewed; its end is not stored.

@@ -59,7 +59,7 @@ func TestCheckFinds(t *testing.T) {
 		}},
 		"a job that is in no state": {history.Ends, "no state", func(h *history.History, n int) { h.Saw(n, view("lost", 1, 9), h.Now()) }},
 		"a job that was erased":     {history.Ends, "no client asked", func(h *history.History, n int) { h.Saw(n, view(job.Erased, 1, 9), h.Now()) }},
-		"a job that nobody cancelled": {history.Ends, "no client asked", func(h *history.History, _ int) {
+		"a job cancelled without a request": {history.Ends, "no client asked", func(h *history.History, _ int) {
 			n := h.Ask()
 			h.Accepted(n, view(job.Cancelled, 1, 9), h.Now())
 			h.AskCancel(n)

@@ -3,11 +3,11 @@
 //
 //	          config.Load
 //	               |
-//	broker.Server  broker.Keeper                         role broker
+//	natsd.Server   keeper.Keeper   sweeper.Sweeper        role broker
 //	               |
-//	broker.FrontEnd <- api.Server                        role api
+//	calls.FrontEnd <- api.Server -> jobs.Desk             role api
 //	               |
-//	broker.WorkerEnd <- worker.Worker -> provider, upstream   role worker
+//	intake.End <- worker.Worker -> provider, upstream     role worker
 //
 // Up runs all of them in one process. They are started together and find each other; they stop one after
 // the other, the front first, so that whatever was accepted can still finish.
