@@ -2,6 +2,7 @@ package jobs_test
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -153,6 +154,65 @@ func TestCancelThatFailsCanBeRepeated(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// A retry that comes second, however far the first one's run is by then, is told of a conflict: the input that the first one
+// replaced, or that went with the second run's success, is not missed.
+func TestRetryThatComesSecondIsAConflict(t *testing.T) {
+	t.Parallel()
+	for _, at := range []string{"body", "put body"} {
+		for name, ended := range map[string]bool{"while the new run waits": false, "after the new run": true} {
+			t.Run(name+", before its "+at, func(t *testing.T) {
+				t.Parallel()
+				atDesk(t, func(t *testing.T, desk *jobs.Desk, f *brokertest.Fake) {
+					t.Helper()
+					if _, _, err := accept(t, desk); err != nil {
+						t.Fatal(err)
+					}
+					move(t, f, func(r *job.Record, now time.Time) error {
+						r.Input.Parts = 1 // it is stored apart
+						return errors.Join(r.Start("w", now), r.Fail(fault.New(fault.UpstreamError, "no"), 0, now))
+					})
+					f.Break(func(does string, _ job.ID) (brokertest.Broken, error) {
+						if does != at {
+							return brokertest.Works, nil
+						}
+						f.Break(nil)
+						if _, err := desk.Retry(t.Context(), "a"); err != nil {
+							t.Errorf("the first retry: %v", err)
+						}
+						if ended {
+							move(t, f, func(r *job.Record, now time.Time) error {
+								return errors.Join(r.Start("w", now), r.Succeed(&job.Body{Inline: []byte("1")}, 0, now))
+							})
+						}
+						if at == "body" {
+							return brokertest.NotDone, records.ErrNoBody
+						}
+						return brokertest.Works, nil
+					})
+					if _, err := desk.Retry(t.Context(), "a"); fault.CodeOf(err) != fault.Conflict {
+						t.Errorf("got %v, want conflict", err)
+					}
+					if r := f.Now("a"); r.Run != 2 {
+						t.Errorf("the job is in run %d", r.Run)
+					}
+				})
+			})
+		}
+	}
+}
+
+// move changes the record of the job "a" as a worker does.
+func move(t *testing.T, f *brokertest.Fake, change func(r *job.Record, now time.Time) error) {
+	t.Helper()
+	r := f.Now("a")
+	if err := change(r, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Put(t.Context(), r, time.Now()); err != nil {
+		t.Fatal(err)
 	}
 }
 

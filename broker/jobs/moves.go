@@ -83,11 +83,14 @@ func (j *mover) Retry(ctx context.Context, id job.ID) (*job.Record, error) {
 	}
 	var old *job.Body
 	r, err := j.change(ctx, id, func(r *job.Record, now time.Time) (bool, error) {
-		if r.Gone(now) || r.Input == nil {
+		if r.Gone(now) {
 			return false, errInputGone()
 		}
 		if err := r.Again(now); err != nil {
 			return false, err
+		}
+		if r.Input == nil {
+			return false, errInputGone()
 		}
 		if input != nil {
 			old, r.Input = r.Input, input
@@ -124,6 +127,12 @@ func (j *mover) inputAgain(ctx context.Context, id job.ID) (*job.Body, error) {
 		return nil, nil //nolint:nilnil // see above
 	}
 	data, err := j.store.Body(ctx, id, records.InputPrefix(id), r.Input)
+	if errors.Is(err, records.ErrNoBody) {
+		// Another retry that was first has replaced the input.
+		if now, e := j.store.Get(ctx, id); e == nil && now.Run != r.Run {
+			return j.inputAgain(ctx, id)
+		}
+	}
 	if err != nil {
 		return nil, j.lost(id, err)
 	}
