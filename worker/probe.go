@@ -9,6 +9,7 @@ import (
 	"headrace/internal/fault"
 	"headrace/internal/inference"
 	"headrace/internal/provider"
+	"headrace/internal/splice"
 	"headrace/worker/batch"
 	"headrace/worker/learned"
 	"headrace/worker/target"
@@ -141,7 +142,7 @@ func (v prover) compare(t *trial) batch.Outcome {
 			continue // it would be asked alone
 		}
 		compared++
-		if same, why := batch.Same(t.alone[i], whole.Body); !same {
+		if same, why := splice.Same(t.alone[i], whole.Body); !same {
 			o.Equal, o.Reason = false, why
 			return o
 		}
@@ -165,7 +166,7 @@ func (v prover) shadowed(l *load, s *shared) bool {
 			if !ok || err != nil || reply.Status >= 400 {
 				return true // nothing is proven
 			}
-			same, why := batch.Same(reply.Body, whole.Body)
+			same, why := splice.Same(reply.Body, whole.Body)
 			p.desk.learn(func(known *learned.Server) {
 				known.Route(s.target.Route.Name).Proof.Shadowed(batch.Outcome{Alone: true, Merged: true, Equal: same, Reason: why})
 			})

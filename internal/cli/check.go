@@ -21,21 +21,26 @@ type checkReport struct {
 	Routes   int              `json:"routes"`
 	Problems []config.Problem `json:"problems"`
 	Warnings []config.Problem `json:"warnings"`
-	Servers  []probe.Result   `json:"servers,omitempty"` // with --probe
+	Servers  []probe.Result   `json:"servers,omitempty"`  // with --probe
+	Batching []probe.Batching `json:"batching,omitempty"` // with --batch
 }
 
 func (s *shell) checkCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "check", Short: "Validate the configuration, and ask the model servers", Args: none(noFile),
 		Long: "Validate the configuration: all problems at once, each with its place and what would be right. With --probe every model server\n" +
-			"is asked whether it fits its routes.",
-		Example: "  headrace check\n  headrace check --config other.toml --probe",
+			"is asked whether it fits its routes, and with --batch how much faster it answers many rows in one call than one by one.",
+		Example: "  headrace check\n  headrace check --config other.toml --probe\n  headrace check --probe --batch",
 	}
 	var path string
 	configFlag(cmd, &path)
 	asJSON := cmd.Flags().Bool("json", false, "print JSON")
 	ask := cmd.Flags().Bool("probe", false, "ask every model server whether it fits its routes")
+	batch := cmd.Flags().Bool("batch", false, "with --probe: time calls of 1, 2, 4, ... rows; each model server is busy for up to 30 s")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if *batch && !*ask {
+			return usagef("--batch measures model servers that fit: add --probe")
+		}
 		cfg, err := config.Load(path)
 		report := checkReport{File: path, Valid: err == nil, Problems: []config.Problem{}, Warnings: []config.Problem{}}
 		if invalid, ok := errors.AsType[*config.InvalidError](err); ok {
@@ -46,6 +51,9 @@ func (s *shell) checkCommand() *cobra.Command {
 			report.Warnings = append(report.Warnings, cfg.Warnings...)
 			if *ask {
 				report.Servers = probe.All(cmd.Context(), cfg)
+			}
+			if *batch {
+				report.Batching = probe.Batches(cmd.Context(), cfg, report.Servers)
 			}
 		}
 		if *asJSON {
@@ -62,7 +70,11 @@ func (s *shell) checkCommand() *cobra.Command {
 		if _, err := fmt.Fprintf(s.Out, "%s is valid: %s\n", path, terminal.Count(report.Routes, "route")); err != nil || !*ask {
 			return err
 		}
-		return probe.Print(s.Out, report.Servers)
+		unfit := probe.Print(s.Out, report.Servers)
+		if err := probe.PrintBatches(s.Out, report.Batching); err != nil {
+			return err
+		}
+		return unfit
 	}
 	return cmd
 }

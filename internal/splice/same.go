@@ -1,12 +1,10 @@
-package batch
+package splice
 
 import (
 	"bytes"
 	"fmt"
 	"math"
 	"strconv"
-
-	"headrace/internal/splice"
 )
 
 // tolerance is how far a float may be from the other, relative to the length of the vector it is part of: padding and
@@ -18,13 +16,13 @@ const tolerance = 1e-6
 // people and quotes nothing.
 func Same(a, b []byte) (same bool, why string) {
 	if bytes.Equal(a, b) {
-		if _, err := splice.Whole(a); err != nil {
+		if _, err := Whole(a); err != nil {
 			return false, "it is not JSON"
 		}
 		return true, ""
 	}
-	va, errA := splice.Whole(a)
-	vb, errB := splice.Whole(b)
+	va, errA := Whole(a)
+	vb, errB := Whole(b)
 	if errA != nil || errB != nil {
 		return false, "it is not JSON"
 	}
@@ -33,7 +31,7 @@ func Same(a, b []byte) (same bool, why string) {
 }
 
 // differ says what differs; "" when nothing does. norm is the length of the vector around numbers, 0 outside one.
-func differ(a, b splice.Value, norm float64) string {
+func differ(a, b Value, norm float64) string {
 	if bytes.Equal(a.Raw, b.Raw) {
 		return ""
 	}
@@ -41,20 +39,20 @@ func differ(a, b splice.Value, norm float64) string {
 		return fmt.Sprintf("%s and %s", a.Kind, b.Kind)
 	}
 	switch a.Kind {
-	case splice.Number:
+	case Number:
 		return numbersDiffer(a.Raw, b.Raw, norm)
-	case splice.String:
-		x, errA := splice.Unquote(a.Raw)
-		y, errB := splice.Unquote(b.Raw)
+	case String:
+		x, errA := Unquote(a.Raw)
+		y, errB := Unquote(b.Raw)
 		if errA == nil && errB == nil && x == y {
 			return ""
 		}
 		return "different texts"
-	case splice.Array:
+	case Array:
 		return listsDiffer(a, b)
-	case splice.Object:
+	case Object:
 		return objectsDiffer(a, b)
-	case splice.Invalid, splice.Null, splice.Bool, splice.NonFinite:
+	case Invalid, Null, Bool, NonFinite:
 	}
 	return "different values"
 }
@@ -75,7 +73,7 @@ func numbersDiffer(a, b []byte, norm float64) string {
 	return "numbers further apart than a millionth"
 }
 
-func listsDiffer(a, b splice.Value) string {
+func listsDiffer(a, b Value) string {
 	if a.Len != b.Len {
 		return fmt.Sprintf("lists of %d and %d elements", a.Len, b.Len)
 	}
@@ -96,9 +94,9 @@ func listsDiffer(a, b splice.Value) string {
 	return ""
 }
 
-func objectsDiffer(a, b splice.Value) string {
-	x, errA := splice.Members(a.Raw)
-	y, errB := splice.Members(b.Raw)
+func objectsDiffer(a, b Value) string {
+	x, errA := Members(a.Raw)
+	y, errB := Members(b.Raw)
 	if errA != nil || errB != nil || len(x) != len(y) {
 		return "objects with different keys"
 	}
@@ -111,8 +109,8 @@ func objectsDiffer(a, b splice.Value) string {
 		if !ok {
 			return "objects with different keys"
 		}
-		va, errA := splice.Whole(m.Value)
-		vb, errB := splice.Whole(raw)
+		va, errA := Whole(m.Value)
+		vb, errB := Whole(raw)
 		if errA != nil || errB != nil {
 			return "it is not JSON"
 		}
@@ -123,9 +121,9 @@ func objectsDiffer(a, b splice.Value) string {
 	return ""
 }
 
-func values(list []byte) ([]splice.Value, error) {
-	var all []splice.Value
-	r := splice.NewReader(list)
+func values(list []byte) ([]Value, error) {
+	var all []Value
+	r := NewReader(list)
 	err := r.Array(func(int) error {
 		v, err := r.Value()
 		all = append(all, v)
