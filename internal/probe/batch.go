@@ -154,8 +154,10 @@ func (m *measurement) rows(n int) (like provider.Rows, rows [][]byte, err error)
 	p := mlflow.New()
 	for range n {
 		m.asked++
-		req := &inference.Request{ID: "probe", Route: m.route.Name, Type: m.route.Type,
-			Items: [][]byte{fmt.Appendf(nil, `"Number %d is the [MASK] of France."`, m.asked%100+100)}}
+		req := &inference.Request{
+			ID: "probe", Route: m.route.Name, Type: m.route.Type,
+			Items: [][]byte{fmt.Appendf(nil, `"Number %d is the [MASK] of France."`, m.asked%100+100)},
+		}
 		one, ok := p.Rows(m.route, req)
 		if !ok {
 			return like, nil, errNoRows
