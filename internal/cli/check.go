@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -41,42 +43,51 @@ func (s *shell) checkCommand() *cobra.Command {
 		if *batch && !*ask {
 			return usagef("--batch measures model servers that fit: add --probe")
 		}
-		cfg, err := config.Load(path)
-		report := checkReport{File: path, Valid: err == nil, Problems: []config.Problem{}, Warnings: []config.Problem{}}
-		if invalid, ok := errors.AsType[*config.InvalidError](err); ok {
-			report.Problems = invalid.Problems
-		}
-		if err == nil {
-			report.Routes = cfg.Table.Len()
-			report.Warnings = append(report.Warnings, cfg.Warnings...)
-			if *ask {
-				report.Servers = probe.All(cmd.Context(), cfg)
-			}
-			if *batch {
-				report.Batching = probe.Batches(cmd.Context(), cfg, report.Servers)
-			}
-		}
-		if *asJSON {
+		report, err := checked(cmd.Context(), path, *ask, *batch)
+		switch {
+		case *asJSON:
 			return s.checkedJSON(report, err)
-		}
-		if err != nil {
+		case err != nil:
 			return &app.UsageError{Err: err}
 		}
-		for _, w := range report.Warnings {
-			if _, err := fmt.Fprintln(s.Out, "warning:", w); err != nil {
-				return err
-			}
-		}
-		if _, err := fmt.Fprintf(s.Out, "%s is valid: %s\n", path, terminal.Count(report.Routes, "route")); err != nil || !*ask {
+		if err := s.checkedText(report); err != nil || !*ask {
 			return err
 		}
 		unfit := probe.Print(s.Out, report.Servers)
-		if err := probe.PrintBatches(s.Out, report.Batching); err != nil {
-			return err
-		}
-		return unfit
+		return cmp.Or(probe.PrintBatches(s.Out, report.Batching), unfit)
 	}
 	return cmd
+}
+
+// checked is what there is to say about a configuration, after its model servers were asked and measured if they are to be.
+func checked(ctx context.Context, path string, ask, batch bool) (checkReport, error) { //nolint:revive // two flags of the command line
+	cfg, err := config.Load(path)
+	report := checkReport{File: path, Valid: err == nil, Problems: []config.Problem{}, Warnings: []config.Problem{}}
+	if invalid, ok := errors.AsType[*config.InvalidError](err); ok {
+		report.Problems = invalid.Problems
+	}
+	if err != nil {
+		return report, err
+	}
+	report.Routes = cfg.Table.Len()
+	report.Warnings = append(report.Warnings, cfg.Warnings...)
+	if ask {
+		report.Servers = probe.All(ctx, cfg)
+	}
+	if batch {
+		report.Batching = probe.Batches(ctx, cfg, report.Servers)
+	}
+	return report, nil
+}
+
+func (s *shell) checkedText(report checkReport) error {
+	for _, w := range report.Warnings {
+		if _, err := fmt.Fprintln(s.Out, "warning:", w); err != nil {
+			return err
+		}
+	}
+	_, err := fmt.Fprintf(s.Out, "%s is valid: %s\n", report.File, terminal.Count(report.Routes, "route"))
+	return err
 }
 
 func (s *shell) checkedJSON(report checkReport, err error) error {

@@ -20,7 +20,7 @@ func costly(call, row time.Duration, dependent bool) func(mlflowtest.Request) ml
 		if err := json.Unmarshal(r.Body, &asked); err != nil || len(asked.Inputs) == 0 {
 			return mlflowtest.Failure(http.StatusBadRequest, "BAD_REQUEST", "no inputs")
 		}
-		time.Sleep(call + time.Duration(len(asked.Inputs)-1)*row) // what it costs to compute
+		<-time.After(call + time.Duration(len(asked.Inputs)-1)*row) // what it costs to compute
 		vectors := make([][]float64, len(asked.Inputs))
 		for i, text := range asked.Inputs {
 			vectors[i] = []float64{float64(len(text)) / 3, 0.5}
