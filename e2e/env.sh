@@ -20,7 +20,7 @@ lock=$root/.cache/py/lock
 acquire() {
   mkdir -p "$root/.cache/py"
   until mkdir "$lock" 2>/dev/null; do
-    # The lock of a process that was killed is nobody's.
+    # The lock of a process that was killed has no owner.
     holder=$(cat "$lock/pid" 2>/dev/null || true)
     if [ -n "$holder" ] && ! kill -0 "$holder" 2>/dev/null; then
       rm -rf "$lock"

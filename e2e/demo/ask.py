@@ -120,6 +120,42 @@ def iris(a: Asker) -> None:
             a.check(f"POST {path} ({form})", pick(a.post(path, body), "predictions"))
 
 
+def assistant(a: Asker) -> None:
+    print("\nA ChatModel, as OpenAI's clients ask it?  (endpoint assistant: no LLM, it repeats what it hears)\n")
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello there"}]
+    body = {"model": "assistant", "messages": messages}
+    a.check("POST /v1/chat/completions", said(pick(a.post("/v1/chat/completions", body), "choices", 0, "message", "content")))
+    weather = {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}}
+    asked = {"model": "assistant", "messages": [{"role": "user", "content": "tool"}], "tools": [weather]}
+    a.check("POST /v1/chat/completions (tools)", pick(a.post("/v1/chat/completions", asked), "choices", 0, "message", "tool_calls", 0, "function"))
+    a.check("POST /v1/responses", said(pick(a.post("/v1/responses", {"model": "assistant", "input": "Hello there"}), "output", 0, "content", 0, "text")))
+    a.check("POST /v1/chat/completions (stream)", said(streamed(a, {**body, "stream": True})))
+
+
+def said(text):
+    """What the ChatModel said, without what it was given."""
+    return text and text.split(" | ")[0]
+
+
+def streamed(a: Asker, body: dict):
+    """The text of a stream that came to its end, or None."""
+    request = urllib.request.Request(a.url + "/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"})
+    text, ended = "", False
+    try:
+        with urllib.request.urlopen(request, timeout=120) as reply:
+            for line in reply:
+                if not line.startswith(b"data: "):
+                    continue
+                data = line[6:].strip()
+                if data == b"[DONE]":
+                    ended = True
+                else:
+                    text += pick(json.loads(data), "choices", 0, "delta", "content") or ""
+    except urllib.error.HTTPError as refusal:
+        print(refusal.read().decode())
+    return text if ended else None
+
+
 def lists(a: Asker, binary) -> None:
     print("\nWhat is there?\n")
     a.check("GET /v1/models", [m["id"] for m in pick(a.get("/v1/models"), "data") or []] or None)
@@ -136,6 +172,7 @@ def everything(url: str, binary) -> bool:
     fillmask(a)
     chat(a)
     iris(a)
+    assistant(a)
     lists(a, binary)
     print("\neverything answered" if a.good else "\nSOMETHING DID NOT ANSWER: see the lines above", flush=True)
     return a.good

@@ -16,6 +16,7 @@ import ask  # noqa: E402
 import serve  # noqa: E402
 
 URL = "http://127.0.0.1:5000"
+AGENTS = {"chat_model": 9040}
 
 
 def start_headrace(data: str) -> subprocess.Popen:
@@ -48,16 +49,19 @@ def stop_headrace(child: subprocess.Popen) -> None:
 
 def main() -> int:
     serve.stop_on_signals()
-    for port in [5000, *serve.PORTS.values()]:
+    for port in [5000, *serve.PORTS.values(), *AGENTS.values()]:
         if taken(port):
             print(f"port {port} is in use: stop what listens there first", file=sys.stderr)
             return 1
-    print("starting three MLflow model servers (about half a minute)", flush=True)
-    servers = serve.Servers(ROOT / ".cache" / "models", ROOT / ".cache" / "logs", serve.PORTS)
+    print("starting four MLflow model servers (about half a minute)", flush=True)
+    logs = ROOT / ".cache" / "logs"
+    servers = serve.Servers(ROOT / ".cache" / "models", logs, serve.PORTS)
+    agents = serve.Servers(ROOT / ".cache" / "agents", logs, AGENTS)
     headrace = None
     with tempfile.TemporaryDirectory(prefix="headrace-demo-") as data:
         try:
             servers.wait()
+            agents.wait()
             headrace = start_headrace(data)
             good = ask.everything(URL, ROOT / "bin" / "headrace")
             if os.environ.get("DEMO_ONCE"):
@@ -72,6 +76,7 @@ def main() -> int:
             if headrace is not None:
                 stop_headrace(headrace)
             servers.stop()
+            agents.stop()
 
 
 def taken(port: int) -> bool:

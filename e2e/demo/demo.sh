@@ -6,4 +6,5 @@ e2e/env.sh models
 echo "building headrace"
 go build -o bin/headrace .
 .cache/py/models/bin/python e2e/models/build.py .cache/models
+.cache/py/models/bin/python e2e/models/agents.py .cache/agents
 exec .cache/py/models/bin/python e2e/demo/demo.py

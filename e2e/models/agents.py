@@ -2,7 +2,7 @@
 
 usage: agents.py DIRECTORY
 
-They are models from code: the scripts beside this one are copied into them. Each is saved once; a change of its script makes it anew.
+They are models from code: the scripts beside this one are copied into them. Each is saved once; a change of its script makes it again.
 """
 
 import hashlib
@@ -24,8 +24,15 @@ def main() -> None:
         stamp = hashlib.sha256(script.read_bytes()).hexdigest()
         if done.exists() and done.read_text() == stamp:
             continue
+        import logging
+        import warnings
+
         import mlflow
 
+        # What MLflow warns of, a newer kind of model and a missing pip, does not concern a model that is saved with its code.
+        logging.getLogger("mlflow").setLevel(logging.ERROR)
+        warnings.filterwarnings("ignore", category=FutureWarning)
+        print(f"making the model {name}", file=sys.stderr, flush=True)
         done.unlink(missing_ok=True)
         shutil.rmtree(root / name, ignore_errors=True)
         mlflow.pyfunc.save_model(str(root / name), python_model=str(script), pip_requirements=[])

@@ -2,7 +2,7 @@
 
 usage: build.py DIRECTORY [embeddings|fillmask|iris]...
 
-Each is saved once (naming its requirements, because inferring them takes longer than all the rest); a change of this script makes all of them anew. Nothing is downloaded: MiniLM comes in a
+Each is saved once (naming its requirements, because inferring them takes longer than all the rest); a change of this script makes all of them again. Nothing is downloaded: MiniLM comes in a
 Python package, the fill-mask model is trained here, from a fixed seed.
 """
 

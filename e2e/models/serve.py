@@ -86,7 +86,7 @@ def main() -> None:
     try:
         servers.wait()
         print("serving", flush=True)
-        sys.stdin.read()  # until whoever started us has gone
+        sys.stdin.read()  # until the process that started this one has gone
     finally:
         servers.stop()
 
