@@ -15,7 +15,6 @@ func instruments() ([]edit, string) {
 	edits := []edit{
 		{"cfg.Flush = (*os.File).Sync", "cfg.Flush = synced(cfg.DataDir)"},
 		{"AckWait = 30 * time.Second", "AckWait = 3 * time.Second"},
-		{"	heartbeat = 10 * time.Second", "	heartbeat = 700 * time.Millisecond"},
 		{"finishPatience = 20 * time.Second", "finishPatience = 2 * time.Second"},
 		{"verifyAfter = 10 * time.Second", "verifyAfter = 3 * time.Second"},
 	}
