@@ -20,9 +20,6 @@ const (
 	leaseLife = ackWait * 3 / 4
 	// claimPatience is how long a claim waits for the front end's answer.
 	claimPatience = time.Second
-	// maxDeliver bounds how often a message is leased. A lease that is returned counts, and where several routes
-	// share few slots a message can be returned several times in a row; past the bound it would wait unseen.
-	maxDeliver = 64
 )
 
 // delivery is one leased call. Exactly one of Claim and Return must be called, soon.

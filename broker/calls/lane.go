@@ -18,9 +18,10 @@ type lane struct {
 // Lanes is a route's one lane.
 func (a *Answerer) Lanes(route *inference.Route) []intake.Lane {
 	at := link.LaneOf(route)
+	// A message may be delivered as often as it takes: each busy worker with a standing pull returns it once, and past a bound it
+	// would wait unseen. It is there for no longer than its caller waits.
 	return []intake.Lane{&lane{a, intake.Queue{Route: route.Name, Wish: link.Wish{
-		Stream: at.Stream, Consumer: at.Consumer, Subject: at.Subject,
-		AckWait: ackWait, MaxDeliver: maxDeliver, Memory: true, Life: intake.DormantAfter,
+		Stream: at.Stream, Consumer: at.Consumer, Subject: at.Subject, AckWait: ackWait, Memory: true, Life: intake.DormantAfter,
 	}}}}
 }
 

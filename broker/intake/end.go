@@ -42,6 +42,7 @@ type End struct {
 	intakes  map[*Intake]struct{}
 	byRoute  map[string]*Intake // the one that was opened last
 	epoch    int                // grows with every reconnect
+	retiring sync.WaitGroup     // sessions whose lane is not pulled from any more
 	announce chan struct{}      // capacity 1: announce now
 }
 
@@ -92,7 +93,9 @@ func (e *End) Run(ctx context.Context) error {
 		})
 	}
 	close(e.ready)
-	return serving.Wait()
+	err = serving.Wait()
+	e.retiring.Wait() // what the last pulls may still bring goes back
+	return err
 }
 
 // begin starts all kinds, and waits until they have begun. It reports whether they have: otherwise ctx is over.

@@ -2,6 +2,7 @@ package intake
 
 import (
 	"log/slog"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -29,15 +30,19 @@ func NewLoose(kind Kind, route *inference.Route) (Loose, error) {
 // Pulled hands a standing pull for credit messages one message, and gives how many it waits for then and how
 // many requests it has accepted in all.
 func (l Loose) Pulled(credit int, header map[string]string, data []byte) (left, accepted int) {
-	session := &session{puller: l.p, credit: credit, idle: make(chan struct{}, 1)}
-	msg := &nats.Msg{Subject: "infer.x", Data: data, Header: nats.Header{}}
+	session := &session{puller: l.p, idle: make(chan struct{}, 1)}
+	if credit > 0 {
+		session.pulls = []standing{{1, credit, time.Now().Add(time.Minute)}}
+	}
+	l.p.intake.free = credit
+	msg := &nats.Msg{Subject: "infer.1", Data: data, Header: nats.Header{}}
 	for key, value := range header {
 		msg.Header[key] = []string{value}
 	}
 	session.receive(msg)
 	l.p.intake.mu.Lock()
 	defer l.p.intake.mu.Unlock()
-	return session.credit, len(l.p.intake.got)
+	return session.credit(time.Now()), len(l.p.intake.got)
 }
 
 // Order is the order in which the lanes of kinds are asked in each of a number of turns, by their consumers.

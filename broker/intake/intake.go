@@ -13,10 +13,13 @@ import (
 )
 
 const (
-	// pullExpiry is how long a pull waits at the server before it is renewed.
-	pullExpiry = 10 * time.Second
-	// pullHeartbeat is how often the server says that a pull still waits.
-	pullHeartbeat = 2 * time.Second
+	// pullExpiry is how long a pull waits at the server before it is renewed. A pull whose server is lost is missed that late, and
+	// a worker that stops waits that long for what its last pulls may bring.
+	pullExpiry = 4 * time.Second
+	// silentExpiry is the same for a lane that did not answer the last time: its server is lost, and there may be another one soon.
+	silentExpiry = time.Second
+	// lookEvery is how often the pulls are looked after when nothing happens.
+	lookEvery = 2 * time.Second
 	// DormantAfter is the idle time after which a lane is no longer pulled from, only listened for. A consumer whose room another
 	// lane needs may go then.
 	DormantAfter = 5 * time.Minute
@@ -42,6 +45,7 @@ type Intake struct {
 	jobs   int // of background lanes: leased or running, or being stored
 	room   int // for these; -1: nothing was said, so all slots but one
 	spare  int // free slots that no standing pull is for: so many calls may be handed over
+	free   int // slots that the next Lease has for what is pulled, as far as is known
 	closed bool
 }
 
@@ -84,10 +88,11 @@ func (in *Intake) Close() {
 // signal makes Lease look at the lanes again.
 func (in *Intake) signal() { link.Ring(in.wake) }
 
-// accept keeps a delivery for the next Lease, or returns it when there will be none.
+// accept keeps a delivery for the next Lease, or returns it when there will be none, or no slot: several lanes share the slots,
+// and each may have a pull standing.
 func (in *Intake) accept(d lease.Delivery) {
 	in.mu.Lock()
-	if in.closed {
+	if in.closed || len(in.got) >= in.free {
 		in.mu.Unlock()
 		d.Return()
 		return
@@ -123,7 +128,7 @@ func (in *Intake) share(free int) {
 func (in *Intake) take(n int) []leased {
 	in.mu.Lock()
 	got := in.got
-	in.got = nil
+	in.got, in.free = nil, max(n-len(got), 0)
 	in.mu.Unlock()
 	if len(got) <= n {
 		return got
@@ -142,11 +147,11 @@ func (in *Intake) Lease(ctx context.Context, n int) ([]lease.Delivery, error) {
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
-	timer := time.NewTimer(pullHeartbeat)
+	timer := time.NewTimer(lookEvery)
 	defer timer.Stop()
 	for {
 		if got := in.take(n); len(got) > 0 {
-			return deliveries(in.only(got, n)), nil
+			return in.deliveries(got), nil
 		}
 		in.mu.Lock()
 		closed := in.closed
@@ -172,10 +177,14 @@ func (in *Intake) Lease(ctx context.Context, n int) ([]lease.Delivery, error) {
 }
 
 // deliveries is what the caller of Lease gets.
-func deliveries(got []leased) []lease.Delivery {
+func (in *Intake) deliveries(got []leased) []lease.Delivery {
+	in.pulled = 0
 	all := make([]lease.Delivery, len(got))
 	for i, l := range got {
 		all[i] = l.Delivery
+		if l.pulled {
+			in.pulled++
+		}
 	}
 	return all
 }
@@ -189,21 +198,6 @@ func (in *Intake) credit() int {
 	return credit
 }
 
-// only makes sure that nothing arrives while the slots are busy: several lanes share them, and each may have a pull standing.
-func (in *Intake) only(got []leased, n int) []leased {
-	in.pulled = 0
-	for _, l := range got {
-		if l.pulled {
-			in.pulled++
-		}
-	}
-	if in.credit() <= n-len(got) {
-		return got
-	}
-	in.rest(nil)
-	return append(got, in.take(n-len(got))...)
-}
-
 // patience is how long to wait before looking after the pulls again. Dormant lanes need no look.
 func (in *Intake) patience() time.Duration {
 	wait := DormantAfter
@@ -211,7 +205,7 @@ func (in *Intake) patience() time.Duration {
 		if p.asleep.Load() {
 			continue
 		}
-		wait = min(wait, pullHeartbeat)
+		wait = min(wait, lookEvery)
 		if later := p.later(); later > 0 {
 			wait = min(wait, later)
 		}
@@ -224,7 +218,6 @@ func (in *Intake) ask(ctx context.Context, n int) bool {
 	active := in.active()
 	in.most = max(in.most, n)
 	if len(active) == 1 && !active[0].queue.Background {
-		in.rest(active[0])
 		active[0].topUp(active[0].lane.Standing(n, in.pulled))
 		return false
 	}
@@ -238,7 +231,6 @@ func (in *Intake) ask(ctx context.Context, n int) bool {
 		}
 		if p.sweep(ctx, most) {
 			in.next++
-			in.rest(nil)
 			return true
 		}
 	}
@@ -255,15 +247,6 @@ func (in *Intake) arrived() bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	return len(in.got) > 0
-}
-
-// rest withdraws the standing pulls of all lanes but one.
-func (in *Intake) rest(but *puller) {
-	for _, p := range in.pullers {
-		if p != but {
-			p.withdraw()
-		}
-	}
 }
 
 // active gives the lanes that are pulled from, after it has put idle ones to sleep and asked about those

@@ -2,13 +2,10 @@ package intake
 
 import (
 	"context"
-	"errors"
 	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/nats-io/nats.go"
 
 	"headrace/broker/link"
 )
@@ -16,8 +13,13 @@ import (
 const (
 	// pullAgain is the pause after something failed.
 	pullAgain = 500 * time.Millisecond
-	// sweepPatience is how long the server has to answer a pull that does not wait.
-	sweepPatience = time.Second
+	// sweepPatience is how long a slot waits for the answer to a pull that does not wait. A lane that did not answer is not
+	// waited for until it has: other lanes share the slot.
+	sweepPatience = 100 * time.Millisecond
+	// missedAgain is when a background lane is looked at again whose consumer did not answer, because it has no leader or is gone.
+	// It doubles each time, missedMost times: a consumer that has lost its server has another leader by then.
+	missedAgain = time.Second
+	missedMost  = 4
 )
 
 // puller pulls the messages of one lane. A lane that has been idle for long, or whose consumer is gone, is dormant:
@@ -33,10 +35,14 @@ type puller struct {
 	asleep atomic.Bool // the lane is dormant, which costs nothing when slots ask
 
 	mu       sync.Mutex
-	session  *session  // nil before the first pull and after a withdrawal
+	session  *session  // nil before the first pull and while the lane is dormant
 	sessions int       // made so far
-	ready    bool      // the consumer exists, as far as is known
-	gone     bool      // the server said that it does not
+	ready    bool      // the consumer exists, or may
+	proven   bool      // it has answered
+	wanted   bool      // the lane was woken because something waits in it
+	silent   bool      // it did not answer the last pull in time
+	gone     bool      // the server said that there is none
+	missed   int       // how often in a row a background lane was woken to find out whether it is back
 	wished   time.Time // when the keeper was last asked for it; zero after its answer
 	retryAt  time.Time // after a failure
 	busy     time.Time // when the last message or wake-up came
@@ -61,7 +67,6 @@ func (p *puller) attend(epoch int) bool {
 	}
 	now := time.Now()
 	if p.lane.Held(now) {
-		p.withdraw()
 		return false
 	}
 	p.mu.Lock()
@@ -81,21 +86,46 @@ func (p *puller) attend(epoch int) bool {
 
 // sleep makes the lane dormant until something waits, which may be at once; fresh as in sleepers.add.
 func (p *puller) sleep(fresh bool) {
-	p.withdraw()
 	p.mu.Lock()
-	p.ready, p.gone, p.wished = false, false, time.Time{}
+	gone := p.gone
+	p.rest()
+	p.ready, p.proven, p.gone, p.silent, p.wished = false, false, false, false, time.Time{}
+	if !gone {
+		p.missed = 0
+	}
+	again := gone && p.queue.Background && p.missed < missedMost
+	pause := missedAgain << p.missed
+	if again {
+		p.missed++
+	}
 	p.mu.Unlock()
 	p.asleep.Store(true)
 	if err := p.intake.end.sleepers.add(p.intake.end.link.NC, p, fresh); err != nil {
 		p.awake()
 		p.failed(err)
+		return
+	}
+	if again {
+		time.AfterFunc(pause, p.lookAgain)
 	}
 }
 
-// awake ends the dormancy.
-func (p *puller) awake() {
+// lookAgain pulls from a lane once more, whether or not something waits in it.
+func (p *puller) lookAgain() {
+	if !p.asleep.Load() {
+		return
+	}
+	p.intake.end.sleepers.remove(p)
+	p.wake(false)
+}
+
+// awake ends the dormancy: something waits.
+func (p *puller) awake() { p.wake(true) }
+
+// wake makes the lane be pulled from. Its consumer may be there or not.
+func (p *puller) wake(wanted bool) {
 	p.mu.Lock()
-	p.busy = time.Now()
+	p.busy, p.ready, p.proven, p.wanted = time.Now(), true, false, wanted
 	p.asleep.Store(false)
 	p.mu.Unlock()
 	p.intake.signal()
@@ -124,7 +154,7 @@ func (p *puller) granted(err error) {
 		return
 	}
 	p.mu.Lock()
-	p.ready, p.wished = !p.asleep.Load(), time.Time{}
+	p.ready, p.proven, p.wished = !p.asleep.Load(), true, time.Time{}
 	p.mu.Unlock()
 	p.intake.signal()
 }
@@ -136,7 +166,7 @@ func (p *puller) failed(err error) {
 		e.log.Warn("cannot pull; trying on", "stream", p.queue.Stream, "subject", p.queue.Subject, "error", err, "times", n)
 	}
 	p.mu.Lock()
-	p.ready, p.wished, p.retryAt = false, time.Time{}, time.Now().Add(pullAgain)
+	p.ready, p.proven, p.wished, p.retryAt = true, false, time.Time{}, time.Now().Add(pullAgain) // the next pull finds out
 	p.mu.Unlock()
 }
 
@@ -155,8 +185,8 @@ func (p *puller) open() (*session, error) {
 		return p.session, nil
 	}
 	p.sessions++
-	s := &session{puller: p, inbox: p.inbox + strconv.Itoa(p.sessions), idle: make(chan struct{}, 1)}
-	sub, err := p.intake.end.link.NC.Subscribe(s.inbox, s.receive)
+	s := &session{puller: p, inbox: p.inbox + strconv.Itoa(p.sessions) + ".", idle: make(chan struct{}, 1)}
+	sub, err := p.intake.end.link.NC.Subscribe(s.inbox+"*", s.receive)
 	if err != nil {
 		return nil, err
 	}
@@ -178,32 +208,21 @@ func (p *puller) topUp(n int) {
 		return
 	}
 	p.mu.Lock()
-	now := time.Now()
-	if s.credit > 0 && now.Sub(s.heard) > 3*pullHeartbeat {
-		s.credit = 0 // the server has forgotten it
+	credit, expires := s.credit(time.Now()), pullExpiry
+	if p.silent {
+		expires = silentExpiry
 	}
-	if s.credit > n/2 {
-		p.mu.Unlock()
+	p.mu.Unlock()
+	if credit > n/2 {
 		return
 	}
-	more := n - s.credit
-	s.credit += more
-	s.heard = now
-	p.mu.Unlock()
-	if err := s.publish(pull{Batch: more, Expires: pullExpiry, Heartbeat: pullHeartbeat}); err != nil {
-		p.mu.Lock()
-		s.credit = max(s.credit-more, 0)
-		p.mu.Unlock()
+	if err := s.publish(pull{Batch: n - credit, Expires: expires}); err != nil {
 		p.failed(err)
 	}
 }
 
 // standing reports whether a pull waits at the server.
-func (p *puller) standing() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.session != nil && p.session.credit > 0 && time.Since(p.session.heard) <= 3*pullHeartbeat
-}
+func (p *puller) standing() bool { return p.credit() > 0 }
 
 // credit is how many messages a standing pull may still bring.
 func (p *puller) credit() int {
@@ -212,19 +231,22 @@ func (p *puller) credit() int {
 	if p.session == nil {
 		return 0
 	}
-	return p.session.credit
+	return p.session.credit(time.Now())
 }
 
 // sweep asks for up to n messages that wait now, and reports whether there were any.
 func (p *puller) sweep(ctx context.Context, n int) bool {
+	p.mu.Lock()
+	silent := p.silent
+	p.mu.Unlock()
+	if silent {
+		return false
+	}
 	s, err := p.open()
 	if err != nil {
 		p.failed(err)
 		return false
 	}
-	p.mu.Lock()
-	s.credit, s.heard = n, time.Now()
-	p.mu.Unlock()
 	select {
 	case <-s.idle: // of an earlier pull
 	default:
@@ -238,42 +260,27 @@ func (p *puller) sweep(ctx context.Context, n int) bool {
 	select {
 	case <-s.idle:
 	case <-timer.C:
+		p.mu.Lock()
+		p.silent = s.credit(time.Now()) > 0
+		p.mu.Unlock()
 	case <-ctx.Done():
 	}
-	p.mu.Lock()
-	s.credit = 0
-	p.mu.Unlock()
 	return p.intake.arrived()
 }
 
-// withdraw takes standing pulls back: the server drops pulls whose inbox has no listener. What is on its
-// way arrives while the subscription drains, and is returned.
-func (p *puller) withdraw() {
-	p.mu.Lock()
-	s := p.session
-	if s == nil || s.credit == 0 {
-		p.mu.Unlock()
-		return
-	}
-	p.session, s.closed = nil, true
-	p.mu.Unlock()
-	if err := s.sub.Drain(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
-		p.intake.end.log.Debug("withdrawing a pull", "error", err)
+// rest ends the session: what it still brings goes back. It must be called with mu held.
+func (p *puller) rest() {
+	if p.session != nil {
+		p.session.close(p.intake.end, time.Now())
+		p.session = nil
 	}
 }
 
-// close withdraws pulls and the wake-up call.
+// close ends pulls and the wake-up call.
 func (p *puller) close() {
 	p.intake.end.sleepers.remove(p)
 	p.intake.end.wishes.remove(p)
 	p.mu.Lock()
-	s := p.session
-	p.session = nil
-	if s != nil {
-		s.closed = true
-	}
-	p.mu.Unlock()
-	if s != nil {
-		_ = s.sub.Drain() // it fails only on a connection that is gone
-	}
+	defer p.mu.Unlock()
+	p.rest()
 }

@@ -109,6 +109,9 @@ func (d Dial) Open(ctx context.Context, name string, log *slog.Logger, events Ev
 	}
 }
 
+// Clustered reports whether the server is one of several. Then a change of interest takes a moment to be known everywhere.
+func (l *Link) Clustered() bool { return l.NC.ConnectedClusterName() != "" }
+
 // New wraps a connection that exists. It closes nc when it fails.
 func New(nc *nats.Conn) (*Link, error) {
 	js, err := jetstream.New(nc)

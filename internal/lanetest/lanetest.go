@@ -29,6 +29,7 @@ import (
 	"headrace/internal/fault"
 	"headrace/internal/inference"
 	"headrace/internal/lease"
+	"headrace/internal/natstest"
 )
 
 // NewExternalRig makes a rig on a server that is not ours.
@@ -36,6 +37,17 @@ func NewExternalRig(tb testing.TB, dial link.Dial) *Rig {
 	tb.Helper()
 	r := BareRig(tb)
 	r.Dial = dial
+	r.Keep()
+	r.Front = r.NewFront()
+	tb.Cleanup(r.Balanced)
+	return r
+}
+
+// NewClusterRig makes a rig on three servers that are not ours, with a copy of each stream on each of them.
+func NewClusterRig(tb testing.TB, cluster *natstest.Cluster) *Rig {
+	tb.Helper()
+	r := BareRig(tb)
+	r.Dial, r.Copies, r.Store = link.Dial{URL: cluster.URLs()}, 3, 512<<20
 	r.Keep()
 	r.Front = r.NewFront()
 	tb.Cleanup(r.Balanced)
@@ -82,6 +94,7 @@ type Rig struct {
 	Health  func() string        // of the server's streams; nil: as it is
 	Store   int64                // bytes for jobs; 0: no limit
 	Lanes   int                  // consumers of one stream; 0: as usual
+	Copies  int                  // of each stream, on a cluster; 0: one
 	Server  *natsd.Server
 	Front   *calls.FrontEnd
 	Keeper  *keeper.Keeper
@@ -176,7 +189,7 @@ func (r *Rig) ServeBrokerIn(dir string, cfg natsd.Config) {
 
 func (r *Rig) Keep() (stop func()) {
 	r.TB.Helper()
-	limits := records.Limits{MaxStore: r.Store, Lanes: r.Lanes}
+	limits := records.Limits{MaxStore: r.Store, Lanes: r.Lanes, Replicas: r.Copies}
 	if r.Server != nil {
 		limits.Sync = r.Server.Syncs()
 	}
