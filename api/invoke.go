@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -63,6 +64,7 @@ func (k *callDesk) invoke(c *call) error {
 	if err != nil {
 		return err
 	}
+	c.seen.Asked = int64(len(body.bytes))
 	text, err := dialect.Parse(body.bytes, c.r.Header.Get("Content-Type"))
 	if err != nil {
 		return err
@@ -116,8 +118,32 @@ func (k *callDesk) ask(ctx context.Context, c *call, speaks dialect.Dialect, a *
 	}
 	defer res.Release()
 	dropped(c.w.Header(), res.Dropped...)
-	c.seen.Queue, c.seen.Upstream = res.Queue, res.Upstream
+	c.seen.ran(res)
 	return k.respond(ctx, c.w, speaks, a, res)
+}
+
+// ran notes what is known of a call that the model server has answered.
+func (a *Answered) ran(res *inference.Result) {
+	a.Queue, a.Gather, a.Upstream, a.Batch = res.Queue, res.Gather, res.Upstream, res.Batch
+}
+
+// answered is how a call ended, which err says unless it was a stream that had begun.
+func (c *call) answered(began time.Time, err error) Answered {
+	seen := c.seen
+	seen.ID, seen.Path, seen.Began, seen.Took = c.w.id, c.r.URL.Path, began, time.Since(began)
+	seen.Status, seen.Sent, seen.Job = c.w.status, c.w.sent, c.w.Header().Get("Job-Id")
+	failed := cmp.Or(err, c.broken)
+	if failed == nil {
+		return seen
+	}
+	f := fault.From(failed)
+	if seen.Code = f.Code; f.Code != fault.Internal {
+		seen.Message = f.Message
+	}
+	if err != nil {
+		seen.Status = problem.MeaningOf(c.path.voice, f).Status
+	}
+	return seen
 }
 
 // lookup finds the route a body names, of the type that the path is for, and the name it stands under there.

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	_ "embed" // for the page and the icon
 	"net/http"
 	"slices"
@@ -42,11 +43,39 @@ func serveIcon(w *replyWriter, _ *http.Request, _ string) error {
 	return nil
 }
 
-func toDocs(w *replyWriter, _ *http.Request, _ string) error {
-	w.Header().Set("Location", "/docs")
+// pagesPath is where Deps.Pages begin.
+const pagesPath = "/ui"
+
+// toPage answers GET /: browsers, which ask for HTML, are led to the pages where there are some.
+func (s *Server) toPage(w *replyWriter, r *http.Request, _ string) error {
+	to := "/docs"
+	if s.pages != nil {
+		w.Header().Set("Vary", "Accept")
+		if strings.Contains(r.Header.Get("Accept"), "text/html") {
+			to = pagesPath
+		}
+	}
+	w.Header().Set("Location", to)
 	w.Header().Set("Content-Length", "0")
 	w.WriteHeader(http.StatusTemporaryRedirect)
 	return nil
+}
+
+// withPages serves the pages, and the rest by next.
+func (s *Server) withPages(next http.Handler) http.Handler {
+	if s.pages == nil {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != pagesPath && !strings.HasPrefix(r.URL.Path, pagesPath+"/") {
+			next.ServeHTTP(w, r)
+			return
+		}
+		ctx, cancel := context.WithCancel(r.Context())
+		defer cancel()
+		defer context.AfterFunc(s.draining, cancel)() //nolint:contextcheck // the end of another context is what it is about
+		s.pages.ServeHTTP(w, r.WithContext(ctx))
+	})
 }
 
 // describe makes openapi.json out of the operations.

@@ -116,8 +116,8 @@ func (s *Server) operating() []operation {
 			answers: []answer{{status: http.StatusOK, what: "The icon.", schema: "Image", kind: "image/vnd.microsoft.icon"}},
 		},
 		{
-			method: "GET", path: "/", heads: true, handle: toDocs, summary: "Redirects to the page.",
-			answers: []answer{{status: http.StatusTemporaryRedirect, what: "To /docs.", headers: []string{"Location"}}},
+			method: "GET", path: "/", heads: true, handle: s.toPage, summary: "Redirects to a page.",
+			answers: []answer{{status: http.StatusTemporaryRedirect, what: "To /ui for browsers, else to /docs.", headers: []string{"Location", "Vary"}}},
 		},
 	}
 	if s.metrics != nil {
@@ -222,8 +222,7 @@ func (k *callDesk) asks(path target) handler {
 			err = problem.Later(err, problem.Backlog(k.broker.State(c.seen.Route)))
 		}
 		if k.observe != nil && c.seen.Route != "" {
-			c.seen.Took, c.seen.Code = time.Since(began), fault.CodeOf(cmp.Or(err, c.broken))
-			k.observe.Answered(c.seen)
+			k.observe.Answered(c.answered(began, err))
 		}
 		k.complain(c, cmp.Or(err, c.broken))
 		return err

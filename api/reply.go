@@ -19,7 +19,8 @@ type replyWriter struct {
 	http.ResponseWriter
 
 	id     string
-	status int // 0: nothing was written yet
+	status int   // 0: nothing was written yet
+	sent   int64 // bytes of the body
 }
 
 // WriteHeader gives the caller a bounded time to take the reply, from here on.
@@ -37,7 +38,9 @@ func (w *replyWriter) Write(p []byte) (int, error) {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
 	}
-	return w.ResponseWriter.Write(p)
+	n, err := w.ResponseWriter.Write(p)
+	w.sent += int64(n)
+	return n, err //nolint:wrapcheck // it stands for the writer that it wraps
 }
 
 // Unwrap lets http.ResponseController reach the connection.

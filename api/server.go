@@ -97,10 +97,20 @@ type Observer interface {
 
 // Answered is how a call on a route ended.
 type Answered struct {
-	Route           string
-	Code            fault.Code // "" for a good one
-	Took            time.Duration
-	Queue, Upstream time.Duration // of a good one
+	ID      string // of the request
+	Path    string // that was called
+	Route   string
+	Job     string     // that it has placed; "" for none
+	Code    fault.Code // "" for a good one
+	Message string     // of the error; "" also for an internal one, whose text stays in the log
+	Status  int
+	Began   time.Time
+	Took    time.Duration
+	// Of a good one: Gather is the part of Queue in which a slot waited for company, Batch how many requests shared the
+	// call to the model server.
+	Queue, Gather, Upstream time.Duration
+	Batch                   int
+	Asked, Sent             int64 // bytes of the two bodies; Sent is 0 for an error
 }
 
 // Deps are what the front end works with.
@@ -113,7 +123,10 @@ type Deps struct {
 	Jobs    Jobs             // nil: there are no paths of jobs, and a preference for one is ignored
 	Observe Observer         // nil: calls are not counted
 	Metrics http.Handler     // GET /metrics; nil: there is no such path
-	Logger  *slog.Logger     // nil: nothing is logged
+	// Pages serves /ui and what is below it to people; nil: there are no such paths. Its paths are not in openapi.json: they
+	// are no interface, and change as the pages do. The context of its requests ends when the front end drains.
+	Pages  http.Handler
+	Logger *slog.Logger // nil: nothing is logged
 }
 
 // Server is the HTTP front end: it listens, routes and drains. What paths do is done by the desks.
@@ -121,6 +134,7 @@ type Server struct {
 	*chassis
 
 	metrics   http.Handler
+	pages     http.Handler // nil: there are none
 	calls     *callDesk
 	catalogue *catalogue
 	jobs      *jobDesk // nil: there are no paths of jobs
@@ -146,7 +160,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		return nil, errors.New("api: a broker and a budget are needed")
 	}
 	c := newChassis(cfg, deps)
-	s := &Server{chassis: c, metrics: deps.Metrics, finder: deps.List, hurried: make(chan struct{}), board: &switchboard{c}}
+	s := &Server{chassis: c, metrics: deps.Metrics, pages: deps.Pages, finder: deps.List, hurried: make(chan struct{}), board: &switchboard{c}}
 	s.hurry = sync.OnceFunc(func() { close(s.hurried) })
 	s.draining, s.drains = context.WithCancel(context.Background())
 	s.calls = &callDesk{chassis: c, limiter: deps.Limiter, observe: deps.Observe}
@@ -158,7 +172,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	s.Apply(deps.Table)
 	operations := s.operations()
 	s.openapi = sync.OnceValues(func() ([]byte, error) { return describe(cfg.Version, operations) })
-	s.handler = s.board.middleware(s.board.router(operations))
+	s.handler = s.board.middleware(s.withPages(s.board.router(operations)))
 	return s, nil
 }
 

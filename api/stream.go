@@ -53,7 +53,7 @@ func (k *callDesk) finish(ctx context.Context, c *call, s *answerStream, streame
 	err := o.err
 	if err == nil {
 		defer o.res.Release()
-		c.seen.Queue, c.seen.Upstream = o.res.Queue, o.res.Upstream
+		c.seen.ran(o.res)
 		if s.begun {
 			if len(o.res.Dropped) > 0 {
 				s.send(sse.AppendComment(nil, headerDropped+": "+strings.Join(o.res.Dropped, ", ")))

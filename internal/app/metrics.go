@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"headrace/api"
+	"headrace/api/dashboard/recent"
 	"headrace/broker/calls"
 	"headrace/broker/jobs"
 	"headrace/broker/natsd"
@@ -208,16 +209,23 @@ func (p *process) measureBroker(sweeper *sweeper.Sweeper) error {
 	)...)
 }
 
-// observer counts what api answers.
-type observer struct{ metrics *telemetry.Metrics }
+// observer counts what api answers, and remembers it for the dashboard.
+type observer struct {
+	metrics *telemetry.Metrics
+	ring    *recent.Ring
+}
 
 var _ api.Observer = observer{}
 
-// Answered counts one call.
+// Answered counts and remembers one call.
 func (o observer) Answered(a api.Answered) {
 	code := string(a.Code)
 	if code == "" {
 		code = telemetry.Result
 	}
 	o.metrics.Answered(a.Route, code, a.Took, a.Queue, a.Upstream)
+	o.ring.Add(recent.Call{
+		ID: a.ID, Route: a.Route, Path: a.Path, Job: a.Job, Message: a.Message, Code: a.Code, Began: a.Began, Took: a.Took,
+		Queue: a.Queue, Gather: a.Gather, Upstream: a.Upstream, Batch: a.Batch, Status: a.Status, Asked: a.Asked, Sent: a.Sent,
+	})
 }

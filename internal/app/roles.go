@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"headrace/api"
+	"headrace/api/dashboard/recent"
 	"headrace/api/jobspec"
 	"headrace/broker/calls"
 	"headrace/broker/jobs"
@@ -165,6 +166,10 @@ func (p *process) frontEnd(ctx context.Context) ([]stage, *api.Server, lane, err
 	if err != nil {
 		return nil, nil, lane{}, err
 	}
+	ring, err := recent.New(p.cfg.API.RecentCalls, p.gauges(front, jobs))
+	if err != nil {
+		return nil, nil, lane{}, err
+	}
 	a := p.cfg.API
 	grace := a.ShutdownGrace
 	if grace == 0 {
@@ -175,7 +180,7 @@ func (p *process) frontEnd(ctx context.Context) ([]stage, *api.Server, lane, err
 		TrustedProxies: a.TrustedProxies, Version: p.version, Jobs: p.jobsConfig(),
 	}, api.Deps{
 		Jobs: jobs, List: list, Limiter: limiter, Broker: lane{front, jobs}, Budget: bodies, Table: p.cfg.Table, Logger: p.log,
-		Observe: observer{p.metrics}, Metrics: p.metrics.Handler(),
+		Observe: observer{p.metrics, ring}, Metrics: p.metrics.Handler(),
 	})
 	if err != nil {
 		return nil, nil, lane{}, err
@@ -187,7 +192,7 @@ func (p *process) frontEnd(ctx context.Context) ([]stage, *api.Server, lane, err
 	p.hurry = append(p.hurry, server.Hurry)
 	p.waits = append(p.waits, waitsFor{"call", server.Inflight})
 	p.reload.apply = append(p.reload.apply, func(next *config.Config) { server.Apply(next.Table) })
-	return []stage{{"front end", front.Run}, {"jobs", jobs.Run}, {"list", followed(list, jobs)}, {"limiter", limiter.Run}, {"api", server.Run}}, server, lane{front, jobs}, nil
+	return []stage{{"front end", front.Run}, {"jobs", jobs.Run}, {"list", followed(list, jobs)}, {"limiter", limiter.Run}, {"figures", ring.Run}, {"api", server.Run}}, server, lane{front, jobs}, nil
 }
 
 // followed keeps the list of jobs, fed by what is written of them.

@@ -39,6 +39,7 @@ type API struct {
 	StreamHeartbeat  time.Duration
 	ShutdownGrace    time.Duration
 	TrustedProxies   []netip.Prefix
+	RecentCalls      int // that the dashboard remembers
 }
 
 // Broker is the table [broker].

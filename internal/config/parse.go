@@ -86,6 +86,10 @@ func readAPI(t *table) API {
 		SyncTimeout:      t.duration("sync_timeout", defaultSyncTimeout),
 		StreamHeartbeat:  t.duration("stream_heartbeat", defaultHeartbeat),
 		ShutdownGrace:    t.duration("shutdown_grace", defaultGrace),
+		RecentCalls:      t.count("recent_calls", defaultRecentCalls, 0),
+	}
+	if a.RecentCalls > mostRecentCalls {
+		t.complain("recent_calls", "for example recent_calls = "+strconv.Itoa(defaultRecentCalls), "must be at most %d, not %d", mostRecentCalls, a.RecentCalls)
 	}
 	for i, s := range t.texts("trusted_proxies", `["10.0.0.0/8"]`) {
 		prefix, err := parsePrefix(s)

@@ -24,6 +24,13 @@ const (
 	defaultConnectTimeout = 2 * time.Second
 )
 
+// What a front end remembers of calls for its dashboard. The most is that of api/dashboard/recent, whose test keeps the
+// memory below 16 MiB.
+const (
+	defaultRecentCalls = 10_000
+	mostRecentCalls    = 20_000
+)
+
 // ProviderMLflow is the canonical name of the provider for `mlflow models serve`.
 const ProviderMLflow = "mlflow-model-serving"
 
