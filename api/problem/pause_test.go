@@ -17,7 +17,7 @@ func after(code fault.Code, status int, d time.Duration) *fault.Error {
 	return e
 }
 
-// pause is the Retry-After of an error, in seconds, for a caller that has already repeated the call that many times.
+// pause is the Retry-After of an error for a caller that has already repeated the call that many times.
 func pause(e *fault.Error, retries int, dice float64) time.Duration {
 	return problem.Of(problem.Headrace, e, problem.Caller{Retries: retries, Dice: dice}).RetryAfter
 }
