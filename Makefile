@@ -101,6 +101,10 @@ chaos: ## kills, stops, cuts and a full disk under durable jobs, for CHAOS (5m) 
 routes: ## 10,000 routes, a call and a job on 2,000 of them within a minute
 	ROUTES=1 go test -count=1 -v -run '^TestTenThousandRoutes$$' ./broker/runner
 
+.PHONY: purged
+purged: ## 100,000 jobs whose entries in the work queue are purged: all run
+	PURGED=100000 go test -count=1 -v -run '^TestPurgedQueue$$' ./broker/runner
+
 .PHONY: mutants
 mutants: ## break one promise after the other, and see that a short chaos run catches each; MUTANT=name takes one
 	MUTANTS=1 go test -count=1 -timeout 40m -v -run '^TestMutants$$'$(if $(MUTANT),'/^$(MUTANT)$$') ./e2e/mutants
