@@ -11,7 +11,6 @@ import (
 
 	"headrace/broker/calls"
 	"headrace/broker/jobs"
-	"headrace/broker/records"
 	"headrace/broker/sweeper"
 	"headrace/internal/fault"
 	"headrace/internal/inference"
@@ -46,7 +45,7 @@ func newBoth(tb testing.TB, routes int) *both {
 	lanetest.Background(tb, sweeper.Run)
 	b.fronts = []*calls.FrontEnd{b.Front, b.NewFront()}
 	for range b.fronts {
-		desk, err := jobs.New(b.Dial, records.Shared{}, 0, b.Log)
+		desk, err := jobs.New(jobs.Config{Dial: b.Dial, Log: b.Log})
 		if err != nil {
 			tb.Fatal(err)
 		}

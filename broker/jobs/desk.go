@@ -31,19 +31,28 @@ type Desk struct {
 	eventBytes int // of events that were not looked at yet, at most
 }
 
-// New returns a Desk that connects when Run is called. It validates dial. maxWaiting bounds the waiting jobs of one
-// route; 0 means no bound.
-func New(dial link.Dial, shared records.Shared, maxWaiting int, log *slog.Logger) (*Desk, error) {
-	if err := dial.Validate(); err != nil {
+// Config is what a Desk needs.
+type Config struct {
+	Dial       link.Dial
+	Shared     records.Shared     // what the rooms of one process have in common; the zero value shares nothing
+	MaxWaiting int                // jobs of one route; 0: no bound
+	Timer      records.StoreTimer // gets how long the store takes; nil: no times are taken
+	Log        *slog.Logger
+}
+
+// New returns a Desk that connects when Run is called. It validates how to connect.
+func New(cfg Config) (*Desk, error) {
+	if err := cfg.Dial.Validate(); err != nil {
 		return nil, err
 	}
+	shared := cfg.Shared
 	shared.Syncs = cmp.Or(shared.Syncs, records.NewSyncs())
-	d := &door{log: log, ready: make(chan struct{})}
-	if dial.Server != nil {
-		d.disk = dial.Server
+	d := &door{log: cfg.Log, ready: make(chan struct{})}
+	if cfg.Dial.Server != nil {
+		d.disk = cfg.Dial.Server
 	}
-	j := &Desk{door: d, dial: dial, shared: shared, eventBytes: maxEvents, clerk: &clerk{door: d}}
-	j.acceptor = &acceptor{door: d, queues: &j.clerk.queues, maxWaiting: maxWaiting}
+	j := &Desk{door: d, dial: cfg.Dial, shared: shared, timer: cfg.Timer, eventBytes: maxEvents, clerk: &clerk{door: d}}
+	j.acceptor = &acceptor{door: d, queues: &j.clerk.queues, maxWaiting: cfg.MaxWaiting}
 	j.follower = &follower{door: d, recent: shared.Recent, waiters: make(map[job.ID]map[*waiter]struct{})}
 	j.mover = &mover{d, j.follower}
 	return j, nil
@@ -98,6 +107,3 @@ func (j *Desk) reconnected() {
 	j.placements.Forget()
 	j.wakeAll()
 }
-
-// TimeStore sets the timer that gets how long the store takes. It must be called before Run.
-func (j *Desk) TimeStore(timer records.StoreTimer) { j.timer = timer }

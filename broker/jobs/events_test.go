@@ -53,7 +53,7 @@ func TestDroppedEventsAreMissed(t *testing.T) {
 	background(t, k.Run)
 	var desks [2]*jobs.Desk
 	for i := range desks {
-		if desks[i], err = jobs.New(dial, records.Shared{}, 0, log); err != nil {
+		if desks[i], err = jobs.New(jobs.Config{Dial: dial, Log: log}); err != nil {
 			t.Fatal(err)
 		}
 		if i == 0 {

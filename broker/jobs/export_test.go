@@ -16,7 +16,7 @@ func (j *Desk) Counting(counting bool) { j.reported(&records.Report{Counting: co
 
 // UncountedJobs knows nothing of a broker.
 func UncountedJobs() (*Desk, error) {
-	j, err := New(link.Dial{URL: "nats://nowhere"}, records.Shared{}, 0, slog.New(slog.DiscardHandler))
+	j, err := New(Config{Dial: link.Dial{URL: "nats://nowhere"}, Log: slog.New(slog.DiscardHandler)})
 	if err == nil {
 		close(j.ready)
 	}
@@ -35,7 +35,9 @@ func (j *Desk) Waiters(id job.ID) int {
 
 // Over returns a Desk over something else than an archive, which serve opens until its context ends.
 func Over(s FakeStore, recent *records.Recent) (j *Desk, serve func(context.Context), err error) {
-	j, err = New(link.Dial{URL: "nats://nowhere"}, records.Shared{Recent: recent}, 0, slog.New(slog.DiscardHandler))
+	j, err = New(Config{
+		Dial: link.Dial{URL: "nats://nowhere"}, Shared: records.Shared{Recent: recent}, Log: slog.New(slog.DiscardHandler),
+	})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -50,7 +50,7 @@ func (r *jobRig) sweep() (stop func()) {
 
 func (r *jobRig) newJobs() *jobs.Desk {
 	r.TB.Helper()
-	jobs, err := jobs.New(r.Dial, r.Shared, r.maxWaiting, r.Log)
+	jobs, err := jobs.New(jobs.Config{Dial: r.Dial, Shared: r.Shared, MaxWaiting: r.maxWaiting, Log: r.Log})
 	if err != nil {
 		r.TB.Fatal(err)
 	}

@@ -137,7 +137,6 @@ func counted(name, help string, labels []string, read func() map[records.Count]u
 
 // measureJobs registers what a front end knows of jobs.
 func (p *process) measureJobs(jobs *jobs.Desk) error {
-	jobs.TimeStore(p.metrics.Stored)
 	return p.metrics.Register(counted("headrace_jobs_accepted_total", "Durable jobs that this front end has accepted.", []string{"route", "priority"}, jobs.Accepted))
 }
 

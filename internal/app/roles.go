@@ -151,7 +151,9 @@ func (p *process) frontEnd(ctx context.Context) ([]stage, *api.Server, lane, err
 	if err := p.measureFront(front, bodies, replies); err != nil {
 		return nil, nil, lane{}, err
 	}
-	jobs, err := jobs.New(p.dial, p.shared, p.cfg.Jobs.MaxWaiting, p.log)
+	jobs, err := jobs.New(jobs.Config{
+		Dial: p.dial, Shared: p.shared, MaxWaiting: p.cfg.Jobs.MaxWaiting, Timer: p.metrics.Stored, Log: p.log,
+	})
 	if err != nil {
 		return nil, nil, lane{}, err
 	}

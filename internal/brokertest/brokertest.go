@@ -111,7 +111,7 @@ func (b *Broker) Disk() sweeper.Disk {
 // Desk runs a front end's desk. maxWaiting bounds the waiting jobs of a route; 0 is no bound.
 func (b *Broker) Desk(maxWaiting int) *jobs.Desk {
 	b.TB.Helper()
-	desk, err := jobs.New(b.Dial, b.Shared, maxWaiting, b.Log)
+	desk, err := jobs.New(jobs.Config{Dial: b.Dial, Shared: b.Shared, MaxWaiting: maxWaiting, Log: b.Log})
 	if err != nil {
 		b.TB.Fatal(err)
 	}
