@@ -151,6 +151,8 @@ type outcome struct {
 	e    *mlflowtest.Exchange
 	got  reply
 	sent []byte
+	call *provider.Call // to a vendor
+	path string         // of the call, with its query
 }
 
 func TestRecordedGateways(t *testing.T) {
@@ -170,23 +172,13 @@ func TestRecordedGateways(t *testing.T) {
 				byName[e.Group] = len(groups)
 				groups = append(groups, []*mlflowtest.Exchange{e})
 			}
-			v := verdicts{t: t, differing: make(map[string]int)}
+			v := verdicts{t: t, rules: deliberate(), differing: make(map[string]int)}
 			for _, group := range groups {
 				for _, o := range replay(t, era, group) {
-					v.judge(&o)
+					v.judge(&o, differences(&o))
 				}
 			}
-			differ := 0
-			for _, r := range deliberate() {
-				if n := v.differing[r.name]; n > 0 {
-					t.Logf("%5d differ by rule: %s (%s)", n, r.name, r.why)
-					differ += n
-				}
-			}
-			t.Logf("era %s: %d exchanges, %d as recorded, %d differ by rule", era, len(all), v.passed, differ)
-			if v.passed+differ != len(all) {
-				t.Errorf("%d exchanges were not judged", len(all)-v.passed-differ)
-			}
+			v.sum(era, len(all))
 		})
 	}
 }
@@ -194,19 +186,35 @@ func TestRecordedGateways(t *testing.T) {
 // verdicts counts what became of the exchanges of one era.
 type verdicts struct {
 	t         *testing.T
+	rules     []rule
 	passed    int
 	differing map[string]int // by rule
 }
 
-func (v *verdicts) judge(o *outcome) {
+// sum logs what each rule is for, and fails where exchanges were passed over.
+func (v *verdicts) sum(era mlflowtest.Era, exchanges int) {
 	v.t.Helper()
-	differs := differences(o)
+	differ := 0
+	for _, r := range v.rules {
+		if n := v.differing[r.name]; n > 0 {
+			v.t.Logf("%5d differ by rule: %s (%s)", n, r.name, r.why)
+			differ += n
+		}
+	}
+	v.t.Logf("era %s: %d exchanges, %d as recorded, %d differ by rule", era, exchanges, v.passed, differ)
+	if v.passed+differ != exchanges {
+		v.t.Errorf("%d exchanges were not judged", exchanges-v.passed-differ)
+	}
+}
+
+func (v *verdicts) judge(o *outcome, differs []string) {
+	v.t.Helper()
 	if len(differs) == 0 {
 		v.passed++
 		return
 	}
 	why := "no rule allows it"
-	for _, r := range deliberate() {
+	for _, r := range v.rules {
 		if !r.where(o) {
 			continue
 		}

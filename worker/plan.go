@@ -14,7 +14,8 @@ type Filter struct {
 	Routes    []string
 }
 
-func (f Filter) admits(r *inference.Route) bool {
+// Admits says whether a worker with this filter serves a route.
+func (f Filter) Admits(r *inference.Route) bool {
 	return (len(f.Providers) == 0 || slices.Contains(f.Providers, r.Provider)) &&
 		(len(f.Routes) == 0 || slices.Contains(f.Routes, r.Name))
 }
@@ -56,7 +57,7 @@ func publicServers(urls []string) string {
 func plan(table *inference.Table, filter Filter) map[string]spec {
 	pools := make(map[string]spec)
 	for r := range table.All() {
-		if !filter.admits(r) {
+		if !filter.Admits(r) {
 			continue
 		}
 		key := serverKey(r.Servers)

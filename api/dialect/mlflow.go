@@ -13,6 +13,7 @@ import (
 type routesDialect struct {
 	completions, chat, embeddings *schema.Object
 	message                       *schema.Object
+	vendor                        *vendorForms
 }
 
 func newRoutesDialect() *routesDialect {
@@ -24,12 +25,15 @@ func newRoutesDialect() *routesDialect {
 			schema.Branch{Name: "str", Rule: schema.String},
 			schema.Branch{Name: "list[str]", Rule: schema.List(schema.String, 0)},
 		))}},
-		message: one,
+		message: one, vendor: newRoutesVendor(),
 	}
 }
 
 // Read checks a body of MLflow 2.5 to 2.8.
 func (d *routesDialect) Read(route *inference.Route, body Body) (*Asked, error) {
+	if route.Vendor != nil {
+		return d.vendor.read(route, body)
+	}
 	switch route.Type {
 	case inference.Completions:
 		return readCall(route, body, form{object: d.completions, item: "prompt"})
@@ -47,6 +51,7 @@ func (d *routesDialect) Read(route *inference.Route, body Body) (*Asked, error) 
 type endpointsDialect struct {
 	completions, chat, embeddings *schema.Object
 	message                       *schema.Object
+	vendor                        *vendorForms
 }
 
 func newEndpointsDialect() *endpointsDialect {
@@ -56,7 +61,7 @@ func newEndpointsDialect() *endpointsDialect {
 		chat: &schema.Object{Open: true, Fields: append(endpointsParams(),
 			required("messages", messages(one)), optional("tools", tools()), optional("tool_choice", toolChoice()))},
 		embeddings: &schema.Object{Open: true, Fields: []schema.Field{required("input", textsOrTokens())}},
-		message:    one,
+		message:    one, vendor: newEndpointsVendor(),
 	}
 }
 
@@ -72,6 +77,9 @@ func textsOrTokens() schema.Rule {
 
 // Read checks a body of MLflow 2.9 and later.
 func (d *endpointsDialect) Read(route *inference.Route, body Body) (*Asked, error) {
+	if route.Vendor != nil {
+		return d.vendor.read(route, body)
+	}
 	switch route.Type {
 	case inference.Completions:
 		return readCall(route, body, form{object: d.completions, item: "prompt", streams: true})
@@ -189,6 +197,9 @@ func itemsOf(item []byte) [][]byte {
 
 // Answer writes a reply of MLflow 2.5 to 2.8.
 func (d *routesDialect) Answer(out *Output, a *Asked, res *inference.Result) error {
+	if a.Request.Type != inference.Raw && whole(res) {
+		return d.answerVendor(out, a, res)
+	}
 	switch a.Request.Type {
 	case inference.Raw:
 		out.raw(res.Body)
@@ -229,6 +240,9 @@ func (d *routesDialect) Answer(out *Output, a *Asked, res *inference.Result) err
 
 // Answer writes a reply of MLflow 2.9 and later.
 func (d *endpointsDialect) Answer(out *Output, a *Asked, res *inference.Result) error {
+	if a.Request.Type != inference.Raw && whole(res) {
+		return d.answerVendor(out, a, res)
+	}
 	switch a.Request.Type {
 	case inference.Raw:
 		out.raw(res.Body)

@@ -37,7 +37,11 @@ func (d *openAIDialect) answerNative(out *Output, a *Asked, res *inference.Resul
 	if err := enoughIn(a, find(members, "choices")); err != nil {
 		return err
 	}
-	heading(out, a, members, "chat.completion")
+	kind := "chat.completion"
+	if a.Request.Type == inference.Completions {
+		kind = "text_completion"
+	}
+	heading(out, a, members, kind)
 	for _, m := range members {
 		if isHeading(m.Key) {
 			continue

@@ -116,6 +116,9 @@ func ModelOf(body Body) (string, error) {
 
 // Read checks a body of OpenAI.
 func (d *openAIDialect) Read(route *inference.Route, body Body) (*Asked, error) {
+	if route.Vendor != nil && route.Type != inference.Raw {
+		return d.readVendor(route, body)
+	}
 	switch route.Type {
 	case inference.Completions:
 		return d.readText(route, body, d.completions)
@@ -235,7 +238,7 @@ func tokensIn(lists [][]byte) int {
 func (d *openAIDialect) Answer(out *Output, a *Asked, res *inference.Result) error {
 	switch a.Request.Type {
 	case inference.Completions, inference.Chat:
-		if len(res.Items) == 0 && res.Body != nil {
+		if whole(res) {
 			return d.answerNative(out, a, res)
 		}
 		if err := enoughChoices(a, res); err != nil {
@@ -252,6 +255,10 @@ func (d *openAIDialect) Answer(out *Output, a *Asked, res *inference.Result) err
 		endedChoices(out, res.Items, before, after, told)
 		usage(out, a, told)
 	case inference.Embeddings:
+		if whole(res) {
+			out.raw(res.Body)
+			return nil
+		}
 		return d.answerEmbeddings(out, a, res)
 	case inference.Raw:
 		return unknownType(a.Route)

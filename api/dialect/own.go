@@ -15,7 +15,7 @@ type ownDialect struct{ *endpointsDialect }
 // Read checks a body of our own paths.
 func (d *ownDialect) Read(route *inference.Route, body Body) (*Asked, error) {
 	a, err := d.endpointsDialect.Read(route, body)
-	if err != nil || route.Type != inference.Embeddings {
+	if err != nil || route.Type != inference.Embeddings || route.Vendor != nil {
 		return a, err
 	}
 	if len(a.Request.Items) == 0 {

@@ -135,6 +135,12 @@ func openAIBody(e *fault.Error, m Meaning, message string) any {
 	if e.Code == fault.NotFound && e.Param == "model" {
 		body.Code = new("model_not_found")
 	}
+	if e.Code == fault.UpstreamError && e.Kind != "" {
+		body.Type, body.Code = e.Kind, nil
+		if e.Reason != "" {
+			body.Code = new(e.Reason)
+		}
+	}
 	return struct {
 		Error openAIError `json:"error"`
 	}{body}

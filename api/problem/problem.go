@@ -70,7 +70,7 @@ func meaningOf(e *fault.Error) Meaning {
 	case fault.UpstreamTimeout, fault.Deadline:
 		return Meaning{Status: http.StatusGatewayTimeout, Again: true}
 	case fault.UpstreamError:
-		return upstreamMeaning(e.Status)
+		return upstreamMeaning(e)
 	case fault.UpstreamBadResponse:
 		return Meaning{Status: http.StatusBadGateway, Vain: true}
 	case fault.NotImplemented:
@@ -90,7 +90,11 @@ func meaningOf(e *fault.Error) Meaning {
 	return Meaning{Status: http.StatusInternalServerError}
 }
 
-func upstreamMeaning(status int) Meaning {
+func upstreamMeaning(e *fault.Error) Meaning {
+	status := e.Status
+	if e.Repeat != fault.RepeatByStatus && status >= 400 && status <= 599 {
+		return Meaning{Status: status, Again: e.Repeat == fault.RepeatHelps, Vain: e.Repeat == fault.RepeatVain}
+	}
 	if status < 400 || status > 599 {
 		return Meaning{Status: http.StatusBadGateway}
 	}

@@ -104,6 +104,9 @@ type wireFault struct {
 	RetryAfter int64           `json:"retry_after_ms,omitempty"`
 	Param      string          `json:"param,omitempty"`
 	Raised     bool            `json:"raised,omitempty"`
+	Repeat     fault.Repeat    `json:"repeat,omitempty"`
+	Kind       string          `json:"kind,omitempty"`
+	Reason     string          `json:"reason,omitempty"`
 }
 
 // maxDetail bounds the upstream detail that travels with a failure. A longer one is replaced by the message.
@@ -113,7 +116,7 @@ const maxDetail = 128 << 10
 func failFrame(call uint64, f *fault.Error) []byte {
 	wf := wireFault{
 		Code: f.Code, Message: f.Message, Status: f.Status, Param: f.Param, Raised: f.Raised,
-		RetryAfter: int64(f.RetryAfter / time.Millisecond),
+		RetryAfter: int64(f.RetryAfter / time.Millisecond), Repeat: f.Repeat, Kind: f.Kind, Reason: f.Reason,
 	}
 	if len(f.Detail) <= maxDetail && json.Valid(f.Detail) {
 		wf.Detail = f.Detail
@@ -135,6 +138,6 @@ func readFail(data []byte) *fault.Error {
 	}
 	return &fault.Error{
 		Code: wf.Code, Message: wf.Message, Status: wf.Status, Detail: wf.Detail, Param: wf.Param, Raised: wf.Raised,
-		RetryAfter: time.Duration(min(max(wf.RetryAfter, 0), 1<<40)) * time.Millisecond,
+		RetryAfter: time.Duration(min(max(wf.RetryAfter, 0), 1<<40)) * time.Millisecond, Repeat: wf.Repeat, Kind: wf.Kind, Reason: wf.Reason,
 	}
 }

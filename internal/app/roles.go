@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"syscall"
 
@@ -343,8 +344,8 @@ func Worker(ctx context.Context, set Settings, providers, routes []string) error
 	}
 	providers = slices.Clone(providers)
 	for i, name := range providers {
-		if providers[i] = config.ProviderName(name); providers[i] != config.ProviderMLflow {
-			return usagef("--provider %s: there is no such provider; %s is", name, config.ProviderMLflow)
+		if providers[i] = config.ProviderName(name); !slices.Contains(config.Providers(), providers[i]) {
+			return usagef("--provider %s: there is no such provider; there are %s", name, strings.Join(config.Providers(), ", "))
 		}
 	}
 	for _, name := range routes {

@@ -15,7 +15,9 @@ import (
 	"headrace/internal/fault"
 	"headrace/internal/inference"
 	"headrace/internal/provider"
+	"headrace/internal/provider/anthropic"
 	"headrace/internal/provider/mlflow"
+	"headrace/internal/provider/openai"
 	"headrace/internal/telemetry"
 	"headrace/internal/upstream"
 	"headrace/worker"
@@ -47,6 +49,10 @@ func (p *process) newWorkerEnd(bodies *budget.Bytes, pools func() []worker.PoolS
 
 // workers makes the stages of the worker role.
 func (p *process) workers(filter worker.Filter) ([]stage, *workerEnd, error) {
+	if err := p.cfg.Keys(filter.Admits); err != nil {
+		return nil, nil, &UsageError{err}
+	}
+	p.reload.source.NeedKeys(filter.Admits)
 	half := p.cfg.Worker.MaxInflightBytes / 2
 	bodies, replies := budget.New(half), budget.New(half)
 	var pools *worker.Worker // made of the end that reports on it
@@ -56,7 +62,7 @@ func (p *process) workers(filter worker.Filter) ([]stage, *workerEnd, error) {
 	}
 	pools, err = worker.New(worker.Config{Filter: filter, Grace: p.cfg.API.ShutdownGrace}, worker.Deps{
 		Queue:     queue{end.End},
-		Providers: map[string]provider.Provider{config.ProviderMLflow: mlflow.New()},
+		Providers: providers(),
 		Dial: func(r *inference.Route) (worker.Upstream, error) {
 			client, err := upstream.New(upstream.Config{
 				URLs: r.Servers, Headers: r.Headers, TLSCA: r.TLSCA, ConnectTimeout: r.ConnectTimeout,
@@ -84,6 +90,13 @@ func (p *process) workers(filter worker.Filter) ([]stage, *workerEnd, error) {
 	p.reload.apply = append(p.reload.apply, func(next *config.Config) { tables.change(next.Table, time.Now()) })
 	run := func(ctx context.Context) error { return pools.Run(ctx, p.cfg.Table) }
 	return []stage{{"worker end", end.Run}, {"worker", run}}, end, nil
+}
+
+// providers are all there are, by their canonical names.
+func providers() map[string]provider.Provider {
+	return map[string]provider.Provider{
+		config.ProviderMLflow: mlflow.New(), config.ProviderOpenAI: openai.New(), config.ProviderAzure: openai.New(), config.ProviderAnthropic: anthropic.New(),
+	}
 }
 
 // maxIdle is how many connections to a model server are kept: as many as calls may be in flight.

@@ -71,6 +71,9 @@ func checked(ctx context.Context, path string, ask, batch bool) (checkReport, er
 	}
 	report.Routes = cfg.Table.Len()
 	report.Warnings = append(report.Warnings, cfg.Warnings...)
+	if keys, ok := errors.AsType[*config.InvalidError](cfg.Keys(nil)); ok { // only workers need them
+		report.Warnings = append(report.Warnings, keys.Problems...)
+	}
 	if ask {
 		report.Servers = probe.All(ctx, cfg)
 	}

@@ -109,7 +109,7 @@ func TestUsage(t *testing.T) {
 		{"check other.toml", 2, "", "write --config other.toml"},
 		{"up --config /nowhere.toml", 2, "", "there is no such file"},
 		{"worker --route x --config " + empty, 2, "", "no such route"},
-		{"worker --provider openai --config " + empty, 2, "", "no such provider; mlflow-model-serving is"},
+		{"worker --provider cohere --config " + empty, 2, "", "no such provider; there are mlflow-model-serving, openai, azure, anthropic"},
 		{"worker --provider MLflow_Model-SERVING --route x --config " + empty, 2, "", "no such route"},
 		{"check --config " + apptest.Write(t, "g.toml", "[api]\nlisten = 5\n"), 2, "", "api.listen"},
 		{"jobs get", 2, "", "it takes ID"},

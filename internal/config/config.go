@@ -26,7 +26,23 @@ type Config struct {
 	// Warnings are what is allowed and probably not meant, in the order of their lines.
 	Warnings []Problem
 
+	keys []missingKey
 	from origin
+}
+
+// Keys says which credentials of vendors this process cannot read, of the routes that it serves as a worker; nil serves all.
+// It is an *InvalidError, or nil. Only workers need credentials: the other roles run without.
+func (c *Config) Keys(serves func(*inference.Route) bool) error {
+	var problems []Problem
+	for _, k := range c.keys {
+		if r := c.Table.Route(k.route); serves == nil || r == nil || serves(r) {
+			problems = append(problems, k.problem)
+		}
+	}
+	if problems == nil {
+		return nil
+	}
+	return &InvalidError{Problems: problems}
 }
 
 // API is the table [api].

@@ -111,7 +111,7 @@ func TestProblems(t *testing.T) {
 		{"type", edit("llm/v1/embeddings", "llm/v1/embedings"), "routes[0].route_type", 4, "did you mean llm/v1/embeddings?"},
 		{"type key", edit("route_type", "endpoint_type"), "routes[0].endpoint_type", 4, "it is called route_type"},
 		{"no type", edit(`route_type = "llm/v1/embeddings"`, ""), "routes[0].route_type", 2, "a type is required"},
-		{"provider", edit("MLFLOW_Model-Serving", "openai"), "routes[0].model.provider", 6, "not a provider"},
+		{"provider", edit("MLFLOW_Model-Serving", "cohere"), "routes[0].model.provider", 6, "not a provider"},
 		{"no url", edit(`model_server_url = "http://h:1"`, ""), "routes[0].model.config.model_server_url", 8, "required"},
 		{"empty list", edit(`"http://h:1"`, "[]"), "routes[0].model.config.model_server_url", 9, "empty"},
 		{"url scheme", edit("http://h:1", "h:1"), "routes[0].model.config.model_server_url", 9, "must begin with http"},

@@ -20,10 +20,13 @@ func KnownKeys() []string {
 		"limit": map[string]any{}, "output": map[string]any{},
 	}}
 	readRoute(route, "routes", c)
+	openAI, anthropic := &table{doc: doc}, &table{doc: doc}
+	readOpenAI(&table{doc: doc}, openAI, &inference.Route{})
+	readAnthropic(&table{doc: doc}, anthropic, &inference.Route{})
 	split, destination := &table{doc: doc}, &table{doc: doc}
 	readSplit(split, nil)
 	readDestination(destination, &inference.Split{}, nil)
-	for _, t := range []*table{api, broker, worker, route, split, destination} {
+	for _, t := range []*table{api, broker, worker, route, openAI, anthropic, split, destination} {
 		known = append(known, t.known...)
 	}
 	known = append(known, "endpoint_type", "provider", "model_server_url", "headers", "calls", "renewal_period", "field")

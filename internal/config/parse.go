@@ -57,6 +57,7 @@ func parse(name string, whole []byte) (*Config, origin, error) {
 		return nil, c.from, &InvalidError{Problems: doc.problems}
 	}
 	c.Warnings = slices.Concat(doc.warnings, warnings(doc, c))
+	c.keys = doc.keys
 	return c, c.from, nil
 }
 

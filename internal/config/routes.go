@@ -31,8 +31,19 @@ const (
 	mostRecentCalls    = 20_000
 )
 
-// ProviderMLflow is the canonical name of the provider for `mlflow models serve`.
-const ProviderMLflow = "mlflow-model-serving"
+// The canonical names of the providers: of `mlflow models serve`, of OpenAI and what speaks like it, of the same under the name
+// that MLflow 3 has for Azure, and of Anthropic.
+const (
+	ProviderMLflow    = "mlflow-model-serving"
+	ProviderOpenAI    = "openai"
+	ProviderAzure     = "azure"
+	ProviderAnthropic = "anthropic"
+)
+
+// Providers lists the canonical names.
+func Providers() []string {
+	return []string{ProviderMLflow, ProviderOpenAI, ProviderAzure, ProviderAnthropic}
+}
 
 // ProviderName is the canonical name of a provider: case, and - or _, do not matter.
 func ProviderName(given string) string { return strings.ReplaceAll(strings.ToLower(given), "_", "-") }
@@ -67,6 +78,9 @@ func readRoute(t *table, family inference.Family, c *Config) *inference.Route {
 	r.Batch = readBatch(t, r.Type)
 	checkName(t, r.Name)
 	readModel(t, r)
+	if r.Vendor != nil {
+		vendorDefaults(t, r, c)
+	}
 	t.finish()
 	return r
 }
@@ -132,27 +146,33 @@ func readModel(t *table, r *inference.Route) {
 	r.Provider = ProviderName(given)
 	switch {
 	case given == "":
-		m.complain("provider", `write provider = "`+ProviderMLflow+`"`, "a provider is required")
-	case r.Provider != ProviderMLflow:
-		m.complain("provider", oneOf(r.Provider, []string{ProviderMLflow}), "%q is not a provider of this version", given)
+		m.complain("provider", "one of "+strings.Join(Providers(), ", "), "a provider is required")
+	case !slices.Contains(Providers(), r.Provider):
+		m.complain("provider", oneOf(r.Provider, Providers()), "%q is not a provider of this version", given)
 	}
 	conf := m.table("config")
 	if conf == nil {
 		if _, there := m.values["config"]; !there {
-			m.complain("config", "write [routes.model.config] with model_server_url", "a config is required")
+			m.complain("config", "write [routes.model.config] with the address or the key of the model", "a config is required")
 		}
 		return
 	}
 	defer conf.finish()
-	r.Servers = readServers(conf)
+	switch r.Provider {
+	case ProviderOpenAI, ProviderAzure:
+		readOpenAI(m, conf, r)
+	case ProviderAnthropic:
+		readAnthropic(m, conf, r)
+	default:
+		r.Servers = readServers(conf, "model_server_url", `"http://127.0.0.1:9020"`)
+	}
 	r.Headers = readHeaders(conf)
 	r.TLSCA = strings.TrimPrefix(conf.text("tls_ca", ""), "file:")
 	conf.mustExist("tls_ca", r.TLSCA)
 }
 
-// readServers reads model_server_url, one or a list.
-func readServers(t *table) []string {
-	const key, example = "model_server_url", `"http://127.0.0.1:9020"`
+// readServers reads the address of a model server, one or a list.
+func readServers(t *table, key, example string) []string {
 	v, ok := t.get(key)
 	if !ok {
 		t.complain(key, "for example "+key+" = "+example, "the address of the model server is required")

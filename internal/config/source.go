@@ -14,14 +14,18 @@ import (
 type Source struct {
 	path    string
 	current *Config
-	known   origin // what current, or the last complaint, was made from
-	before  digest // at the last look
+	known   origin                      // what current, or the last complaint, was made from
+	before  digest                      // at the last look
+	serves  func(*inference.Route) bool // by the workers of this process; nil: it has none
 }
 
 // NewSource makes a source whose content is current. What has changed since that was read counts as a change.
 func NewSource(current *Config) *Source {
 	return &Source{path: current.Path, current: current, known: current.from, before: current.from.digest}
 }
+
+// NeedKeys makes a configuration invalid of which this process cannot read the credentials of the routes that it serves.
+func (s *Source) NeedKeys(serves func(*inference.Route) bool) { s.serves = serves }
 
 // digest tells contents apart.
 type digest [sha256.Size]byte
@@ -98,6 +102,9 @@ func (s *Source) Current() *Config { return s.current }
 func (s *Source) take(text []byte) (*Config, error) {
 	next, from, err := parse(s.path, text)
 	s.known, s.before = from, from.digest // it may name other files now, also when it is not valid
+	if err == nil && s.serves != nil {
+		err = next.Keys(s.serves)
+	}
 	if err != nil {
 		return nil, err
 	}

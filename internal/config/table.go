@@ -16,6 +16,7 @@ type document struct {
 	lines    map[string]int // key path -> line
 	problems []Problem
 	warnings []Problem
+	keys     []missingKey
 	used     []usedFile
 }
 

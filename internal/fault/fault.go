@@ -76,6 +76,16 @@ type Issue struct {
 	Ctx  map[string]any  // the bounds that were broken; nil leaves it out
 }
 
+// Repeat says whether repeating a call can help.
+type Repeat int
+
+// The answers.
+const (
+	RepeatByStatus Repeat = iota // what the status says
+	RepeatHelps
+	RepeatVain
+)
+
 // Error is a failure with a code. Message is for the caller: what happened, and what to do.
 type Error struct {
 	Code    Code
@@ -89,6 +99,10 @@ type Error struct {
 	// Raised: the model itself raised an exception, whatever Status says; MLflow's servers answer 400 then. Message ends
 	// with the exception.
 	Raised bool
+	// Repeat says whether repeating the call can help, of an UpstreamError whose model server told.
+	Repeat Repeat
+	// Kind and Reason are what a vendor calls its error, in its own words, for UpstreamError only: OpenAI's type and code.
+	Kind, Reason string
 	// Detail is the JSON value MLflow's gateway would put under "detail"; nil means Message.
 	Detail json.RawMessage
 	// RetryAfter is how long the caller should wait before it tries again; 0 leaves it to the code.

@@ -21,6 +21,8 @@ type Route struct {
 	Servers []string
 	// Headers are sent with each upstream call. Values may be secrets: never log them.
 	Headers map[string]string
+	// Vendor is how a model is asked that a vendor serves; nil = a model server of MLflow's.
+	Vendor *Vendor
 	// TLSCA is the path of a PEM file with the only authorities the model server's certificate may come from; "" = the system's.
 	TLSCA string
 
@@ -103,7 +105,7 @@ func Formats(t Type) []Format {
 
 // Native says that the route's model server takes conversations, not one text.
 func (r *Route) Native() bool {
-	return r.Format == FormatChat || r.Format == FormatResponses || r.Format == FormatAgent
+	return r.Vendor != nil || r.Format == FormatChat || r.Format == FormatResponses || r.Format == FormatAgent
 }
 
 // Limit is MLflow's rate limit: Calls in each fixed window of Period, by client address and path.

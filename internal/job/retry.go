@@ -22,6 +22,9 @@ func Retryable(f *fault.Error) bool {
 	case fault.UpstreamUnavailable, fault.UpstreamTimeout, fault.QueueFull, fault.NoWorkers, fault.ShuttingDown, fault.RateLimited:
 		return true
 	case fault.UpstreamError:
+		if f.Repeat != fault.RepeatByStatus {
+			return f.Repeat == fault.RepeatHelps
+		}
 		return f.Status == 429 || f.Status == 502 || f.Status == 503 || f.Status == 504
 	case fault.Invalid, fault.NotFound, fault.MethodNotAllowed, fault.TooLarge, fault.UpstreamBadResponse,
 		fault.Deadline, fault.NotImplemented, fault.Conflict, fault.KeyReused, fault.Gone, fault.JobFailed, fault.Internal:

@@ -27,6 +27,12 @@ const (
 // Eras lists all of them.
 func Eras() []Era { return []Era{EraA, EraB, EraC} }
 
+// vendors holds exchanges with real MLflow gateways over scripted APIs of OpenAI and Anthropic, and what the gateways were
+// configured with.
+//
+//go:embed testdata/vendors/*.jsonl testdata/vendors/*.json
+var vendors embed.FS
+
 // Exchange is one recorded request to a gateway, what the model server got and answered, and the reply.
 type Exchange struct {
 	ID       string            `json:"id"`
@@ -48,6 +54,7 @@ type Exchange struct {
 	Step     json.RawMessage `json:"step"`      // the place in that order
 	Server   string          `json:"server"`    // "big": a gateway with 3005 entries
 	Elapsed  float64         `json:"elapsed_s"` // seconds until the gateway gave up on a model server that hangs
+	SentTo   string          `json:"sent_to"`   // the vendor's own address, where the recording led it elsewhere
 }
 
 // RecordedRequest is what the client sent.
@@ -89,6 +96,9 @@ type RecordedUpstream struct {
 	Encoding    string            `json:"content_encoding"` // the body was compressed that way
 	Fault       string            `json:"fault"`            // refused, closed, reset, garbage, cut, hang
 	Then        json.RawMessage   `json:"then"`             // answers to further requests, after a redirect
+	Chunks      []string          `json:"chunks"`           // of a stream, in place of the body
+	ChunksAs64  []string          `json:"chunks_b64"`       // pieces that are not UTF-8 by themselves
+	End         string            `json:"end"`              // of a stream: clean, early or reset
 }
 
 // Body is the bytes of the answer before any compression.
@@ -123,13 +133,52 @@ type RecordedReply struct {
 	Tail          string          `json:"body_tail"`
 	ContentLength json.RawMessage `json:"content_length"` // of an answer to HEAD
 	Cut           bool            `json:"cut"`
+	Chunks        []string        `json:"chunks"` // of a stream
 	Others        json.RawMessage `json:"other_headers"`
 }
 
-// Exchanges gives the recordings of one version in their order.
+// Exchanges gives the recordings of one version over model servers of MLflow, in their order.
 func Exchanges(tb testing.TB, era Era) []Exchange {
 	tb.Helper()
-	text, err := recorded.ReadFile("testdata/recorded/era" + string(era) + ".jsonl")
+	return exchanges(tb, era, recorded, "testdata/recorded/era")
+}
+
+// VendorExchanges gives the recordings of one version over APIs of vendors, in their order.
+func VendorExchanges(tb testing.TB, era Era) []Exchange {
+	tb.Helper()
+	return exchanges(tb, era, vendors, "testdata/vendors/era")
+}
+
+// VendorRoute is an entry of the configuration of a recorded gateway.
+type VendorRoute struct {
+	Name         string            `json:"name"`
+	Type         string            `json:"type"`
+	Provider     string            `json:"provider"`
+	Model        string            `json:"model"`
+	Config       map[string]string `json:"config"`
+	Destinations []struct {
+		Name    string `json:"name"`
+		Percent int    `json:"percent"`
+	} `json:"destinations"` // of a traffic route, which has no model
+}
+
+// VendorRoutes gives the configuration that VendorExchanges of a version were recorded with.
+func VendorRoutes(tb testing.TB, era Era) []VendorRoute {
+	tb.Helper()
+	text, err := vendors.ReadFile("testdata/vendors/config" + string(era) + ".json")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	var all []VendorRoute
+	if err := json.Unmarshal(text, &all); err != nil {
+		tb.Fatal(err)
+	}
+	return all
+}
+
+func exchanges(tb testing.TB, era Era, from embed.FS, prefix string) []Exchange {
+	tb.Helper()
+	text, err := from.ReadFile(prefix + string(era) + ".jsonl")
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -46,7 +46,7 @@ type Result struct {
 	Message string           `json:"message"`
 }
 
-// All asks every model server of a configuration, all at once.
+// All asks every model server of a configuration, all at once. Vendors are not asked.
 func All(ctx context.Context, cfg *config.Config) []Result {
 	type question struct {
 		route  *inference.Route
@@ -54,6 +54,9 @@ func All(ctx context.Context, cfg *config.Config) []Result {
 	}
 	var questions []question
 	for r := range cfg.Table.All() {
+		if r.Vendor != nil { // each question would cost money
+			continue
+		}
 		for _, server := range r.Servers {
 			questions = append(questions, question{r, server})
 		}

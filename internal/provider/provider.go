@@ -13,9 +13,13 @@ import (
 
 // Call is one HTTP POST to a model server, relative to its base URL.
 type Call struct {
-	Path        string // joined to the base URL with exactly one slash
+	Path        string // not escaped, joined to the base URL with exactly one slash
+	Query       string // escaped, put behind the base URL's own; "" = none
 	ContentType string
-	Body        []byte
+	// Header is sent beside the headers of the route, which count where both have one. Values may be credentials: no log and
+	// no error shows them.
+	Header map[string]inference.Secret
+	Body   []byte
 	// Method is another one than POST; "" = POST.
 	Method string
 	// Server is the replica to ask, as Reply.Server named it; "" = any. Another one is asked when it is down.

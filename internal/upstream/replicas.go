@@ -307,7 +307,7 @@ func (c *Client) get(ctx context.Context, r *replica, path string) error {
 	defer cancel()
 	header := c.header(r)
 	req := (&http.Request{
-		Method: http.MethodGet, URL: join(r.url, path), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Method: http.MethodGet, URL: join(r.url, path, ""), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: header, Host: header.Get("Host"),
 	}).WithContext(ctx)
 	resp, err := c.transport.RoundTrip(req)

@@ -216,13 +216,18 @@ func (c *Client) request(ctx context.Context, r *replica, call provider.Call) *h
 	body := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(call.Body)), nil }
 	first, _ := body()
 	req := &http.Request{
-		Method: cmp.Or(call.Method, http.MethodPost), URL: join(r.url, call.Path), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Method: cmp.Or(call.Method, http.MethodPost), URL: join(r.url, call.Path, call.Query), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: c.header(r), Body: first, GetBody: body, ContentLength: int64(len(call.Body)),
 	}
 	if len(call.Body) == 0 {
 		req.Body, req.GetBody = http.NoBody, nil
 	}
 	req.Header["Content-Type"] = []string{call.ContentType}
+	for name, value := range call.Header {
+		if req.Header.Get(name) == "" {
+			req.Header.Set(name, string(value))
+		}
+	}
 	if !call.Once {
 		req.Header["Idempotency-Key"] = nil
 	}
@@ -244,14 +249,17 @@ func (c *Client) header(r *replica) http.Header {
 	return h
 }
 
-// join appends a path to a base URL with exactly one slash between them.
-func join(base *url.URL, path string) *url.URL {
+// join appends a path to a base URL with exactly one slash between them, and a query to its own.
+func join(base *url.URL, path, query string) *url.URL {
 	u := *base
 	u.User, u.Fragment, u.RawFragment = nil, "", ""
 	path = strings.TrimLeft(path, "/")
 	if u.RawPath != "" {
-		u.RawPath = strings.TrimRight(u.RawPath, "/") + "/" + path
+		u.RawPath = strings.TrimRight(u.RawPath, "/") + "/" + (&url.URL{Path: path}).EscapedPath()
 	}
 	u.Path = strings.TrimRight(u.Path, "/") + "/" + path
+	if query != "" {
+		u.RawQuery = strings.TrimPrefix(u.RawQuery+"&"+query, "&")
+	}
 	return &u
 }
