@@ -1,9 +1,12 @@
 package broker_test
 
 import (
+	"context"
 	"os"
 	"testing"
 	"time"
+
+	"headrace/broker/link"
 )
 
 // slow is how long after its place in the queue a job on a healthy, idle cluster may start.
@@ -36,5 +39,49 @@ func TestBothLanesRunOnThreeServers(t *testing.T) {
 		if one.err == nil && one.took > slow {
 			t.Errorf("a call took %s", one.took)
 		}
+	}
+}
+
+func TestRunningLanesNeedOneServerLessAndNoBrokerRole(t *testing.T) {
+	t.Parallel()
+	b := newBoth(t, 2)
+	b.stopBroker()
+	for _, node := range b.cluster.Nodes {
+		node.Blink()
+	}
+	b.works(t, 5*time.Second)
+	b.cluster.Leads(link.LaneOf(b.routes[0]).Stream).Kill()
+	b.works(t, 20*time.Second)
+}
+
+// works sees that each route answers calls and runs jobs, within a time.
+func (b *both) works(tb testing.TB, within time.Duration) {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(tb.Context(), within)
+	defer cancel()
+	for _, route := range b.routes {
+		again(ctx, tb, func() error { return b.call(b.fronts[0], route, within).err })
+		var placed asked
+		again(ctx, tb, func() error {
+			placed = b.place(b.desks[0], route)
+			return placed.err
+		})
+		if placed.err == nil && b.ends([]asked{placed}, within)[0].record == nil {
+			tb.Errorf("job %s does not end", placed.id)
+		}
+	}
+}
+
+// again does what callers do who are told to try again.
+func again(ctx context.Context, tb testing.TB, do func() error) {
+	tb.Helper()
+	err := do()
+	for err != nil && ctx.Err() == nil {
+		tb.Logf("trying again: %v", err)
+		link.PauseFor(ctx, 100*time.Millisecond)
+		err = do()
+	}
+	if err != nil {
+		tb.Error(err)
 	}
 }

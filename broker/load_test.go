@@ -3,6 +3,7 @@ package broker_test
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -28,6 +29,22 @@ type both struct {
 	routes  []*inference.Route
 	fronts  []*calls.FrontEnd
 	desks   []*jobs.Desk
+
+	stopBroker func()
+}
+
+// broker runs a broker role, until stopBroker is called.
+func (b *both) broker() {
+	b.TB.Helper()
+	sweeper, err := sweeper.New(b.Dial, nil, nil, b.Log)
+	if err != nil {
+		b.TB.Fatal(err)
+	}
+	stopKeeper, stopSweeper := b.Keep(), lanetest.Background(b.TB, sweeper.Run)
+	b.stopBroker = func() {
+		stopKeeper()
+		stopSweeper()
+	}
 }
 
 // modelTime is how long the model servers of these tests take.
@@ -38,11 +55,7 @@ func newBoth(tb testing.TB, routes int) *both {
 	tb.Helper()
 	c := natstest.StartCluster(tb, 3)
 	b := &both{Rig: lanetest.NewClusterRig(tb, c), cluster: c}
-	sweeper, err := sweeper.New(b.Dial, b.Shared.Syncs, nil, b.Log)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	lanetest.Background(tb, sweeper.Run)
+	b.broker()
 	b.fronts = []*calls.FrontEnd{b.Front, b.NewFront()}
 	for range b.fronts {
 		desk, err := jobs.New(jobs.Config{Dial: b.Dial, Log: b.Log})
@@ -71,6 +84,7 @@ func newBoth(tb testing.TB, routes int) *both {
 			tb.Fatal(desk.Ready())
 		}
 	}
+	b.works(tb, 20*time.Second) // which makes streams and consumers
 	return b
 }
 
@@ -229,12 +243,15 @@ func waits(all []ended) (took []time.Duration) {
 	return took
 }
 
+// ids are those of jobs.
+var ids = regexp.MustCompile(`job[ _/]+[a-z0-9_]*`)
+
 // failures counts errors by their text.
 func failures(all []asked) string {
 	count := make(map[string]int)
 	for _, one := range all {
 		if one.err != nil {
-			count[one.err.Error()]++
+			count[ids.ReplaceAllString(one.err.Error(), "job ...")]++
 		}
 	}
 	var lines []string

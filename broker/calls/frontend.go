@@ -29,6 +29,8 @@ const (
 	inlineReply = 64 << 10
 	// publishPatience is how long a publish may go unacknowledged before it is repeated.
 	publishPatience = time.Second
+	// publishPause is the pause before it is repeated: the stream may be made, or get a leader, just now.
+	publishPause = 50 * time.Millisecond
 )
 
 // FrontEnd is the side of the sync lane that makes calls. One front end serves a whole api process; its
@@ -341,6 +343,7 @@ func (f *FrontEnd) publish(ctx context.Context, c *call, message []byte) error {
 
 // await waits for the outcome of a published or handed call.
 func (f *FrontEnd) await(ctx context.Context, c *call, message []byte) (*inference.Result, error) {
+	var paused <-chan time.Time // of a publish that is repeated
 	for {
 		select {
 		case o := <-c.outcome:
@@ -348,8 +351,17 @@ func (f *FrontEnd) await(ctx context.Context, c *call, message []byte) (*inferen
 		case <-c.again:
 			if !c.handed {
 				f.post.forget(c.lane.Stream)
+				if paused == nil {
+					paused = time.After(publishPause)
+				}
+				continue
 			}
 			c.handed = false
+			if err := f.publish(ctx, c, message); err != nil {
+				return nil, err
+			}
+		case <-paused:
+			paused = nil
 			if err := f.publish(ctx, c, message); err != nil {
 				return nil, err
 			}

@@ -2,10 +2,12 @@ package calls
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/singleflight"
 
 	"headrace/broker/link"
@@ -23,7 +25,7 @@ type post struct {
 	streams  map[string]bool // known to exist since the last reconnect
 }
 
-// ensure makes sure once in each connection's life that a stream is there.
+// ensure makes sure once in each connection's life that a stream is there. When the servers do not say, the publish shows it.
 func (p *post) ensure(ctx context.Context, stream string) error {
 	p.mu.Lock()
 	known := p.streams[stream]
@@ -31,25 +33,45 @@ func (p *post) ensure(ctx context.Context, stream string) error {
 	if known {
 		return nil
 	}
-	asked := p.ensuring.DoChan(stream, func() (any, error) {
+	err := p.look(ctx, stream)
+	if errors.Is(err, link.ErrSilent) {
+		return nil
+	}
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		err = p.make(ctx, stream)
+	}
+	if ctx.Err() != nil {
+		return link.EndOf(ctx, fault.Deadline)
+	}
+	if err != nil {
+		return fault.Wrap(fault.NoWorkers, err, "the broker is not ready; the call did not run; try again")
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.streams[stream] = true
+	return nil
+}
+
+// look asks the servers whether a stream is there, for a moment.
+func (p *post) look(ctx context.Context, stream string) error {
+	ctx, cancel := context.WithTimeout(ctx, publishPatience/2)
+	defer cancel()
+	_, err := p.link.Look(ctx, stream)
+	return err
+}
+
+// make asks the keeper for a stream.
+func (p *post) make(ctx context.Context, stream string) error {
+	made := p.ensuring.DoChan(stream, func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*link.PresenceWait)
 		defer cancel()
-		if err := link.EnsureStream(ctx, p.link.NC, stream); err != nil {
-			return nil, err
-		}
-		p.mu.Lock()
-		p.streams[stream] = true
-		p.mu.Unlock()
-		return nil, nil
+		return nil, link.EnsureStream(ctx, p.link.NC, stream)
 	})
 	select {
-	case result := <-asked:
-		if result.Err != nil {
-			return fault.Wrap(fault.NoWorkers, result.Err, "the broker is not ready; the call did not run; try again")
-		}
-		return nil
+	case result := <-made:
+		return result.Err
 	case <-ctx.Done():
-		return link.EndOf(ctx, fault.Deadline)
+		return context.Cause(ctx)
 	}
 }
 

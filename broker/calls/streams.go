@@ -18,6 +18,7 @@ const maxStreamMessages = 1_000_000
 type Streams struct {
 	changed chan struct{} // capacity 1
 	lanes   int           // most consumers of one stream
+	copies  int
 
 	mu      sync.Mutex
 	maxWait time.Duration
@@ -28,12 +29,13 @@ type Streams struct {
 const MaxLanes = 128
 
 // NewStreams makes them. maxWait is the longest synchronous wait of any route: the age at which a message that was not
-// claimed is dropped. lanes is how many consumers one stream may have; 0 is MaxLanes.
-func NewStreams(maxWait time.Duration, lanes int) (*Streams, error) {
+// claimed is dropped. lanes is how many consumers one stream may have; 0 is MaxLanes. copies is on how many servers of a cluster
+// each message is; 0 is one.
+func NewStreams(maxWait time.Duration, lanes, copies int) (*Streams, error) {
 	if maxWait <= 0 {
 		return nil, fmt.Errorf("broker: longest wait %s is not positive", maxWait)
 	}
-	return &Streams{changed: make(chan struct{}, 1), lanes: cmp.Or(lanes, MaxLanes), maxWait: maxWait}, nil
+	return &Streams{changed: make(chan struct{}, 1), lanes: cmp.Or(lanes, MaxLanes), copies: max(copies, 1), maxWait: maxWait}, nil
 }
 
 // SetMaxWait changes the longest synchronous wait. Messages may be kept for longer from then on, never shorter.
@@ -71,7 +73,7 @@ func (s *Streams) Config(stream string) (config jetstream.StreamConfig, ok bool)
 		MaxMsgs:      maxStreamMessages,
 		MaxAge:       s.maxWait,
 		MaxConsumers: s.lanes,
-		Replicas:     1,
+		Replicas:     s.copies,
 		AllowDirect:  true,
 		Duplicates:   100 * time.Millisecond, // no message carries an id; the least the server allows
 	}, true

@@ -30,9 +30,14 @@ func (m *limits) check(ctx context.Context, streams room, id job.ID) error {
 	now := m.known[shard]
 	m.mu.Unlock()
 	if time.Since(now.asked) > time.Second {
+		was := now
 		share, err := streams.Used(ctx, id)
 		if now = (used{time.Now(), share}); err == nil {
 			m.note(shard, now)
+		} else if !was.asked.IsZero() && share <= fullFrom { // the write finds out whether the store is there
+			was.asked = now.asked
+			m.note(shard, was)
+			now = was
 		} else if share <= fullFrom {
 			f := fault.Wrap(fault.NoWorkers, err, "the store for jobs cannot be reached; try again")
 			f.RetryAfter = time.Second

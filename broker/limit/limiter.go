@@ -227,7 +227,9 @@ func (l *Limiter) stream(ctx context.Context, name string) (jetstream.Stream, er
 }
 
 // Streams knows the streams of rate limits, for a keeper.
-type Streams struct{}
+type Streams struct {
+	Copies int // of each message on the servers of a cluster; 0 counts as 1
+}
 
 // Always is empty: the streams are made when they are first used.
 func (Streams) Always() []string { return nil }
@@ -236,9 +238,9 @@ func (Streams) Always() []string { return nil }
 func (Streams) Changed() <-chan struct{} { return nil }
 
 // Config is the configuration of one of the streams; ok is false for other names.
-func (Streams) Config(name string) (config jetstream.StreamConfig, ok bool) {
+func (s Streams) Config(name string) (config jetstream.StreamConfig, ok bool) {
 	config = jetstream.StreamConfig{
-		Name: name, Storage: jetstream.MemoryStorage, Replicas: 1, Discard: jetstream.DiscardOld,
+		Name: name, Storage: jetstream.MemoryStorage, Replicas: max(s.Copies, 1), Discard: jetstream.DiscardOld,
 		MaxMsgs: maxWindows, MaxMsgsPerSubject: 1,
 	}
 	switch name {

@@ -74,6 +74,7 @@ type Events struct{ Lost, Back, Slow func() }
 type Link struct {
 	NC       *nats.Conn
 	JS       jetstream.JetStream
+	looking  singleflight.Group // by stream
 	ensuring singleflight.Group // by stream
 }
 

@@ -13,11 +13,63 @@ import (
 // ErrRefused reports that the broker role will not make a stream: trying again does not help by itself.
 var ErrRefused = errors.New("the broker role cannot make it")
 
-// EnsureTime bounds how long Ensure asks for a stream.
-const EnsureTime = 3 * time.Second
+// ErrSilent reports that the servers do not say whether a stream exists: the one that leads it may be lost.
+var ErrSilent = errors.New("the NATS servers do not answer for it")
 
-// Ensure is EnsureStream for many callers at a time: they share one request.
-func (l *Link) Ensure(ctx context.Context, stream string) error {
+const (
+	// EnsureTime bounds how long Stream looks and asks for a stream.
+	EnsureTime = 3 * time.Second
+	// lookTime is how long the servers have to say whether a stream exists.
+	lookTime = time.Second
+)
+
+// Look returns a handle of a stream, jetstream.ErrStreamNotFound, or ErrSilent. Many callers at a time share one question.
+func (l *Link) Look(ctx context.Context, name string) (jetstream.Stream, error) {
+	looked := l.looking.DoChan(name, func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookTime)
+		defer cancel()
+		return l.JS.Stream(ctx, name)
+	})
+	var err error
+	select {
+	case result := <-looked:
+		if stream, ok := result.Val.(jetstream.Stream); ok && result.Err == nil {
+			return stream, nil
+		}
+		err = result.Err
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	}
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil, err
+	}
+	return nil, fmt.Errorf("stream %s: %w: %w", name, ErrSilent, err)
+}
+
+// Stream returns a handle of a stream. When there is none it asks the keeper to make it; otherwise no keeper is needed.
+func (l *Link) Stream(ctx context.Context, name string) (jetstream.Stream, error) {
+	ctx, cancel := context.WithTimeout(ctx, EnsureTime)
+	defer cancel()
+	for {
+		stream, err := l.Look(ctx, name)
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			if err := l.ensure(ctx, name); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if err == nil || ctx.Err() != nil || l.NC.IsClosed() {
+			return stream, err
+		}
+		PauseFor(ctx, lookAgain) // a server that has just started
+	}
+}
+
+// lookAgain is the pause after the servers did not answer.
+const lookAgain = 100 * time.Millisecond
+
+// ensure is EnsureStream for many callers at a time: they share one request.
+func (l *Link) ensure(ctx context.Context, stream string) error {
 	asked := l.ensuring.DoChan(stream, func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), EnsureTime)
 		defer cancel()
@@ -29,18 +81,6 @@ func (l *Link) Ensure(ctx context.Context, stream string) error {
 	case <-ctx.Done():
 		return fmt.Errorf("no broker role answers: %w", context.Cause(ctx))
 	}
-}
-
-// Stream returns a handle of a stream, which the keeper makes when it is not there yet.
-func (l *Link) Stream(ctx context.Context, name string) (jetstream.Stream, error) {
-	if err := l.Ensure(ctx, name); err != nil {
-		return nil, err
-	}
-	stream, err := l.JS.Stream(ctx, name)
-	if err != nil {
-		return nil, fmt.Errorf("stream %s: %w", name, err)
-	}
-	return stream, nil
 }
 
 // EnsureStream asks the keeper for a stream and waits until it exists, as long as ctx allows. It repeats the request

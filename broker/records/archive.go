@@ -66,11 +66,14 @@ func (s *Store) OpenStreams(ctx context.Context) error {
 	return nil
 }
 
+// usedPatience bounds how long a new job waits to learn how much is used.
+const usedPatience = time.Second
+
 // Used returns the share that is used of the streams that would hold a job, of their bytes or messages, whichever is larger.
 // After an error it is what is known of the first one.
 func (s *Store) Used(ctx context.Context, id job.ID) (share float64, err error) {
 	for _, kind := range []string{recordStream, dataStream} {
-		ctx, cancel := context.WithTimeout(ctx, StorePatience)
+		ctx, cancel := context.WithTimeout(ctx, usedPatience)
 		used, err := s.used(ctx, kind+ShardOf(string(id)))
 		cancel()
 		if err != nil {

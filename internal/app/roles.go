@@ -113,20 +113,20 @@ func (p *process) embed(ctx context.Context, listen string) ([]stage, error) {
 }
 
 func (p *process) keeper() ([]stage, func() error, error) {
-	calls, err := calls.NewStreams(p.cfg.LongestWait(), 0)
+	copies := 1
+	if p.cfg.Broker.Durability == "replicated" {
+		copies = 3
+	}
+	calls, err := calls.NewStreams(p.cfg.LongestWait(), 0, copies)
 	if err != nil {
 		return nil, nil, err
 	}
-	replicas := 1
-	if p.cfg.Broker.Durability == "replicated" {
-		replicas = 3
-	}
-	jobs := records.Limits{MaxStore: p.cfg.Broker.MaxStore, MaxRetained: p.cfg.Jobs.MaxRetained, Replicas: replicas}
+	jobs := records.Limits{MaxStore: p.cfg.Broker.MaxStore, MaxRetained: p.cfg.Jobs.MaxRetained, Replicas: copies}
 	var disk sweeper.Disk
 	if p.server != nil {
 		jobs.Sync, disk = p.server.Syncs(), p.server
 	}
-	keeper, err := keeper.New(p.dial, p.log, calls, jobs, limit.Streams{})
+	keeper, err := keeper.New(p.dial, p.log, calls, jobs, limit.Streams{Copies: copies})
 	if err != nil {
 		return nil, nil, err
 	}

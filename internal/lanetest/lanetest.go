@@ -43,12 +43,11 @@ func NewExternalRig(tb testing.TB, dial link.Dial) *Rig {
 	return r
 }
 
-// NewClusterRig makes a rig on three servers that are not ours, with a copy of each stream on each of them.
+// NewClusterRig makes a rig on three servers that are not ours, with a copy of each stream on each of them. It has no keeper.
 func NewClusterRig(tb testing.TB, cluster *natstest.Cluster) *Rig {
 	tb.Helper()
 	r := BareRig(tb)
 	r.Dial, r.Copies, r.Store = link.Dial{URL: cluster.URLs()}, 3, 512<<20
-	r.Keep()
 	r.Front = r.NewFront()
 	tb.Cleanup(r.Balanced)
 	return r
@@ -204,11 +203,11 @@ func (r *Rig) KeepWithin(limits records.Limits) (stop func()) {
 
 func (r *Rig) NewKeeper(limits records.Limits) *keeper.Keeper {
 	r.TB.Helper()
-	made, err := calls.NewStreams(time.Minute, r.Lanes)
+	made, err := calls.NewStreams(time.Minute, r.Lanes, limits.Replicas)
 	if err != nil {
 		r.TB.Fatal(err)
 	}
-	keeper, err := keeper.New(r.Dial, r.Log, made, limits, limit.Streams{})
+	keeper, err := keeper.New(r.Dial, r.Log, made, limits, limit.Streams{Copies: limits.Replicas})
 	if err != nil {
 		r.TB.Fatal(err)
 	}

@@ -138,6 +138,12 @@ func (n *Node) isolate() {
 	}
 }
 
+// Blink breaks the connections of the server's clients, and lets them come back.
+func (n *Node) Blink() {
+	n.door.Lose()
+	n.door.Restore()
+}
+
 // Stop ends the server in good order and waits until it has ended.
 func (n *Node) Stop() {
 	if n.ns != nil {
