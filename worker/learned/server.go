@@ -32,6 +32,7 @@ const mergeFirst = 4 * time.Second
 // Server is what is known of one model server.
 type Server struct {
 	routes map[string]*Route
+	served map[string]bool // routes that are in the table
 	spent  batch.Spent
 	slots  *batch.Slots // nil: their number is given
 	width  int
@@ -49,9 +50,12 @@ func NewServer(stored Stored, slots, most int) *Server {
 	return s
 }
 
-// Serve makes the routes known. What is learned of others stays, as calls of theirs may still run.
+// Serve makes the routes known. What is learned of others stays, as calls of theirs may still run, but nothing follows from
+// it for the slots.
 func (s *Server) Serve(routes []*inference.Route, stored Stored) {
+	s.served = make(map[string]bool, len(routes))
 	for _, r := range routes {
+		s.served[r.Name] = true
 		if was := s.routes[r.Name]; was == nil || was.batch != r.Batch {
 			s.routes[r.Name] = newRoute(r, stored.Routes[r.Name])
 		}
@@ -79,8 +83,8 @@ func (s *Server) Trial() bool { return s.slots != nil && s.slots.Trial() }
 // Want is how many requests one slot can use.
 func (s *Server) Want(now time.Time) int {
 	want := 1
-	for _, r := range s.routes {
-		want = max(want, r.want(now))
+	for name := range s.served {
+		want = max(want, s.routes[name].want(now))
 	}
 	return want
 }
@@ -97,8 +101,8 @@ func (s *Server) Done(rows int, took time.Duration, filled bool, now time.Time) 
 
 // settled says that nothing else is being tried, nor should be before the number of slots.
 func (s *Server) settled() bool {
-	for _, r := range s.routes {
-		if !r.Learner.Settled() || s.used < mergeFirst && r.open() {
+	for name := range s.served {
+		if r := s.routes[name]; !r.Learner.Settled() || s.used < mergeFirst && r.open() {
 			return false
 		}
 	}

@@ -126,3 +126,35 @@ func TestWhatSharingGivesIsFoundOutBeforeSlotsAreTried(t *testing.T) {
 		}
 	}
 }
+
+// A reload takes out a route whose requests could be shared, and were not proven to be yet.
+func TestARouteThatWasRemovedSteersNoSlots(t *testing.T) {
+	t.Parallel()
+	const took = 100 * time.Millisecond
+	for removed, want := range map[bool]int{false: batch.ProbeMembers, true: 1} {
+		s := learned.NewServer(learned.Stored{}, 1, 4)
+		stays := route(inference.BatchOff)
+		stays.Name = "b"
+		routes := []*inference.Route{stays, route(inference.BatchAuto)}
+		s.Serve(routes, learned.Stored{})
+		s.Route("a").Saw(8)
+		s.Route("a").SawProbe()
+		if removed {
+			s.Serve(routes[:1], learned.Stored{})
+		}
+		now := time.Now()
+		if got := s.Want(now); got != want {
+			t.Errorf("removed %v: a slot wants %d requests, not %d", removed, got, want)
+		}
+		for range 39 { // as long as the proof of a route that is served is waited for
+			now = now.Add(took)
+			s.Done(1, took, true, now)
+		}
+		if tried := s.Width() > 1; tried != removed {
+			t.Errorf("removed %v: %d slots are tried", removed, s.Width())
+		}
+		if s.Route("a") == nil {
+			t.Error("a call that still runs finds nothing of its route")
+		}
+	}
+}
