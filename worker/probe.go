@@ -19,13 +19,25 @@ import (
 type prover struct{ pool *pool }
 
 // trial is a merged call whose parts are compared with what requests were answered alone. It holds nothing of the
-// requests, which have ended by then.
+// requests, which have ended by then: what it keeps itself counts as parts of lists do.
 type trial struct {
 	target *target.Target
 	kind   inference.Type
 	call   provider.Call
 	rows   []int    // of each request
 	alone  [][]byte // the body of each reply
+	held   int64    // bytes of call and alone
+	full   bool     // there was no room for all of it
+}
+
+// keep reserves room for n bytes of a trial; false: there is none.
+func (v prover) keep(t *trial, n int64) bool {
+	if t.full || !v.pool.worker.parts.TryReserve(n) {
+		t.full = true
+		return false
+	}
+	t.held += n
+	return true
 }
 
 // probe asks each request of a load alone and answers it so, and then all of them in one call, to learn whether rows
@@ -35,28 +47,34 @@ func (v prover) probe(l *load) {
 	first := l.requests[0]
 	t := &trial{target: first.target, kind: first.claim.Request().Type}
 	var rows [][]byte
+	size := int64(0)
 	for _, r := range l.requests {
 		rows = append(rows, r.rows.Values...)
 		t.rows = append(t.rows, r.item.Rows)
+		size += r.item.Bytes
 	}
-	t.call = t.target.Merger.Merge(first.rows, rows)
+	if v.keep(t, size) {
+		t.call = t.target.Merger.Merge(first.rows, rows)
+	}
 	o := batch.Outcome{Alone: true}
 	for i := range l.requests {
-		body, err := v.probeOne(&load{requests: l.requests[i : i+1]})
+		body, err := v.probeOne(&load{requests: l.requests[i : i+1]}, t)
 		t.alone = append(t.alone, body)
 		o.Alone = o.Alone && err == nil
 		o.Void = o.Void || err != nil && !judged(err)
 	}
+	o.Void = o.Void || t.full
 	if o.Alone && !o.Void {
 		o = v.compare(t)
 	}
+	p.worker.parts.Release(t.held)
 	p.desk.learn(func(s *learned.Server) { s.Route(t.target.Route.Name).Proof.Probed(o, time.Now()) })
 	p.desk.free()
 	p.pump()
 }
 
-// probeOne asks one request alone, answers it, and gives what the model server said.
-func (v prover) probeOne(l *load) (body []byte, err error) {
+// probeOne asks one request alone, answers it, and gives what the model server said; nil where a trial has no room for it.
+func (v prover) probeOne(l *load, t *trial) (body []byte, err error) {
 	p, r := v.pool, l.requests[0]
 	if r.over() {
 		p.left(r)
@@ -67,7 +85,9 @@ func (v prover) probeOne(l *load) (body []byte, err error) {
 	took := time.Since(began)
 	var result *inference.Result
 	if err == nil {
-		body = bytes.Clone(reply.Body)
+		if v.keep(t, int64(len(reply.Body))) {
+			body = bytes.Clone(reply.Body)
+		}
 		if result, err = r.target.Provider.Decode(r.target.Route, r.claim.Request(), reply); err != nil {
 			release()
 		}

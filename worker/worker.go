@@ -36,8 +36,8 @@ type Deps struct {
 	Attempted func(route string, code fault.Code)
 	// Batched is told of every call that was answered: how many requests and rows it had. It may be nil.
 	Batched func(route string, requests, rows int)
-	// MaxParts bounds the bytes of answers to parts of long lists that wait for the other parts; 0: 64 MiB. A list for
-	// which there is no room is asked in one call.
+	// MaxParts bounds the bytes of answers to parts of long lists that wait for the other parts, and of what probes compare;
+	// 0: 64 MiB. A list for which there is no room is asked in one call, and a probe is made again.
 	MaxParts int64
 	// Memory keeps what was learned; nil: it is learned again by each process.
 	Memory Memory
