@@ -1,6 +1,7 @@
 package learned
 
 import (
+	"maps"
 	"time"
 
 	"headrace/internal/inference"
@@ -15,11 +16,10 @@ type Route struct {
 	Learner *batch.Learner
 	Proof   *batch.Proof
 
-	batch   inference.Batch
+	of      *inference.Route
 	lengths [rowless]int // of the longest rows of late; 0 = of a request that shares no calls
 	seen    int
-	single  int // requests in a row that cannot be part of a probe
-	kind    inference.Type
+	single  int                // requests in a row that cannot be part of a probe
 	counts  inference.Batching // its counters only
 }
 
@@ -32,13 +32,23 @@ func newRoute(r *inference.Route, known StoredRoute) *Route {
 		known = StoredRoute{}
 	}
 	return &Route{
-		batch: r.Batch, kind: r.Type,
+		of: r,
 		Learner: batch.NewLearner(batch.Limits{
 			MaxRows: r.Batch.MaxItems, MaxBytes: r.Batch.MaxBytes, GatherMax: r.Batch.GatherMax, LatencyMax: r.Batch.LatencyMax,
 		}, known.Cost),
 		Proof: batch.NewProof(mode, known.Proof),
 	}
 }
+
+// holds says that what is known of a route holds for next as well: it shares calls within the same limits, and asks the same model
+// in the same way.
+func (r *Route) holds(next *inference.Route) bool {
+	of := r.of
+	return of.Batch == next.Batch && of.Type == next.Type && of.Provider == next.Provider && of.Model == next.Model &&
+		of.Format == next.Format && maps.Equal(of.Headers, next.Headers) && equal(of.Vendor, next.Vendor) && equal(of.Output, next.Output)
+}
+
+func equal[T comparable](a, b *T) bool { return a == b || a != nil && b != nil && *a == *b }
 
 // Saw takes note of a request that was claimed, and of the length of its longest row: 0 for one that shares no calls.
 func (r *Route) Saw(length int) {
@@ -52,7 +62,7 @@ func (r *Route) SawProbe() { r.single = 0 }
 
 // want is how many requests one slot can use.
 func (r *Route) want(now time.Time) int {
-	if !r.batch.Shares() {
+	if !r.of.Batch.Shares() {
 		return 1
 	}
 	if !r.Proof.May() {
@@ -66,7 +76,7 @@ func (r *Route) want(now time.Time) int {
 
 // open says that it is not known yet whether sharing calls pays, and can be found out with what is asked.
 func (r *Route) open() bool {
-	if !r.batch.Shares() || r.seen == 0 || r.single >= rowless {
+	if !r.of.Batch.Shares() || r.seen == 0 || r.single >= rowless {
 		return false
 	}
 	if !r.Proof.May() {
@@ -97,14 +107,14 @@ func (r *Route) size(now time.Time) int {
 // State is what to show.
 func (r *Route) State(route string, now time.Time) inference.Batching {
 	s := r.counts
-	s.Route, s.Mode, s.Stage, s.Size = route, r.batch.Mode, string(batch.Off), 1
+	s.Route, s.Mode, s.Stage, s.Size = route, r.of.Batch.Mode, string(batch.Off), 1
 	if s.Mode == "" {
 		s.Mode = inference.BatchOff
 	}
-	if r.batch.Shares() {
-		s.Stage = string(r.batch.Mode)
+	if r.of.Batch.Shares() {
+		s.Stage = string(r.of.Batch.Mode)
 	}
-	if r.batch.Mode == inference.BatchAuto {
+	if r.of.Batch.Mode == inference.BatchAuto {
 		p := r.Proof.State()
 		s.Stage, s.Reason = string(p.Stage), p.Reason
 	}
@@ -139,7 +149,7 @@ func (r *Route) Count(requests, rows int) {
 }
 
 func (r *Route) store() StoredRoute {
-	stored := StoredRoute{Type: r.kind, Cost: r.Learner.Snapshot()}
+	stored := StoredRoute{Type: r.of.Type, Cost: r.Learner.Snapshot()}
 	if p := r.Proof.State(); p.Stage == batch.Refuted && !p.Again.IsZero() {
 		stored.Proof = p
 	}

@@ -50,13 +50,13 @@ func NewServer(stored Stored, slots, most int) *Server {
 	return s
 }
 
-// Serve makes the routes known. What is learned of others stays, as calls of theirs may still run, but nothing follows from
+// Serve makes the routes known, and forgets what was learned of one that asks another model now, or within other limits. What is learned of others stays, as calls of theirs may still run, but nothing follows from
 // it for the slots.
 func (s *Server) Serve(routes []*inference.Route, stored Stored) {
 	s.served = make(map[string]bool, len(routes))
 	for _, r := range routes {
 		s.served[r.Name] = true
-		if was := s.routes[r.Name]; was == nil || was.batch != r.Batch {
+		if was := s.routes[r.Name]; was == nil || !was.holds(r) {
 			s.routes[r.Name] = newRoute(r, stored.Routes[r.Name])
 		}
 	}

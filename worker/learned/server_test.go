@@ -158,3 +158,40 @@ func TestARouteThatWasRemovedSteersNoSlots(t *testing.T) {
 		}
 	}
 }
+
+// A proof holds for the model that it was made with. A reload may make the route ask another one of the same server.
+func TestARouteOfAnotherModelIsProvenAgain(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		change func(*inference.Route)
+		keeps  bool
+	}{
+		"nothing":      {func(*inference.Route) {}, true},
+		"timeout":      {func(r *inference.Route) { r.Timeout = time.Hour }, true},
+		"equal header": {func(r *inference.Route) { r.Headers = map[string]string{"X-Model": "one"} }, true},
+		"header":       {func(r *inference.Route) { r.Headers = map[string]string{"X-Model": "two"} }, false},
+		"model":        {func(r *inference.Route) { r.Model = "two" }, false},
+		"provider":     {func(r *inference.Route) { r.Provider = "two" }, false},
+		"type":         {func(r *inference.Route) { r.Type = inference.Embeddings }, false},
+		"format":       {func(r *inference.Route) { r.Format = inference.FormatInputs }, false},
+	} {
+		was := route(inference.BatchAuto)
+		was.Headers = map[string]string{"X-Model": "one"}
+		s := taught(was)
+		proof, now := s.Route("a").Proof, time.Now()
+		for range 2 {
+			if proof.Probe(now) {
+				proof.Probed(batch.Outcome{Alone: true, Merged: true, Equal: true}, now)
+			}
+		}
+		next := *was
+		c.change(&next)
+		s.Serve([]*inference.Route{&next}, learned.Stored{})
+		if r := s.Route("a"); r.Proof.May() != c.keeps || r.Learner.Cost().Known() != c.keeps {
+			t.Errorf("another %s: may share %v, knows the cost %v, want %v", name, r.Proof.May(), r.Learner.Cost().Known(), c.keeps)
+		}
+		if got := s.Store().Routes["a"].Type; got != next.Type {
+			t.Errorf("another %s: it is stored as %v, not %v", name, got, next.Type)
+		}
+	}
+}
