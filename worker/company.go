@@ -7,6 +7,7 @@ import (
 
 	"headrace/internal/fault"
 	"headrace/worker/batch"
+	"headrace/worker/learned"
 )
 
 // sendAll runs the requests of a load in one call.
@@ -43,9 +44,11 @@ func (p *pool) sendAll(l *load) {
 func (p *pool) handOut(l *load, requests []*request, s *shared, took time.Duration) {
 	var alone []*request
 	from := 0
+	// Another call that was in flight at the same time may have shown that rows are answered differently in company.
+	refuted := s.refuted || !p.shares(l.route())
 	for _, r := range requests {
 		result, ok := s.part(r, from)
-		if ok && s.refuted {
+		if ok && refuted && r.list == nil { // a list finds out when it is put together
 			result, ok = nil, false
 		}
 		from += r.item.Rows
@@ -55,7 +58,7 @@ func (p *pool) handOut(l *load, requests []*request, s *shared, took time.Durati
 			p.fail(r, fault.New(fault.UpstreamBadResponse, "a part of a list was not answered as it would be alone"))
 		case !ok && r.item.Kind == batch.Job:
 			s.done()
-			p.giveBack(r)
+			p.calls.Go(func() { p.giveBack(r) })
 		case !ok:
 			s.done()
 			alone = append(alone, r)
@@ -71,6 +74,12 @@ func (p *pool) handOut(l *load, requests []*request, s *shared, took time.Durati
 		p.desk.again(alone)
 		p.pump()
 	}
+}
+
+// shares says that requests of a route may share calls at this moment.
+func (p *pool) shares(route string) (may bool) {
+	p.desk.learn(func(s *learned.Server) { may = s.Route(route).Proof.May() })
+	return may
 }
 
 // codeOf is how a call ended, as metrics name it.

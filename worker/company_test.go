@@ -24,6 +24,7 @@ type texts struct {
 	mu       sync.Mutex
 	fixed    time.Duration
 	row      time.Duration
+	slow     time.Duration                                 // more, for calls that begin with "slow"
 	reply    func(inputs []string) (provider.Reply, error) // nil: as above
 	calls    [][]string
 	inFlight int
@@ -43,6 +44,9 @@ func (s *texts) Do(ctx context.Context, call provider.Call, _ int64) (provider.R
 	s.inFlight++
 	s.most = max(s.most, s.inFlight)
 	took, reply := s.fixed+time.Duration(len(body.Inputs))*s.row, s.reply
+	if len(body.Inputs) > 0 && strings.HasPrefix(body.Inputs[0], "slow") {
+		took += s.slow
+	}
 	s.mu.Unlock()
 	timer := time.NewTimer(took)
 	defer timer.Stop()
@@ -139,7 +143,10 @@ func openWith(t *testing.T, model *texts, b inference.Batch, slots int, deps wor
 	r.Type, r.Batch, r.Timeout, r.MaxReply = inference.Completions, b, 5*time.Second, 1<<20
 	s := &shop{t: t, calls: newCalls(), model: model}
 	random := rand.New(rand.NewPCG(3, 4))
-	deps.Queue, deps.Providers, deps.Random = s.calls, map[string]provider.Provider{"fake": mlflow.New()}, random.Float64
+	deps.Queue, deps.Providers = s.calls, map[string]provider.Provider{"fake": mlflow.New()}
+	if deps.Random == nil {
+		deps.Random = random.Float64
+	}
 	deps.Dial = func(*inference.Route) (worker.Upstream, error) { return model, nil }
 	w, err := worker.New(worker.Config{Grace: time.Minute}, deps)
 	if err != nil {

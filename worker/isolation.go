@@ -36,9 +36,9 @@ func (i *isolation) run(err error, took time.Duration) {
 	for _, r := range l.requests {
 		switch {
 		case r.over():
-			p.left(r)
+			p.calls.Go(func() { p.left(r) }) // what is written of jobs takes a while, and the slot is still taken
 		case v.Step == batch.Fail || v.Step == batch.Again: // other replicas were tried already
-			p.fail(r, own(err))
+			p.calls.Go(func() { p.fail(r, own(err)) })
 		case r.item.Kind == batch.Job:
 			p.calls.Go(func() { p.giveBack(r) })
 		default:

@@ -12,7 +12,6 @@ import (
 	"headrace/internal/lease"
 	"headrace/internal/provider"
 	"headrace/worker/batch"
-	"headrace/worker/learned"
 )
 
 // list is the long list of one caller. It is asked in parts, which wait and run like requests, one in line at a time;
@@ -160,7 +159,7 @@ func (x *list) finish() {
 	r := x.whole
 	kind := r.claim.Request().Type
 	reply, ok := r.target.Merger.Whole(kind, provider.Reply{Status: http.StatusOK, Reason: http.StatusText(http.StatusOK)}, x.rows)
-	if !ok || !x.proven() { // in the meantime rows have been found to depend on each other
+	if !ok || !x.pool.shares(x.whole.target.Route.Name) { // in the meantime rows have been found to depend on each other
 		x.ask()
 		return
 	}
@@ -175,12 +174,6 @@ func (x *list) finish() {
 		result.Gather, result.Batch = x.gathered, x.shared
 		x.pool.hand(r, result)
 	}
-}
-
-// proven says that rows of the list's route may be asked in parts.
-func (x *list) proven() (may bool) {
-	x.pool.desk.learn(func(s *learned.Server) { may = s.Route(x.whole.target.Route.Name).Proof.May() })
-	return may
 }
 
 // close ends the list once. held is what its answers reserve; unless they are handed on, it is to be released.
