@@ -2,6 +2,7 @@ package target
 
 import (
 	"context"
+	"net/http"
 	"sync"
 
 	"headrace/internal/inference"
@@ -12,7 +13,16 @@ import (
 type forms struct {
 	mu     sync.Mutex
 	known  map[string]string // by replica, as Reply.Server names it
-	probed bool              // the model server was probed, or is being
+	probed bool              // the model server was probed
+	probe  *probe            // the one that runs; nil: none does
+}
+
+// probe is one that several calls wait for.
+type probe struct {
+	done  chan struct{}
+	found bool
+	err   error
+	left  bool // the caller that made it has gone: it says nothing to others
 }
 
 func newForms() *forms { return &forms{known: make(map[string]string)} }
@@ -42,19 +52,23 @@ func (f *forms) any(fits func(form string) bool) (string, bool) {
 	return "", false
 }
 
-// toProbe says yes once, and again after a probe that could not be sent.
-func (f *forms) toProbe() bool {
+// toProbe gives the probe to make (mine), or the one to wait for; nil when the model server was probed before.
+func (f *forms) toProbe() (p *probe, mine bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	was := f.probed
-	f.probed = true
-	return !was
+	if f.probed || f.probe != nil {
+		return f.probe, false
+	}
+	f.probe = &probe{done: make(chan struct{})}
+	return f.probe, true
 }
 
-func (f *forms) notProbed() {
+// ended takes the end of a probe. said: the model server has answered it, and is not asked again.
+func (f *forms) ended(p *probe, said bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.probed = false
+	f.probed, f.probe = said, nil
+	close(p.done)
 }
 
 // form is how the target is asked next, and whether that is known rather than supposed.
@@ -160,25 +174,53 @@ func (t *Target) next(ctx context.Context, reply provider.Reply) (string, bool) 
 	return form, known && form != reply.Form
 }
 
-// recognise probes the model server, once. found says that it told its form now.
+// recognise probes the model server, once: a model without a signature runs with what it is sent. Calls that come while it runs
+// wait for it. found says that it told its form now.
 func (t *Target) recognise(ctx context.Context) (found bool, err error) {
-	if !t.forms.toProbe() {
-		return false, nil
+	for {
+		p, mine := t.forms.toProbe()
+		switch {
+		case p == nil:
+			_, known := t.form() // the probe may have ended since it was missed
+			return known, nil
+		case mine:
+			said := false
+			p.found, said, p.err = t.askForm(ctx)
+			p.left = ctx.Err() != nil
+			t.forms.ended(p, said)
+			return p.found, p.err
+		}
+		select {
+		case <-p.done:
+			if !p.left {
+				return p.found, p.err
+			}
+		case <-ctx.Done():
+			return false, context.Cause(ctx)
+		}
 	}
+}
+
+// askForm sends a probe. said: the model server itself has answered it, not a proxy before it, nor one that has no time.
+func (t *Target) askForm(ctx context.Context) (found, said bool, err error) {
+	said = true
 	for _, call := range t.former.Probe() {
 		reply, release, err := t.send(ctx, call, true)
 		if err != nil {
-			t.forms.notProbed()
-			return false, err
+			return false, false, err
 		}
 		wanted, _ := t.former.Wanted(reply)
 		release()
 		if wanted != "" {
 			t.forms.learn(reply.Server, wanted)
-			return true, nil
+			return true, true, nil
+		}
+		switch reply.Status {
+		case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+			said = false
 		}
 	}
-	return false, nil
+	return false, said, nil
 }
 
 func (t *Target) send(ctx context.Context, call provider.Call, once bool) (provider.Reply, func(), error) {
