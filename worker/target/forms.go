@@ -184,7 +184,7 @@ func (t *Target) recognise(ctx context.Context) (found bool, err error) {
 			_, known := t.form() // the probe may have ended since it was missed
 			return known, nil
 		case mine:
-			said := false
+			var said bool
 			p.found, said, p.err = t.askForm(ctx)
 			p.left = ctx.Err() != nil
 			t.forms.ended(p, said)
