@@ -45,7 +45,7 @@ func (p *pool) handOut(l *load, requests []*request, s *shared, took time.Durati
 	var alone []*request
 	from := 0
 	// Another call that was in flight at the same time may have shown that rows are answered differently in company.
-	refuted := s.refuted || !p.shares(l.route())
+	refuted := s.refuted || !sharing(p.desk, l.route())
 	for _, r := range requests {
 		result, ok := s.part(r, from)
 		if ok && refuted && r.list == nil { // a list finds out when it is put together
@@ -76,9 +76,9 @@ func (p *pool) handOut(l *load, requests []*request, s *shared, took time.Durati
 	}
 }
 
-// shares says that requests of a route may share calls at this moment.
-func (p *pool) shares(route string) (may bool) {
-	p.desk.learn(func(s *learned.Server) { may = s.Route(route).Proof.May() })
+// sharing says that requests of a route may share calls at this moment.
+func sharing(d *desk, route string) (may bool) {
+	d.learn(func(s *learned.Server) { may = s.Route(route).Proof.May() })
 	return may
 }
 

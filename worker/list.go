@@ -159,7 +159,7 @@ func (x *list) finish() {
 	r := x.whole
 	kind := r.claim.Request().Type
 	reply, ok := r.target.Merger.Whole(kind, provider.Reply{Status: http.StatusOK, Reason: http.StatusText(http.StatusOK)}, x.rows)
-	if !ok || !x.pool.shares(x.whole.target.Route.Name) { // in the meantime rows have been found to depend on each other
+	if !ok || !sharing(x.pool.desk, x.whole.target.Route.Name) { // in the meantime rows have been found to depend on each other
 		x.ask()
 		return
 	}
