@@ -85,3 +85,14 @@ func again(ctx context.Context, tb testing.TB, do func() error) {
 		tb.Error(err)
 	}
 }
+
+func TestCallsOutliveTheOnlyServerOfTheirStream(t *testing.T) {
+	t.Parallel()
+	b := bothWith(t, 1, 1)
+	route := b.routes[0]
+	again(t.Context(), t, func() error { return b.call(b.fronts[0], route, 10*time.Second).err })
+	b.cluster.Leads(link.LaneOf(route).Stream).Kill()
+	began := time.Now()
+	again(t.Context(), t, func() error { return b.call(b.fronts[0], route, 20*time.Second).err })
+	t.Logf("answered after %s", time.Since(began).Round(time.Millisecond))
+}

@@ -53,8 +53,16 @@ const modelTime = 20 * time.Millisecond
 // newBoth has two front ends and two workers of eight slots, which serve all routes.
 func newBoth(tb testing.TB, routes int) *both {
 	tb.Helper()
+	b := bothWith(tb, 3, routes)
+	b.works(tb, 20*time.Second) // which makes streams and consumers
+	return b
+}
+
+// bothWith is newBoth with a number of copies of each stream.
+func bothWith(tb testing.TB, copies, routes int) *both {
+	tb.Helper()
 	c := natstest.StartCluster(tb, 3)
-	b := &both{Rig: lanetest.NewClusterRig(tb, c), cluster: c}
+	b := &both{Rig: lanetest.NewClusterRig(tb, c, copies), cluster: c}
 	b.broker()
 	b.fronts = []*calls.FrontEnd{b.Front, b.NewFront()}
 	for range b.fronts {
@@ -84,7 +92,6 @@ func newBoth(tb testing.TB, routes int) *both {
 			tb.Fatal(desk.Ready())
 		}
 	}
-	b.works(tb, 20*time.Second) // which makes streams and consumers
 	return b
 }
 

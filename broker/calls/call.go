@@ -48,9 +48,10 @@ type call struct {
 	state     callState
 	worker    string // that claimed it; "" = none did, so the call has not run
 	claimedAt time.Time
-	sequence  uint64 // of the message in its stream; 0 until the publish is acknowledged
-	missing   int    // how often in a row the worker said that it does not hold the call
-	place     *place // among the waiting; nil once given back
+	published time.Time // when last
+	sequence  uint64    // of the message in its stream; 0 until the publish is acknowledged
+	missing   int       // how often in a row the worker said that it does not hold the call
+	place     *place    // among the waiting; nil once given back
 }
 
 // settle gives the place among the waiting back, once. It must be called with mu held.
@@ -65,6 +66,7 @@ func (c *call) settle() {
 func (c *call) queue() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.published = time.Now()
 	if c.place != nil {
 		c.place.queue()
 	}

@@ -65,13 +65,14 @@ func NewFrontEnd(dial link.Dial, local *Local, replies *budget.Bytes, log *slog.
 	}
 	id := rand.Text()[:16]
 	calls, workers := newCallTable(), intake.NewRoster()
-	post := &post{id: id, log: log, streams: make(map[string]bool)}
+	post := &post{id: id, log: log, streams: make(map[string]bool), told: make(map[string]time.Time)}
 	inbox := &inbox{calls: calls, budget: replies, post: post, log: log}
 	return &FrontEnd{
 		dial: dial, local: local, log: log, budget: replies, id: id, ready: make(chan struct{}),
 		calls: calls, waiting: waiting{routes: make(map[string]*waitCount)}, workers: workers, inbox: inbox, post: post,
 		supervisor: &supervisor{
 			calls: calls, workers: workers, inbox: inbox, post: post, watch: watch{asked: make(map[string]time.Time)}, log: log,
+			seeker: &seeker{calls: calls, inbox: inbox, post: post},
 		},
 	}, nil
 }

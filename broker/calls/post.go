@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/singleflight"
@@ -22,7 +23,8 @@ type post struct {
 
 	ensuring singleflight.Group // by stream: a thousand calls ask once
 	mu       sync.Mutex
-	streams  map[string]bool // known to exist since the last reconnect
+	streams  map[string]bool      // known to exist since the last reconnect
+	told     map[string]time.Time // when the keeper was told last that the servers do not answer for a stream
 }
 
 // ensure makes sure once in each connection's life that a stream is there. When the servers do not say, the publish shows it.
@@ -35,6 +37,7 @@ func (p *post) ensure(ctx context.Context, stream string) error {
 	}
 	err := p.look(ctx, stream)
 	if errors.Is(err, link.ErrSilent) {
+		p.report(stream)
 		return nil
 	}
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
@@ -72,6 +75,19 @@ func (p *post) make(ctx context.Context, stream string) error {
 		return result.Err
 	case <-ctx.Done():
 		return context.Cause(ctx)
+	}
+}
+
+// report has the keeper look after a stream for which the servers do not answer, at most once a second. It does not wait.
+func (p *post) report(stream string) {
+	p.mu.Lock()
+	due := time.Since(p.told[stream]) >= time.Second
+	if due {
+		p.told[stream] = time.Now()
+	}
+	p.mu.Unlock()
+	if due {
+		p.tell(link.SubjectEnsure, []byte(stream))
 	}
 }
 

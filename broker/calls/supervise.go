@@ -28,6 +28,7 @@ type supervisor struct {
 	inbox   *inbox
 	post    *post
 	watch   watch
+	seeker  *seeker
 	log     *slog.Logger
 }
 
@@ -35,6 +36,8 @@ type supervisor struct {
 func (s *supervisor) run(ctx context.Context) {
 	tick := time.NewTicker(superviseEvery)
 	defer tick.Stop()
+	var looking sync.WaitGroup
+	defer looking.Wait()
 	for {
 		select {
 		case <-ctx.Done():
@@ -49,6 +52,9 @@ func (s *supervisor) run(ctx context.Context) {
 			}
 			for _, worker := range s.watch.silent(now, held) {
 				s.loseWorker(worker)
+			}
+			for _, c := range s.seeker.oldest(now) {
+				looking.Go(func() { s.seeker.look(ctx, c) })
 			}
 		}
 	}

@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -27,6 +27,12 @@ type Keeper struct {
 	gate link.Gate
 
 	making singleflight.Group // by stream
+
+	since      time.Time // when this keeper was made
+	tellTheirs sync.Once
+
+	mu      sync.Mutex
+	silence silence
 }
 
 // Streams knows the configuration of some streams.
@@ -47,7 +53,7 @@ func New(dial link.Dial, log *slog.Logger, owners ...Streams) (*Keeper, error) {
 	if len(owners) == 0 {
 		return nil, errors.New("broker: a keeper without streams")
 	}
-	return &Keeper{dial: dial, owners: owners, log: log}, nil
+	return &Keeper{dial: dial, owners: owners, log: log, since: time.Now(), silence: make(silence)}, nil
 }
 
 // Run answers requests until ctx ends.
@@ -104,26 +110,33 @@ func (k *Keeper) Run(ctx context.Context) error {
 	}
 }
 
-// follow updates an owner's existing streams when their configurations change.
+// follow updates an owner's existing streams at the start, since nothing else asks for a stream that exists, and when their
+// configurations change.
 func (k *Keeper) follow(ctx context.Context, l *link.Link, owner Streams) {
+	k.adapt(ctx, l, owner)
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-owner.Changed():
 		}
-		names := l.JS.StreamNames(ctx)
-		for name := range names.Name() {
-			if _, ours := owner.Config(name); !ours {
-				continue
-			}
-			if err := k.ensure(context.WithoutCancel(ctx), l, name); err != nil {
-				k.log.Error("cannot change a stream", "stream", name, "error", err)
-			}
+		k.adapt(ctx, l, owner)
+	}
+}
+
+// adapt gives an owner's existing streams the configurations that they should have.
+func (k *Keeper) adapt(ctx context.Context, l *link.Link, owner Streams) {
+	names := l.JS.StreamNames(ctx)
+	for name := range names.Name() {
+		if _, ours := owner.Config(name); !ours || ctx.Err() != nil {
+			continue
 		}
-		if err := names.Err(); err != nil {
-			k.log.Error("cannot list streams", "error", err)
+		if err := k.ensure(context.WithoutCancel(ctx), l, name); err != nil && ctx.Err() == nil {
+			k.log.Warn("cannot change a stream", "stream", name, "error", err)
 		}
+	}
+	if err := names.Err(); err != nil && ctx.Err() == nil {
+		k.log.Warn("cannot list streams; those that exist keep their limits", "error", err)
 	}
 }
 
@@ -146,6 +159,9 @@ func (k *Keeper) answer(ctx context.Context, l *link.Link, msg *nats.Msg) {
 		}
 		text = err.Error()
 	}
+	if msg.Reply == "" {
+		return // the asker looks for itself
+	}
 	if err := msg.Respond([]byte(text)); err != nil {
 		k.log.Warn("answering for a stream", "error", err)
 	}
@@ -161,24 +177,90 @@ func (k *Keeper) ensureOnce(ctx context.Context, l *link.Link, stream string) er
 	if !ok {
 		return fmt.Errorf("unknown stream %q", stream)
 	}
+	if err := k.recent(stream); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	// A stream that is as it should be is left alone: every process asks for it, and an update takes the server longer.
-	existing, err := l.JS.Stream(ctx, stream)
-	switch {
-	case err == nil && sameLimits(existing.CachedInfo().Config, config):
-		return nil
-	case err != nil && !errors.Is(err, jetstream.ErrStreamNotFound):
+	existing, err := l.Look(ctx, stream)
+	if errors.Is(err, link.ErrSilent) {
+		return k.silent(ctx, l, config, err)
+	}
+	k.mu.Lock()
+	k.silence.heard(stream)
+	k.mu.Unlock()
+	if err == nil {
+		return k.update(ctx, l, existing.CachedInfo().Config, config)
+	}
+	if !errors.Is(err, jetstream.ErrStreamNotFound) {
 		return fmt.Errorf("stream %s: %w", stream, err)
 	}
-	if server := k.dial.Server; err != nil && server != nil && config.Storage == jetstream.FileStorage {
+	if server := k.dial.Server; server != nil && config.Storage == jetstream.FileStorage {
 		if full := server.DiskFull(); full != nil {
 			return full // the server would try, and leave half a stream behind
 		}
 	}
-	if _, err := l.JS.CreateOrUpdateStream(ctx, config); err != nil {
+	return k.make(ctx, l, config)
+}
+
+// make makes a stream that is not there.
+func (k *Keeper) make(ctx context.Context, l *link.Link, config jetstream.StreamConfig) error {
+	if _, err := l.JS.CreateOrUpdateStream(ctx, decide(jetstream.StreamConfig{}, config, k.since).config); err != nil {
 		return k.explain(err)
 	}
+	return nil
+}
+
+// update gives a stream the limits that it should have.
+func (k *Keeper) update(ctx context.Context, l *link.Link, is, should jetstream.StreamConfig) error {
+	d := decide(is, should, k.since)
+	if d.theirs {
+		k.tellTheirs.Do(func() {
+			k.log.Warn("another broker role was started later with other settings; its limits of streams stand. "+
+				"Give all broker roles the same broker.max_store, broker.durability and jobs.max_retained", "stream", is.Name)
+		})
+	}
+	if !d.change {
+		return nil
+	}
+	if _, err := l.JS.UpdateStream(ctx, d.config); err != nil {
+		return k.explain(err)
+	}
+	return nil
+}
+
+// recent is why the servers did not answer for a stream a moment ago; nil when they did.
+func (k *Keeper) recent(stream string) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.silence.recent(stream, time.Now())
+}
+
+// silent notes that the servers do not answer for a stream. One that is in memory only is made again when it is lost with its
+// server, as long as the other servers can make streams.
+func (k *Keeper) silent(ctx context.Context, l *link.Link, config jetstream.StreamConfig, silent error) error {
+	k.mu.Lock()
+	lost := k.silence.met(&config, time.Now(), silent)
+	k.mu.Unlock()
+	if !lost {
+		return silent
+	}
+	if _, err := l.JS.AccountInfo(ctx); err != nil {
+		return silent // none of them leads
+	}
+	k.log.Warn("a stream in memory is lost with its server; it is made again", "stream", config.Name)
+	deleting, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	if err := l.JS.DeleteStream(deleting, config.Name); err != nil && deleting.Err() == nil {
+		return fmt.Errorf("removing a lost stream: %w", err)
+	} // otherwise it is removed, and the server that would say so is lost
+	if err := k.make(ctx, l, config); err != nil {
+		return err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.silence.heard(config.Name)
 	return nil
 }
 
@@ -244,12 +326,3 @@ func (k *Keeper) Ready() error {
 
 // insufficientStorage is the server's code for a stream that is larger than what is left.
 const insufficientStorage = 10047
-
-// sameLimits compares the parts of a configuration that can change. Servers write -1 where ours has nothing.
-func sameLimits(is, should jetstream.StreamConfig) bool {
-	limit := func(n int64) int64 { return max(n, 0) }
-	return slices.Equal(is.Subjects, should.Subjects) && is.MaxAge == should.MaxAge && is.Replicas == should.Replicas && is.AllowDirect == should.AllowDirect &&
-		limit(is.MaxBytes) == limit(should.MaxBytes) && limit(is.MaxMsgs) == limit(should.MaxMsgs) &&
-		limit(is.MaxMsgsPerSubject) == limit(should.MaxMsgsPerSubject) &&
-		limit(int64(is.MaxConsumers)) == limit(int64(should.MaxConsumers)) && is.Metadata[link.SyncMark] == should.Metadata[link.SyncMark]
-}

@@ -27,8 +27,10 @@ const (
 	// maxWindows bounds how many windows are remembered, over all routes and callers. Beyond it the oldest ones are
 	// forgotten, and their callers start new ones.
 	maxWindows = 200_000
-	// limitPatience bounds how long a call waits for a slow broker to count it. A call does not wait for a broker that is away.
-	limitPatience = 5 * time.Second
+	// limitPatience bounds how long a call waits for a slow broker to count it. A call does not wait for a broker that is away, nor
+	// for limitPause after another one has waited in vain.
+	limitPatience = time.Second
+	limitPause    = time.Second
 	// clockEvery is how often the server's clock is read.
 	clockEvery = 10 * time.Second
 )
@@ -44,6 +46,7 @@ type Limiter struct {
 
 	mu      sync.Mutex
 	streams map[string]jetstream.Stream
+	silent  time.Time     // when a call last waited in vain
 	ahead   time.Duration // of the server's clock
 	synced  time.Time
 }
@@ -83,7 +86,7 @@ func (l *Limiter) Take(ctx context.Context, route *inference.Route, key string) 
 	if route.Limit == nil {
 		return true, 0, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, limitPatience)
+	ctx, cancel := context.WithTimeoutCause(ctx, limitPatience, errSlow)
 	defer cancel()
 	select {
 	case <-l.ready:
@@ -92,6 +95,12 @@ func (l *Limiter) Take(ctx context.Context, route *inference.Route, key string) 
 	}
 	if !l.link.NC.IsConnected() {
 		return false, 0, errors.New("broker: limiter: the broker is away")
+	}
+	l.mu.Lock()
+	silent := time.Since(l.silent) < limitPause
+	l.mu.Unlock()
+	if silent {
+		return false, 0, errors.New("broker: limiter: the broker did not answer a moment ago")
 	}
 	for again := range 2 {
 		ok, retryAfter, err = l.take(ctx, route, key)
@@ -105,7 +114,25 @@ func (l *Limiter) Take(ctx context.Context, route *inference.Route, key string) 
 			l.forget()
 		}
 	}
+	if errors.Is(context.Cause(ctx), errSlow) {
+		l.report()
+	}
 	return false, 0, fmt.Errorf("broker: limiter: %w", err)
+}
+
+// errSlow ends the wait of a call for a slow broker.
+var errSlow = errors.New("the broker does not answer")
+
+// report makes the next calls not wait, and has the keeper look after the streams.
+func (l *Limiter) report() {
+	l.mu.Lock()
+	l.silent = time.Now()
+	l.mu.Unlock()
+	for _, stream := range []string{windowStream, countStream} {
+		if err := l.link.NC.Publish(link.SubjectEnsure, []byte(stream)); err != nil {
+			l.log.Debug("the keeper is not told of a silent stream", "error", err)
+		}
+	}
 }
 
 func (l *Limiter) take(ctx context.Context, route *inference.Route, key string) (bool, time.Duration, error) {

@@ -26,6 +26,7 @@ const (
 	PrefixPieces       = "hr.piece."        // + receiver id + "." + transfer: the pieces
 	StreamPrefix       = "INFER_"           // + shard
 	SubjectAPINext     = "$JS.API.CONSUMER.MSG.NEXT."
+	SubjectAPIGet      = "$JS.API.DIRECT.GET." // + stream
 	SubjectAPIDelete   = "$JS.API.STREAM.MSG.DELETE."
 )
 

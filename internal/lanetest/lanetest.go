@@ -43,11 +43,11 @@ func NewExternalRig(tb testing.TB, dial link.Dial) *Rig {
 	return r
 }
 
-// NewClusterRig makes a rig on three servers that are not ours, with a copy of each stream on each of them. It has no keeper.
-func NewClusterRig(tb testing.TB, cluster *natstest.Cluster) *Rig {
+// NewClusterRig makes a rig on servers that are not ours, with copies of each stream. It has no keeper.
+func NewClusterRig(tb testing.TB, cluster *natstest.Cluster, copies int) *Rig {
 	tb.Helper()
 	r := BareRig(tb)
-	r.Dial, r.Copies, r.Store = link.Dial{URL: cluster.URLs()}, 3, 512<<20
+	r.Dial, r.Copies, r.Store = link.Dial{URL: cluster.URLs()}, copies, 512<<20
 	r.Front = r.NewFront()
 	tb.Cleanup(r.Balanced)
 	return r
