@@ -4,10 +4,10 @@
 //
 //	      a request arrives                                  a slot is free
 //	             |                                                 |
-//	   Admit: in time at all? -- no --> Retry-After      Sweep: what is late or hopeless goes
-//	             |                                                 |
-//	   waits as Items, by Key; of a long List            Former.Form: head and company
+//	   waits as Items, by Key; of a long List            Sweep: what is late or hopeless goes
 //	   one part at a time                                          |
+//	                                                     Former.Form: head and company
+//	                                                               |
 //	                                                     Gather.Wait: a moment longer? -- an arrival --> Former.Join
 //	                                                               |
 //	                                                     Proof: may it be merged, is it a probe, a shadow check?

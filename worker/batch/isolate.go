@@ -141,15 +141,6 @@ func (i *Isolation) Failed(group []int) {
 	i.todo = append(next, i.todo...)
 }
 
-// Left is how many members are not yet asked again.
-func (i *Isolation) Left() int {
-	n := 0
-	for _, group := range i.todo {
-		n += len(group)
-	}
-	return n
-}
-
 // Isolation may take half of a replica's time over ten seconds.
 const (
 	isolationOver  = 10 * time.Second

@@ -83,7 +83,6 @@ type world struct {
 	gather  *batch.Gather
 	slots   *batch.Slots
 	spent   batch.Spent
-	admit   bool
 	single  bool // one by one, as a direct client's calls are
 
 	waiting   []batch.Item
@@ -97,8 +96,6 @@ type world struct {
 	wake      int           // number of the timer that counts
 	free      []time.Duration
 	ends      []end
-	refused   int
-	retry     []time.Duration
 	calls     int
 	until     time.Duration         // no client calls after it; 0: all go on
 	broken    func(batch.Load) bool // the server fails calls of such a load
@@ -162,9 +159,6 @@ func (w *world) arrive(c *client) {
 		w.poison[it.ID] = true
 	}
 	w.owner[it.ID] = c
-	if w.admit && !w.admitted(it) {
-		return
-	}
 	w.waiting = append(w.waiting, it)
 	w.gather.Arrived(it.Rows, w.time())
 	if w.pending != nil {
@@ -174,27 +168,6 @@ func (w *world) arrive(c *client) {
 		return
 	}
 	w.dispatch()
-}
-
-func (w *world) admitted(it batch.Item) bool {
-	cost := w.learner.Cost()
-	line := batch.Line{Slots: w.slots.Width(), Running: time.Duration(w.inFlight) * cost.Of(batch.Load{Rows: w.learner.Size(it.Length, w.time()), Length: it.Length}) / 2}
-	ahead := batch.Load{}
-	for _, o := range w.waiting {
-		ahead = batch.Load{Rows: ahead.Rows + o.Rows, Length: max(ahead.Length, o.Length)}
-	}
-	line.Ahead = []batch.Waiting{{Load: ahead, Size: w.learner.Size(it.Length, w.time()), Cost: cost}}
-	own := batch.Load{Rows: min(w.learner.Size(it.Length, w.time()), ahead.Rows+it.Rows), Length: it.Length}
-	a := batch.Admit(line, own, cost, it.Deadline.Sub(w.time()), w.rng.Float64())
-	if a.Admit {
-		return true
-	}
-	w.refused++
-	w.retry = append(w.retry, a.RetryAfter)
-	if c := w.owner[it.ID]; c.every == 0 {
-		w.at(a.RetryAfter, func() { w.arrive(c) })
-	}
-	return false
 }
 
 // finish ends an item and lets its client go on.
