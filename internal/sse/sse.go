@@ -4,7 +4,6 @@ package sse
 import (
 	"bytes"
 	"io"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -19,15 +18,23 @@ type Event struct {
 	ID   string // the last one that the stream gave
 }
 
-// Append writes an event with one piece of data. A line break in data begins another line of the same event.
+// Append writes an event with one piece of data. A line break in data, LF, CR or CRLF, begins another line of the same event.
 func Append(dst []byte, name string, data []byte) []byte {
 	if name != "" {
 		dst = append(append(append(dst, "event: "...), name...), '\n')
 	}
-	for line := range bytes.SplitSeq(data, []byte("\n")) {
-		dst = append(append(append(dst, "data: "...), bytes.TrimSuffix(line, []byte("\r"))...), '\n')
+	for {
+		dst = append(dst, "data: "...)
+		end := bytes.IndexAny(data, "\r\n")
+		if end < 0 {
+			return append(append(dst, data...), "\n\n"...)
+		}
+		dst = append(append(dst, data[:end]...), '\n')
+		if data[end] == '\r' && end+1 < len(data) && data[end+1] == '\n' {
+			end++
+		}
+		data = data[end+1:]
 	}
-	return append(dst, '\n')
 }
 
 // AppendComment writes a comment, which clients skip; it keeps a connection alive. text must be one line.
@@ -40,7 +47,9 @@ type Reader struct {
 	in   io.Reader
 	most int
 
-	held    []byte // read, and not looked at yet
+	held    []byte // read, and not taken yet
+	seen    int    // of held: there is no end of a line in it
+	buffer  []byte // that held is the end of
 	began   bool   // the mark at the beginning has been looked for
 	wasCR   bool   // the last line ended with a carriage return: a line feed belongs to it
 	end     error  // of in
@@ -115,18 +124,20 @@ func (r *Reader) field(line []byte) {
 func (r *Reader) line() ([]byte, error) {
 	for {
 		r.skipMarks()
-		if at := bytes.IndexAny(r.held, "\r\n"); at >= 0 {
+		if at := bytes.IndexAny(r.held[r.seen:], "\r\n"); at >= 0 {
+			at += r.seen
 			line := r.held[:at]
 			r.wasCR = r.held[at] == '\r'
-			r.held = r.held[at+1:]
+			r.held, r.seen = r.held[at+1:], 0
 			return line, nil
 		}
+		r.seen = len(r.held)
 		if r.end != nil {
 			return nil, r.end
 		}
 		if len(r.held) > r.most+len("data: ") {
 			r.end = &TooLongError{r.most}
-			r.held = nil
+			r.held, r.seen, r.buffer = nil, 0, nil
 			return nil, r.end
 		}
 		r.read()
@@ -138,20 +149,28 @@ func (r *Reader) skipMarks() {
 	const mark = "\ufeff"
 	if !r.began && (len(r.held) >= len(mark) || r.end != nil) {
 		r.held = bytes.TrimPrefix(r.held, []byte(mark))
-		r.began = true
+		r.began, r.seen = true, 0
 	}
 	if r.wasCR && len(r.held) > 0 {
 		if r.held[0] == '\n' {
 			r.held = r.held[1:]
+			r.seen = max(r.seen-1, 0)
 		}
 		r.wasCR = false
 	}
 }
 
+// read reads more behind what is held. The buffer grows as the line in it does, and is kept for the next ones unless it has
+// grown large.
 func (r *Reader) read() {
-	const piece = 4 << 10
-	buffer := make([]byte, piece)
-	n, err := r.in.Read(buffer)
-	r.held = append(slices.Clip(r.held), buffer[:n]...)
+	const piece, kept = 4 << 10, 64 << 10
+	if len(r.held) == cap(r.held) {
+		if want := max(piece, 2*len(r.held)); want > len(r.buffer) || len(r.buffer) > max(kept, 2*want) {
+			r.buffer = make([]byte, want)
+		}
+		r.held = r.buffer[:copy(r.buffer, r.held)]
+	}
+	n, err := r.in.Read(r.held[len(r.held):cap(r.held)])
+	r.held = r.held[:len(r.held)+n]
 	r.end = err
 }

@@ -75,6 +75,47 @@ func TestWrittenEventsAreRead(t *testing.T) {
 	}
 }
 
+// TestLineBreaksInDataStayInTheEvent: a carriage return alone ends a line as well, and what follows it must not be read as a field.
+func TestLineBreaksInDataStayInTheEvent(t *testing.T) {
+	t.Parallel()
+	for data, want := range map[string]string{
+		"": "", "a": "a", "a\nb": "a\nb", "a\rb": "a\nb", "a\r\nb": "a\nb", "a\r\rb": "a\n\nb", "a\n\rb": "a\n\nb", "\r": "\n", "a\n": "a\n",
+		"x\rid: 7\r\rdata: forged": "x\nid: 7\n\ndata: forged",
+	} {
+		stream := sse.Append(nil, "e", []byte(data))
+		got, _ := all(strings.NewReader(string(stream)+"data: next\n\n"), 100)
+		if want := []sse.Event{{Name: "e", Data: want}, {Data: "next"}}; !slices.Equal(got, want) {
+			t.Errorf("%q is written as %q and read as %q", data, stream, got)
+		}
+	}
+}
+
+// counted counts how often it is read.
+type counted struct {
+	io.Reader
+
+	reads int
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	c.reads++
+	return c.Reader.Read(p) //nolint:wrapcheck // it stands for the reader that it wraps
+}
+
+// TestALargeEventIsReadInTimeThatGrowsWithIt: the buffer doubles, so that each byte is looked at and copied a few times only.
+func TestALargeEventIsReadInTimeThatGrowsWithIt(t *testing.T) {
+	t.Parallel()
+	const size, repeats = 1 << 20, 8
+	in := &counted{Reader: strings.NewReader(strings.Repeat("data: "+strings.Repeat("x", size)+"\n\n", repeats))}
+	got, _ := all(in, 2*size)
+	if len(got) != repeats || len(got[0].Data) != size {
+		t.Errorf("%d events", len(got))
+	}
+	if in.reads > 20*repeats {
+		t.Errorf("%d events of 1 MiB took %d reads", repeats, in.reads)
+	}
+}
+
 // FuzzReader: events are those that go-sse reads, whatever pieces the stream comes in.
 func FuzzReader(f *testing.F) {
 	for _, seed := range []string{
