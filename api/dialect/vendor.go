@@ -269,7 +269,7 @@ func (d *openAIDialect) readVendor(route *inference.Route, body Body) (*Asked, e
 	a.usage = string(membersOf(fields.Declared[2]).get("include_usage")) == "true"
 	o := []byte("{")
 	for _, m := range body.members {
-		if m.Key == "model" || a.Stream && (m.Key == "stream" || m.Key == "stream_options") {
+		if m.Key == "model" || a.Stream && m.Key == "stream" {
 			continue
 		}
 		o = member(o, m.Key, nulled(m.Value))

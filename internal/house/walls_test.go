@@ -107,7 +107,7 @@ func walls() []wall {
 			all = append(all, wall{from: "internal/" + words + "/x.go", to: to})
 		}
 	}
-	for _, from := range []string{"internal/provider", "internal/provider/mlflow", "internal/provider/openai", "internal/provider/anthropic", "internal/provider/vendors", "internal/upstream"} {
+	for _, from := range []string{"internal/provider", "internal/provider/mlflow", "internal/provider/openai", "internal/provider/anthropic", "internal/provider/pieces", "internal/provider/vendors", "internal/upstream"} {
 		for _, to := range []string{"api", "broker/link", "worker"} {
 			all = append(all, wall{from: from + "/x.go", to: "headrace/" + to + "/leaf"})
 		}

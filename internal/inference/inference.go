@@ -49,6 +49,8 @@ type Request struct {
 	Body []byte
 	// Once says that every run of the request is recorded: nothing on the way to the model server may repeat it silently.
 	Once bool
+	// Stream says that the caller takes the answer in pieces.
+	Stream bool
 	// Alone says that it must not share a call with others: it may be what kills model servers or workers.
 	Alone bool
 }

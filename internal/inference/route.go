@@ -29,7 +29,10 @@ type Route struct {
 	Timeout        time.Duration // one call to the model server
 	ConnectTimeout time.Duration
 	SyncTimeout    time.Duration // a synchronous call in all: waiting and running
+	StreamIdle     time.Duration // between two pieces of an answer that comes in pieces
+	StreamMax      time.Duration // such an answer in all
 	MaxReply       int64         // bytes of a model server's answer
+	MaxEvent       int64         // bytes of one piece of a model server's answer
 	Slots          int           // calls in flight per model server URL and worker process; at least 1
 	LearnSlots     bool          // Slots is where the worker begins to learn how many pay
 

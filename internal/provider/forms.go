@@ -5,8 +5,6 @@ import "headrace/internal/inference"
 // Former is what a provider implements beside Provider when model servers of one kind want to be asked in different
 // forms, and tell which when they are asked in a wrong one. Forms are the provider's own words. Provider.Encode is
 // EncodeAs in the form that Form names, and Provider.Decode reads Reply.Form.
-//
-// Providers that stream will implement another interface beside this one; what they yield are neutral events.
 type Former interface {
 	// Form is how a route's model server is asked as long as nothing is known of it. ask says whether it is to be
 	// recognised before it is asked anything, settled that nothing is to be learned.

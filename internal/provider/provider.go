@@ -1,8 +1,8 @@
 // Package provider says what Headrace asks of the code that speaks one kind of model server's format.
 //
 // A provider is pure: it turns a neutral request into the bytes of one HTTP call, and the reply into a
-// neutral result. It opens no connection and knows nothing of queues. Providers that stream will implement
-// a second, optional interface beside this one.
+// neutral result. It opens no connection and knows nothing of queues. Providers that stream implement a second, optional
+// interface beside this one, Streamer.
 package provider
 
 import (
@@ -29,6 +29,14 @@ type Call struct {
 	// Once forbids to send it again once the model server may have read it. Others are, when a kept connection breaks
 	// before a byte comes back, because then the server has most likely closed it for being idle.
 	Once bool
+	// Stream says that the reply may come in pieces; nil: it is read whole.
+	Stream *StreamLimits
+}
+
+// StreamLimits bounds a reply that comes in pieces.
+type StreamLimits struct {
+	// MaxEvent is how many bytes one event may have.
+	MaxEvent int64
 }
 
 // Reply is what the model server answered, with any Content-Encoding already undone.
@@ -45,6 +53,8 @@ type Reply struct {
 	// Form is the one in which it was asked, of a Former; "" otherwise. Dropped is what its call did not say.
 	Form    string
 	Dropped []string
+	// Events is a reply that comes in pieces, in place of Body; nil for a whole one. Whose reply it is closes it.
+	Events Events
 }
 
 // Provider translates for one kind of model server. Its methods may be called concurrently, keep no

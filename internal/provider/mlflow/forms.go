@@ -8,9 +8,13 @@ import (
 	"headrace/internal/inference"
 	"headrace/internal/provider"
 	"headrace/internal/provider/mlflow/native"
+	"headrace/internal/provider/pieces"
 )
 
-var _ provider.Former = (*Provider)(nil)
+var (
+	_ provider.Former   = (*Provider)(nil)
+	_ provider.Streamer = (*Provider)(nil)
+)
 
 // Form is the route's format. A route that says "responses" is asked as AgentServer, which takes tools, until the server
 // turns out to be a ResponsesAgent's.
@@ -55,7 +59,16 @@ func (*Provider) EncodeAs(route *inference.Route, req *inference.Request, form s
 	if err != nil {
 		return provider.Call{}, err
 	}
-	return dropping(route, provider.Call{Path: path, ContentType: "application/json", Body: ask.Body, Dropped: ask.Dropped})
+	call := provider.Call{Path: path, ContentType: "application/json", Body: ask.Body, Dropped: ask.Dropped}
+	if req.Stream && native.Form(form) == native.AgentServer { // `mlflow models serve` has no streams, and some models refuse the word
+		call.Body, call.Stream = native.Streamed(call.Body), &provider.StreamLimits{MaxEvent: route.MaxEvent}
+	}
+	return dropping(route, call)
+}
+
+// Pieces reads the events of an AgentServer.
+func (*Provider) Pieces(_ *inference.Route, req *inference.Request, _ provider.Reply) provider.Pieces {
+	return pieces.NewResponses(native.IsResponses(req))
 }
 
 // encodeRows asks with `inputs`, which cannot say all that a caller of a chat may ask for.

@@ -6,11 +6,13 @@ package openai
 
 import (
 	"net/url"
+	"slices"
 	"sort"
 
 	"headrace/internal/fault"
 	"headrace/internal/inference"
 	"headrace/internal/provider"
+	"headrace/internal/provider/pieces"
 	"headrace/internal/provider/vendors"
 	"headrace/internal/splice"
 )
@@ -18,7 +20,10 @@ import (
 // Provider translates for OpenAI's API. It has no state.
 type Provider struct{}
 
-var _ provider.Provider = (*Provider)(nil)
+var (
+	_ provider.Provider = (*Provider)(nil)
+	_ provider.Streamer = (*Provider)(nil)
+)
 
 // New makes a Provider.
 func New() *Provider { return &Provider{} }
@@ -51,14 +56,31 @@ func (*Provider) Encode(route *inference.Route, req *inference.Request) (provide
 	case inference.Raw:
 		return provider.Call{}, fault.New(fault.Invalid, "the provider %s has no route of the type %s", route.Provider, req.Type)
 	}
+	if req.Stream {
+		all = append(all, splice.Member{Key: "stream", Value: []byte("true")})
+	} else { // its receiver refuses it then
+		all = slices.DeleteFunc(all, func(m splice.Member) bool { return m.Key == "stream_options" })
+	}
 	call := provider.Call{ContentType: "application/json", Body: withModel(v, route.Model, all), Header: header(v), Path: path}
 	if v.Deployment != "" && v.Azure != "" {
 		call.Path = "openai/deployments/" + v.Deployment + "/" + path
+	}
+	if req.Stream && req.Type != inference.Embeddings {
+		call.Stream = &provider.StreamLimits{MaxEvent: route.MaxEvent}
 	}
 	if v.Version != "" {
 		call.Query = "api-version=" + url.QueryEscape(v.Version)
 	}
 	return call, nil
+}
+
+// Pieces reads chunks of chats and completions, and events of responses. They pass as they came, unless texts are asked as a
+// chat.
+func (*Provider) Pieces(route *inference.Route, req *inference.Request, _ provider.Reply) provider.Pieces {
+	if req.Type == inference.Chat && IsResponses(vendors.MembersOf(req.Body)) {
+		return pieces.NewResponses(true)
+	}
+	return pieces.NewChat(req.Type == inference.Chat || !route.Vendor.CompletionsByChat)
 }
 
 // IsResponses tells a call of OpenAI's responses from one of a chat.

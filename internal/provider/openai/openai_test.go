@@ -54,6 +54,45 @@ func TestEncode(t *testing.T) {
 	}
 }
 
+// TestAStreamIsAskedFor: with the caller's options, which are left out of a call that is no stream.
+func TestAStreamIsAskedFor(t *testing.T) {
+	t.Parallel()
+	const body = `{"messages":[],"stream_options":{"include_usage":true}}`
+	for stream, want := range map[bool]string{
+		true: `{"model":"m-1","messages":[],"stream_options":{"include_usage":true},"stream":true}`, false: `{"model":"m-1","messages":[]}`,
+	} {
+		r := route(inference.Chat, inference.Vendor{})
+		r.MaxEvent = 7
+		call, err := openai.New().Encode(r, &inference.Request{Type: inference.Chat, Body: []byte(body), Stream: stream})
+		if err != nil || string(call.Body) != want || (call.Stream != nil) != stream || stream && call.Stream.MaxEvent != 7 {
+			t.Errorf("stream %t: %s, %+v, %v", stream, call.Body, call.Stream, err)
+		}
+	}
+}
+
+// TestPiecesAreOfTheFormThatWasAsked: a text that is asked as a chat is taken apart, everything else passes as it came.
+func TestPiecesAreOfTheFormThatWasAsked(t *testing.T) {
+	t.Parallel()
+	const chunk, event = `{"choices":[{"delta":{"content":"a"}}]}`, `{"type":"response.created"}`
+	for name, c := range map[string]struct {
+		kind   inference.Type
+		vendor inference.Vendor
+		body   string
+		data   string
+		want   inference.EventKind
+	}{
+		"chat":                {inference.Chat, inference.Vendor{}, `{"messages":[]}`, chunk, inference.EventRaw},
+		"completions":         {inference.Completions, inference.Vendor{}, `{"prompt":"a"}`, chunk, inference.EventRaw},
+		"completions by chat": {inference.Completions, inference.Vendor{CompletionsByChat: true}, `{"prompt":"a"}`, chunk, inference.EventText},
+		"responses":           {inference.Chat, inference.Vendor{}, `{"input":"a"}`, event, inference.EventRaw},
+	} {
+		p := openai.New().Pieces(route(c.kind, c.vendor), &inference.Request{Type: c.kind, Body: []byte(c.body)}, provider.Reply{})
+		if got, _, err := p.Read("", c.data); err != nil || len(got) != 1 || got[0].Kind != c.want {
+			t.Errorf("%s: %+v, %v", name, got, err)
+		}
+	}
+}
+
 func TestEncodeRefuses(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {

@@ -23,6 +23,16 @@ func encodeResponses(f Form, c caller, lost *dropped) ([]byte, error) {
 	return o.bytes(), nil
 }
 
+// Streamed is a call that asks for a stream; body is an object of Encode's.
+func Streamed(body []byte) []byte {
+	var o object
+	o.add("stream", []byte("true"))
+	for _, m := range members(body) {
+		o.add(m.Key, m.Value)
+	}
+	return o.bytes()
+}
+
 // input is the list of items. Those of a caller of responses stay as they are; instructions stand before them.
 func (c caller) input() ([]byte, error) {
 	if !c.responses {

@@ -1,0 +1,65 @@
+package pieces
+
+import (
+	"headrace/internal/fault"
+	"headrace/internal/inference"
+	"headrace/internal/splice"
+)
+
+// Chat reads chunks of chat completions and of completions.
+type Chat struct {
+	raw bool
+}
+
+// NewChat makes a reader. raw gives chunks as they came, else they are taken apart.
+func NewChat(raw bool) *Chat { return &Chat{raw: raw} }
+
+// Read is part of provider.Pieces. The stream is complete at "[DONE]".
+func (c *Chat) Read(_, data string) (pieces []inference.Event, complete bool, err error) {
+	if data == done {
+		return nil, true, nil
+	}
+	raw, fields, err := parsed(data)
+	if err != nil {
+		return nil, false, err
+	}
+	if e := get(fields, "error"); e != nil {
+		return nil, false, told(e)
+	}
+	choices := get(fields, "choices")
+	if splice.KindOf(choices) != splice.Array && get(fields, "usage") == nil {
+		return nil, false, fault.New(fault.UpstreamBadResponse, "an event of the model server's stream has no choices: it is not the chunk of a chat")
+	}
+	if c.raw {
+		return []inference.Event{{Kind: inference.EventRaw, Raw: raw}}, false, nil
+	}
+	for i, choice := range elements(choices) {
+		pieces = append(pieces, ofChoice(i, members(choice))...)
+	}
+	if usage := get(fields, "usage"); splice.KindOf(usage) == splice.Object {
+		pieces = append(pieces, inference.Event{Kind: inference.EventUsage, Usage: usage})
+	}
+	return pieces, false, nil
+}
+
+// ofChoice takes one choice of a chunk apart.
+func ofChoice(i int, choice []splice.Member) (pieces []inference.Event) {
+	i = whole(get(choice, "index"), i)
+	delta := members(get(choice, "delta"))
+	for _, said := range [][]byte{get(delta, "content"), get(choice, "text")} {
+		if t := str(said); t != nil && len(t) > len(`""`) {
+			pieces = append(pieces, inference.Event{Choice: i, Text: t})
+		}
+	}
+	for n, call := range elements(get(delta, "tool_calls")) {
+		of := members(call)
+		function := members(get(of, "function"))
+		pieces = append(pieces, inference.Event{Kind: inference.EventCall, Choice: i, Call: &inference.ToolCall{
+			Index: whole(get(of, "index"), n), ID: str(get(of, "id")), Name: str(get(function, "name")), Arguments: str(get(function, "arguments")),
+		}})
+	}
+	if finish := str(get(choice, "finish_reason")); finish != nil {
+		pieces = append(pieces, inference.Event{Kind: inference.EventFinish, Choice: i, Finish: finish})
+	}
+	return pieces
+}
