@@ -39,6 +39,7 @@ type call struct {
 	route  string
 	ctx    context.Context
 	gone   bool        // the claim is refused
+	left   bool        // its caller leaves while it is claimed
 	result chan string // "answered", an error's code, "dropped"
 
 	request *inference.Request // nil: one that says nothing
@@ -162,6 +163,9 @@ func (c *call) Claim(ctx context.Context) (context.Context, lease.Claim, error) 
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	context.AfterFunc(c.ctx, func() { cancel(errors.New("the caller has gone")) })
+	if c.left {
+		cancel(errors.New("the caller has gone"))
+	}
 	if c.patience > 0 {
 		timed, stop := context.WithTimeout(ctx, c.patience)
 		context.AfterFunc(timed, stop)

@@ -299,3 +299,24 @@ func TestStress(t *testing.T) {
 		}
 	})
 }
+
+// A call that has ended before its turn makes room for the next one, even if nothing else happens.
+func TestCallsThatEndBeforeTheirTurnMakeRoom(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, inference.NewTable(route("a", 1, "http://one")), time.Minute)
+		for range 50 {
+			c := &call{from: b.calls, route: "a", ctx: t.Context(), left: true, result: make(chan string, 1)}
+			b.calls.put(c)
+			b.want(c, "dropped")
+			if t.Failed() {
+				break
+			}
+		}
+		last := b.calls.add(t.Context(), "a")
+		time.Sleep(2 * time.Second) //nolint:forbidigo // the bubble's clock
+		b.want(last, "answered")
+		b.stop()
+		b.left()
+	})
+}
