@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"sync"
 
+	"headrace/internal/fault"
 	"headrace/internal/inference"
 	"headrace/internal/provider"
 )
@@ -71,6 +72,13 @@ func (f *forms) ended(p *probe, said bool) {
 	close(p.done)
 }
 
+// told says that the model server has answered a probe, so that another one finds out no more.
+func (f *forms) told() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.probed
+}
+
 // form is how the target is asked next, and whether that is known rather than supposed.
 func (t *Target) form() (form string, known bool) {
 	form, _, settled := t.former.Form(t.Route)
@@ -112,7 +120,14 @@ func (t *Target) Ask(ctx context.Context, req *inference.Request) (provider.Repl
 		if known {
 			return provider.Reply{}, nil, err
 		}
-		if found, recognising := t.recognise(ctx); recognising != nil || !found {
+		found, unknown := t.recognise(ctx)
+		if unknown == nil && !found && !t.forms.told() {
+			unknown = fault.New(fault.UpstreamUnavailable, "the model server is not ready to say in which form it wants to be asked; try again")
+		}
+		if unknown != nil {
+			return provider.Reply{}, nil, unknown
+		}
+		if !found {
 			return provider.Reply{}, nil, err
 		}
 		form, _ = t.form()

@@ -154,8 +154,13 @@ func TestProbeThatSaysNothingIsRepeated(t *testing.T) {
 					return provider.Reply{Status: test.status, Server: "one", Body: []byte(`{}`)}, test.err
 				}}
 				at := chatTarget(t, m)
-				if _, _, err := ask(t.Context(), at); err == nil {
-					t.Error("the call is answered without a form")
+				// Whether the call can be asked is known only once the model server has told: until then it is not the caller's fault.
+				want := fault.Invalid
+				if test.again {
+					want = fault.UpstreamUnavailable
+				}
+				if _, _, err := ask(t.Context(), at); fault.CodeOf(err) != want {
+					t.Errorf("without a form the call ends with %v, not with %s", err, want)
 				}
 				m.mu.Lock()
 				before := m.probes
