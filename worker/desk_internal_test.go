@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -53,4 +54,33 @@ func TestATrialOfSlotsEndsWhateverWasInFlight(t *testing.T) {
 			t.Error("the next call begins no trial of sizes, so the one before could not have either")
 		}
 	})
+}
+
+// What a slot gathers was chosen while rows did not depend on each other; it goes out by what is known when it is sent.
+func TestWhatWasGatheredIsSentAloneAfterARefutation(t *testing.T) {
+	t.Parallel()
+	for refuted, want := range map[bool]int{false: 2, true: 1} {
+		r := &inference.Route{Name: "a", Type: inference.Completions, Servers: []string{"http://one"}}
+		r.Batch = inference.Batch{Mode: inference.BatchAuto, MaxItems: 64, MaxBytes: 1 << 20, GatherMax: time.Millisecond}
+		d := newDesk(spec{slots: 1, routes: []*inference.Route{r}}, learned.Stored{}, func() float64 { return 0.5 }, func(time.Duration) {})
+		route, now := d.known.Route("a"), time.Now()
+		for range 2 {
+			if route.Proof.Probe(now) {
+				route.Proof.Probed(batch.Outcome{Alone: true, Merged: true, Equal: true}, now)
+			}
+		}
+		g := &pending{batch: batch.Batch{Members: []int{0, 1}, Load: batch.Load{Rows: 2, Length: 8}}, began: now, rows: 2, until: now}
+		for range 2 {
+			one := &request{ctx: t.Context(), merges: true, item: batch.Item{Key: batch.Key{Route: "a"}, Rows: 1, Length: 8, Bytes: 8, Arrival: now}}
+			g.requests, g.items = append(g.requests, one), append(g.items, one.itemFor(route))
+		}
+		d.waiting, d.pending = slices.Clone(g.requests), g
+		if refuted {
+			route.Proof.Shadowed(batch.Outcome{Alone: true, Merged: true, Reason: "different texts"})
+		}
+		l := d.next()
+		if l == nil || len(l.requests) != want || len(d.waiting) != 2-want {
+			t.Errorf("refuted %v: %+v goes out and %d wait, want %d of 2", refuted, l, len(d.waiting), want)
+		}
+	}
 }

@@ -101,13 +101,16 @@ func (d *desk) patience(g *pending, now time.Time) time.Duration {
 	return d.gather.Wait(m, d.known.Route(g.items[g.batch.Members[0]].Key.Route).Learner.Cost(), now, d.random())
 }
 
-// gathered ends the waiting of a batch.
+// gathered ends the waiting of a batch. Where rows have been found to depend on each other since it began, what was gathered is
+// not sent together.
 func (d *desk) gathered(g *pending, now time.Time) *load {
 	d.pending = nil
-	cost := d.known.Route(g.items[g.batch.Members[0]].Key.Route).Learner.Cost()
-	d.gather.Report(g.rows, g.batch.Load.Rows, now.Sub(g.began), cost)
-	if l := d.load(g, now); l != nil {
-		return l
+	route := d.known.Route(g.items[g.batch.Members[0]].Key.Route)
+	d.gather.Report(g.rows, g.batch.Load.Rows, now.Sub(g.began), route.Learner.Cost())
+	if route.Proof.May() {
+		if l := d.load(g, now); l != nil {
+			return l
+		}
 	}
 	return d.form(now)
 }
