@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -48,7 +49,7 @@ func TestImport(t *testing.T) {
 	if code, _, _ := run(t.Context(), "import", good, "-o", to, "--force"); code != 0 {
 		t.Errorf("overwriting by force: %d", code)
 	}
-	some := apptest.Write(t, "config.yaml", served+"  - {name: x, endpoint_type: llm/v1/chat, model: {provider: openai, name: y, config: {}}}\n")
+	some := apptest.Write(t, "config.yaml", served+"  - {name: x, endpoint_type: llm/v1/chat, model: {provider: cohere, name: y, config: {}}}\n")
 	if code, out, errs := run(t.Context(), "import", some); code != 1 || !strings.Contains(out, `"emb"`) || !strings.Contains(errs, ":5: not translated: endpoints[1].model.provider") {
 		t.Errorf("%d\n%s\n%s", code, out, errs)
 	}
@@ -76,6 +77,42 @@ func TestRoutesCommand(t *testing.T) {
 	defer other.Close()
 	if code, _, errs := run(t.Context(), "routes", "--url", other.URL); code != 1 || !strings.Contains(errs, "404") {
 		t.Errorf("%d %s", code, errs)
+	}
+}
+
+// A key that stands in MLflow's file goes to a file that its owner alone can read, and is shown nowhere.
+func TestImportMovesKeys(t *testing.T) {
+	t.Parallel()
+	const secret = "sk-s3cret"
+	from := apptest.Write(t, "config.yaml", "endpoints:\n- {name: x, endpoint_type: llm/v1/chat, model: {provider: openai, name: y, config: {openai_api_key: "+secret+"}}}\n")
+	to := filepath.Join(t.TempDir(), "gateway.toml")
+	key := filepath.Join(filepath.Dir(to), "keys", "x.key")
+	for _, more := range []string{"", "--force"} {
+		code, out, errs := run(t.Context(), strings.Fields("import "+from+" -o "+to+" "+more)...)
+		if code != 0 || !strings.Contains(errs, "1 key was moved to "+filepath.Dir(key)) || strings.Contains(out+errs, secret) {
+			t.Fatalf("%d\n%s\n%s", code, out, errs)
+		}
+		text, err := os.ReadFile(key)
+		at, statErr := os.Stat(key)
+		if err != nil || statErr != nil || string(text) != secret+"\n" || at.Mode().Perm() != 0o600 {
+			t.Errorf("%q, %v, %v", text, err, at)
+		}
+		if err := os.Chmod(key, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if code, out, _ := run(t.Context(), "check", "--config", to); code != 0 || !strings.Contains(out, "valid: 1 route\n") || strings.Contains(out, "warning") {
+		t.Errorf("%d %s", code, out)
+	}
+	if err := os.Remove(key); err != nil {
+		t.Fatal(err)
+	}
+	if code, out, _ := run(t.Context(), "check", "--config", to); code != 0 || !strings.Contains(out, "warning: ") || !strings.Contains(out, "openai_api_key") {
+		t.Errorf("without the key: %d %s", code, out)
+	}
+	code, out, errs := run(t.Context(), "import", from)
+	if code != 1 || !strings.Contains(errs, ":2: not translated: endpoints[0].model.config.openai_api_key") || !strings.Contains(errs, "--keys") || strings.Contains(out+errs, secret) {
+		t.Errorf("%d\n%s\n%s", code, out, errs)
 	}
 }
 

@@ -36,6 +36,22 @@ type Translation struct {
 	TOML   string
 	Routes int
 	Left   []Left
+	// Keys are credentials that stand in MLflow's file. TOML names their paths, and they are the caller's to write there.
+	Keys []Key
+}
+
+// Key is a credential and the path of the file that is to hold it.
+type Key struct {
+	Path string
+	Text inference.Secret
+}
+
+// Options say what surrounds a configuration.
+type Options struct {
+	// Keys is the folder for credentials that stand in the configuration; "" = there is none, and entries with one are left out.
+	Keys string
+	// IsFile says whether a path names a file, which MLflow then takes a key from; nil = none does.
+	IsFile func(path string) bool
 }
 
 // Complete reports whether everything that MLflow obeyed was translated.
@@ -45,7 +61,7 @@ func (t *Translation) Complete() bool {
 
 // Translate reads MLflow's configuration. An error says that it is no configuration at all; what is wrong with a
 // single entry is in Left, and the others are translated.
-func Translate(text []byte) (*Translation, error) {
+func Translate(text []byte, set Options) (*Translation, error) {
 	if !utf8.Valid(text) {
 		return nil, errors.New("the file is not UTF-8, as YAML has to be")
 	}
@@ -56,7 +72,10 @@ func Translate(text []byte) (*Translation, error) {
 	if doc.kind != aMapping {
 		return nil, fmt.Errorf("the document is %s; MLflow's configuration has a list called routes or endpoints", doc.kind)
 	}
-	t := &translator{out: new(Translation), names: make(map[string]string)}
+	if set.IsFile == nil {
+		set.IsFile = func(string) bool { return false }
+	}
+	t := &translator{set: set, out: new(Translation), names: make(map[string]string)}
 	found := false
 	for _, root := range []string{"routes", "endpoints"} {
 		list := doc.get(root)
@@ -86,6 +105,7 @@ func Translate(text []byte) (*Translation, error) {
 
 // translator collects entries. The first thing that is wrong with an entry leaves it out.
 type translator struct {
+	set    Options
 	out    *Translation
 	names  map[string]string // the types of endpoints; "" for other entries
 	splits []deferred
@@ -126,12 +146,10 @@ func (t *translator) entry(root, key string, n *node) {
 	if !ok {
 		return
 	}
-	server, model, ok := t.model(n, key+".model")
+	m, ok := t.model(n, key+".model", name, kind)
 	if !ok {
 		return
 	}
-	user := server.User
-	server.User, server.Fragment, server.RawFragment = nil, "", "" // a fragment is never sent
 	if _, twice := t.names[name]; twice {
 		t.leave(n, key+".name", "%q is the name of an earlier entry", name)
 		return
@@ -143,16 +161,12 @@ func (t *translator) entry(root, key string, n *node) {
 	table := &strings.Builder{}
 	fmt.Fprintf(table, "[[%s]]\nname = %s\n%s_type = %s\n", family, quote(name), strings.TrimSuffix(family, "s"), quote(kind))
 	t.limit(table, n.get("limit"), key+".limit", family)
-	fmt.Fprintf(table, "[%s.model]\nprovider = %s\n", family, quote(config.ProviderMLflow))
-	if model != "" {
-		fmt.Fprintf(table, "name = %s\n", quote(model))
+	fmt.Fprintf(table, "[%s.model]\nprovider = %s\n", family, quote(m.provider))
+	if m.name != "" {
+		fmt.Fprintf(table, "name = %s\n", quote(m.name))
 	}
-	fmt.Fprintf(table, "[%s.model.config]\nmodel_server_url = %s\n", family, quote(server.String()))
-	if user != nil {
-		password, _ := user.Password()
-		secret := base64.StdEncoding.EncodeToString([]byte(user.Username() + ":" + password))
-		fmt.Fprintf(table, "# better kept out of the file: \"env:NAME\" or \"file:PATH\"\nheaders = {Authorization = %s}\n", quote("Basic "+secret))
-	}
+	fmt.Fprintf(table, "[%s.model.config]\n%s", family, m.config)
+	t.out.Keys = append(t.out.Keys, m.keys...)
 	t.tables = append(t.tables, table.String())
 	t.out.Routes++
 	for _, k := range n.keys {
@@ -199,36 +213,67 @@ func (t *translator) kind(root, key string, n *node) (family, kind string, ok bo
 	return family, typ.text, true
 }
 
-// model is the address of the model server, and the model's name.
-func (t *translator) model(n *node, key string) (server *url.URL, name string, ok bool) {
-	model := n.get("model")
-	if model == nil || model.kind != aMapping {
+// model is how a model is asked.
+type model struct {
+	provider string
+	name     string // "" = it has none
+	config   string // lines of TOML
+	keys     []Key
+}
+
+// model reads the model of an entry, whose name and type are given.
+func (t *translator) model(n *node, key, entry, kind string) (m model, ok bool) {
+	given := n.get("model")
+	if given == nil || given.kind != aMapping {
 		t.leave(n, key, "an entry needs a model with provider and config")
-		return nil, "", false
+		return m, false
 	}
-	provider := model.get("provider")
+	provider := given.get("provider")
 	if provider == nil || provider.kind != aText {
-		t.leave(model, key+".provider", "a model needs a provider")
-		return nil, "", false
+		t.leave(given, key+".provider", "a model needs a provider")
+		return m, false
 	}
-	if config.ProviderName(provider.text) != config.ProviderMLflow {
-		t.leave(provider, key+".provider", "the provider %q is not available yet; %s is", provider.text, config.ProviderMLflow)
-		return nil, "", false
+	m.provider = config.ProviderName(provider.text)
+	if !slices.Contains(config.Providers(), m.provider) {
+		t.leave(provider, key+".provider", "the provider %q is not available yet; there are %s", provider.text, strings.Join(config.Providers(), ", "))
+		return m, false
 	}
-	if given := model.get("name"); given != nil && given.kind != aNull {
-		if given.kind != aText {
-			t.leave(given, key+".name", "it is %s; put it in quotes", given.kind)
-			return nil, "", false
+	if name := given.get("name"); name != nil && name.kind != aNull {
+		if name.kind != aText {
+			t.leave(name, key+".name", "it is %s; put it in quotes", name.kind)
+			return m, false
 		}
-		name = given.text
+		m.name = name.text
 	}
-	server, ok = t.server(model, key+".config")
-	for _, k := range model.keys {
+	if m.provider == config.ProviderMLflow {
+		ok = t.served(&m, given, key+".config")
+	} else {
+		v := &vendor{t: t, key: key + ".config", model: given, settings: given.get("config"), m: &m, entry: entry, kind: kind}
+		ok = v.read()
+	}
+	for _, k := range given.keys {
 		if !slices.Contains([]string{"name", "provider", "config"}, k) {
-			t.ignore(model.at[k], key+"."+k)
+			t.ignore(given.at[k], key+"."+k)
 		}
 	}
-	return server, name, ok
+	return m, ok
+}
+
+// served writes the address of a model server.
+func (t *translator) served(m *model, given *node, key string) bool {
+	server, ok := t.server(given, key)
+	if !ok {
+		return false
+	}
+	user := server.User
+	server.User, server.Fragment, server.RawFragment = nil, "", "" // a fragment is never sent
+	m.config = fmt.Sprintf("model_server_url = %s\n", quote(server.String()))
+	if user != nil {
+		password, _ := user.Password()
+		secret := base64.StdEncoding.EncodeToString([]byte(user.Username() + ":" + password))
+		m.config += fmt.Sprintf("# better kept out of the file: \"env:NAME\" or \"file:PATH\"\nheaders = {Authorization = %s}\n", quote("Basic "+secret))
+	}
+	return true
 }
 
 func (t *translator) server(model *node, key string) (*url.URL, bool) {

@@ -154,7 +154,7 @@ func TestRecordedConfigurations(t *testing.T) {
 		if r.ID == "latin1-file" { // the recording holds it decoded
 			text = latin1(*r.YAML)
 		}
-		got, err := mlflowyaml.Translate(text)
+		got, err := mlflowyaml.Translate(text, mlflowyaml.Options{})
 		where := r.ID + " of " + r.Era
 		if err != nil {
 			if r.OK {
@@ -228,7 +228,7 @@ func TestLeft(t *testing.T) {
   - name: chat
     endpoint_type: llm/v1/chat
     model:
-      provider: openai
+      provider: cohere
       name: gpt-4o
       config:
         openai_api_key: $OPENAI_API_KEY
@@ -240,14 +240,14 @@ func TestLeft(t *testing.T) {
       provider: MLflow_Model_Serving
       name: minilm
       config: {model_server_url: "http://127.0.0.1:9020/m?key=1#part"}
-`))
+`), mlflowyaml.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got.Complete() || got.Routes != 1 || len(got.Left) != 2 {
 		t.Fatalf("%+v", got)
 	}
-	if l := got.Left[0]; l.Line != 5 || l.Key != "endpoints[0].model.provider" || !strings.Contains(l.Message, "openai") {
+	if l := got.Left[0]; l.Line != 5 || l.Key != "endpoints[0].model.provider" || !strings.Contains(l.Message, "cohere") {
 		t.Errorf("%+v", l)
 	}
 	if l := got.Left[1]; l.Line != 11 || !l.Ignored {
@@ -288,7 +288,7 @@ func TestSpellings(t *testing.T) {
 		{"a", "http://h:0/x?y=1", "5", 0, "endpoints[0].model.config.model_server_url"},
 	} {
 		got, err := mlflowyaml.Translate(fmt.Appendf(nil, "endpoints:\n- name: %s\n  endpoint_type: llm/v1/chat\n  model:\n    provider: mlflow-model-serving\n"+
-			"    config:\n      model_server_url: %s\n  limit: {calls: %s, renewal_period: day}\n", c.name, c.server, c.calls))
+			"    config:\n      model_server_url: %s\n  limit: {calls: %s, renewal_period: day}\n", c.name, c.server, c.calls), mlflowyaml.Options{})
 		if err != nil {
 			t.Errorf("%+v: %v", c, err)
 			continue
@@ -314,7 +314,7 @@ func TestSpellings(t *testing.T) {
 		}
 	}
 	for _, text := range []string{"endpoints: !!seq {a: 1}", "endpoints: !!int [1]", "endpoints: !!map 5", "endpoints: !!binary aGk="} {
-		if got, err := mlflowyaml.Translate([]byte(text)); err == nil {
+		if got, err := mlflowyaml.Translate([]byte(text), mlflowyaml.Options{}); err == nil {
 			t.Errorf("%s: %+v", text, got)
 		}
 	}
@@ -329,12 +329,12 @@ func TestForms(t *testing.T) {
 		"end": "---\nendpoints:\n" + entry + "...\n", "explicit key": "? endpoints\n: " + strings.ReplaceAll(entry, "\n", "\n  ") + "\n",
 		"quoted explicit key": "endpoints:\n" + strings.Replace(entry, "endpoint_type: ", "? \"endpoint_type\"\n  : ", 1),
 	} {
-		got, err := mlflowyaml.Translate([]byte(text))
+		got, err := mlflowyaml.Translate([]byte(text), mlflowyaml.Options{})
 		if err != nil || got.Routes != 1 || len(got.Left) > 0 {
 			t.Errorf("%s: %+v, %v\n%s", name, got, err, text)
 		}
 	}
-	if got, err := mlflowyaml.Translate([]byte("%YAML 1.1\n---\n")); err == nil {
+	if got, err := mlflowyaml.Translate([]byte("%YAML 1.1\n---\n"), mlflowyaml.Options{}); err == nil {
 		t.Errorf("a directive alone: %+v", got)
 	}
 }
@@ -364,7 +364,7 @@ func TestSplits(t *testing.T) {
 		}
 		text := "routes:\n- {" + strings.Replace(good, c.from, c.to, 1) + "}\n- " + endpoint("old", "route") +
 			"\nendpoints:\n- " + endpoint("a", "endpoint") + "\n- " + endpoint("b", "endpoint") + "\n"
-		got, err := mlflowyaml.Translate([]byte(text))
+		got, err := mlflowyaml.Translate([]byte(text), mlflowyaml.Options{})
 		if err != nil {
 			t.Errorf("%s: %v", text, err)
 			continue
@@ -392,7 +392,7 @@ func FuzzTranslate(f *testing.F) {
 		if len(text) > 300 { // the library takes quadratic time for some texts, and a configuration is ours to read once
 			return
 		}
-		got, err := mlflowyaml.Translate([]byte(text))
+		got, err := mlflowyaml.Translate([]byte(text), mlflowyaml.Options{})
 		if err != nil {
 			return
 		}

@@ -30,7 +30,7 @@ func TestBrokenFileShowsNoValue(t *testing.T) {
 `
 	broken := 0
 	try := func(text string) {
-		got, err := mlflowyaml.Translate([]byte(text))
+		got, err := mlflowyaml.Translate([]byte(text), mlflowyaml.Options{})
 		if err != nil {
 			broken++
 			if strings.Contains(err.Error(), secret) {
@@ -56,7 +56,7 @@ func TestBrokenFileShowsNoValue(t *testing.T) {
 	if broken < 300 {
 		t.Errorf("only %d texts were broken", broken)
 	}
-	_, err := mlflowyaml.Translate([]byte("endpoints:\n  - name: a\n    key: \"s3cret\n"))
+	_, err := mlflowyaml.Translate([]byte("endpoints:\n  - name: a\n    key: \"s3cret\n"), mlflowyaml.Options{Keys: "k"})
 	if err == nil || !strings.HasPrefix(err.Error(), "this is not YAML: line 3, column ") {
 		t.Errorf("got %v, want the place", err)
 	}
