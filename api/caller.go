@@ -17,6 +17,7 @@ import (
 const (
 	headerTimeout   = "Headrace-Timeout"
 	headerBatch     = "Headrace-Batch"
+	headerRoute     = "Headrace-Route"           // that answered in place of the one that was asked
 	headerStainless = "X-Stainless-Read-Timeout" // OpenAI's SDKs: how long they wait for a reply
 )
 

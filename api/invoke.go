@@ -100,7 +100,7 @@ func (k *callDesk) invoke(c *call) error {
 	if o != nil {
 		return k.jobs.submit(c.r.Context(), c, o, prefers)
 	}
-	return k.ask(ctx, c, speaks, a)
+	return k.askAny(ctx, c, speaks, a, text)
 }
 
 // ask is the end of a call that waits for its answer.
@@ -274,4 +274,55 @@ func serverTiming(res *inference.Result) string {
 
 func appendTiming(b []byte, name string, took time.Duration) []byte {
 	return strconv.AppendFloat(append(b, name...), float64(took.Microseconds())/1000, 'f', -1, 64)
+}
+
+// askAny asks the route of a call, and when that fails the routes that stand in for it, in their order. Each is asked what the
+// caller's body says to it. One that cannot be asked that is passed over. The error is that of the last one asked.
+func (k *callDesk) askAny(ctx context.Context, c *call, speaks dialect.Dialect, a *dialect.Asked, body dialect.Body) error {
+	err := k.ask(ctx, c, speaks, a)
+	table := k.table.Load()
+	for _, name := range a.Route.Fallbacks {
+		if !standsIn(err) || ctx.Err() != nil {
+			return err
+		}
+		route := table.Route(name)
+		if route == nil || route.Type != a.Route.Type {
+			continue // taken away, or changed, since
+		}
+		other, unfit := speaks.Read(route, body)
+		if unfit != nil || other.Refused != nil {
+			continue
+		}
+		other.Request.ID = a.Request.ID
+		header := c.w.Header()
+		header.Del(headerDropped)
+		dropped(header, other.Dropped...)
+		header.Set(headerRoute, name)
+		if err = k.ask(ctx, c, speaks, other); err != nil {
+			header.Del(headerRoute)
+		}
+	}
+	return err
+}
+
+// standsIn says whether another route may answer a call that failed of err: when no worker, no connection or no time was to be
+// had, or the model server answered 408, 429 or 5xx. What the caller or the operator has to mend is told at once.
+func standsIn(err error) bool {
+	if err == nil {
+		return false
+	}
+	f, ok := errors.AsType[*fault.Error](err)
+	if !ok {
+		return false
+	}
+	switch f.Code {
+	case fault.NoWorkers, fault.QueueFull, fault.UpstreamUnavailable, fault.UpstreamTimeout:
+		return true
+	case fault.UpstreamError:
+		refused := f.Status == http.StatusBadGateway && f.Repeat == fault.RepeatVain // the gateway's own key
+		return !refused && !f.Raised && (f.Status == http.StatusRequestTimeout || f.Status == http.StatusTooManyRequests || f.Status >= 500)
+	case fault.Invalid, fault.NotFound, fault.MethodNotAllowed, fault.TooLarge, fault.RateLimited, fault.UpstreamBadResponse, fault.Deadline,
+		fault.NotImplemented, fault.Conflict, fault.KeyReused, fault.Gone, fault.JobFailed, fault.ShuttingDown, fault.Internal:
+	}
+	return false
 }

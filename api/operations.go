@@ -187,7 +187,7 @@ func (k *callDesk) operations() []operation {
 	}
 	for i := range ops {
 		op := &ops[i]
-		op.answers[0].what, op.answers[0].headers = "The answer.", []string{"Server-Timing", headerBatch}
+		op.answers[0].what, op.answers[0].headers = "The answer.", []string{"Server-Timing", headerBatch, headerRoute}
 		op.headers = []string{headerTimeout, headerStainless, headerRequestID}
 		op.fails = callFailures()
 		switch op.voice() {

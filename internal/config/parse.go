@@ -289,6 +289,7 @@ func oneOf(got string, known []string) string {
 // readRoutes reads both lists of routes, whose names are unique over both, and the splits over them.
 func readRoutes(root *table, c *Config) *inference.Table {
 	var all []*inference.Route
+	var entries []*table
 	seen := make(map[string]string)
 	for _, family := range []inference.Family{inference.Routes, inference.Endpoints} {
 		for _, t := range root.tables(string(family)) {
@@ -298,9 +299,27 @@ func readRoutes(root *table, c *Config) *inference.Table {
 			} else if r.Name != "" {
 				seen[r.Name] = t.path
 			}
-			all = append(all, r)
+			all, entries = append(all, r), append(entries, t)
 		}
 	}
 	routes := inference.NewTable(all...)
+	for i, r := range all {
+		checkFallbacks(entries[i], r, routes)
+	}
 	return routes.WithSplits(readSplits(root, routes, seen)...)
+}
+
+// checkFallbacks checks that other routes can stand in for one.
+func checkFallbacks(t *table, r *inference.Route, routes *inference.Table) {
+	for i, name := range r.Fallbacks {
+		other := routes.Route(name)
+		switch {
+		case other == nil:
+			t.complain("fallbacks", "name an entry of [[routes]] or [[endpoints]]", "there is no route %q", name)
+		case name == r.Name, slices.Contains(r.Fallbacks[:i], name):
+			t.complain("fallbacks", "name each other route once", "%q is the route itself, or named twice", name)
+		case other.Type != r.Type:
+			t.complain("fallbacks", "only routes of one type can stand in for each other", "%q is of the type %s, not %s", name, other.Type, r.Type)
+		}
+	}
 }

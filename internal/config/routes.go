@@ -69,6 +69,7 @@ func readRoute(t *table, family inference.Family, c *Config) *inference.Route {
 		Output:          readOutput(t),
 		NaNError:        readNaN(t),
 		Tokens:          t.flag("tokens"),
+		Fallbacks:       t.texts("fallbacks", `["other-route"]`),
 	}
 	if r.Tokens && (r.Type == inference.Chat || r.Type == inference.Raw) {
 		t.complain("tokens", "leave it out", "has no effect on a route of the type %s", r.Type)

@@ -16,7 +16,7 @@ const (
 	vendorTimeout        = 5 * time.Minute
 	vendorMargin         = 5 * time.Second // what a synchronous call has beyond its call to the vendor
 	vendorConnectTimeout = 5 * time.Second
-	vendorSlots          = 32
+	vendorSlots          = 64
 	vendorMaxTokens      = 8192 // as MLflow 3 has it
 
 	openAIBase    = "https://api.openai.com/v1"

@@ -66,7 +66,7 @@ func TestRoutesToVendors(t *testing.T) {
 		if *r.Vendor != c.want || !slices.Equal(r.Servers, []string{c.server}) {
 			t.Errorf("%s: got %+v with the key %q at %v", name, *r.Vendor, string(r.Vendor.Key), r.Servers)
 		}
-		if r.Timeout != 5*time.Minute || r.SyncTimeout <= r.Timeout || r.Slots != 32 || r.LearnSlots || r.Batch.Shares() || !r.Native() {
+		if r.Timeout != 5*time.Minute || r.SyncTimeout <= r.Timeout || r.Slots != 64 || r.LearnSlots || r.Batch.Shares() || !r.Native() {
 			t.Errorf("%s: the route is %+v", name, r)
 		}
 		if err := got.Keys(nil); err != nil {

@@ -39,6 +39,9 @@ type Route struct {
 	MaxWaiting      int   // synchronous calls accepted and not yet claimed, per front end
 	MaxWaitingBytes int64 // the same, in bytes
 
+	// Fallbacks are names of routes of the same type that are asked, in this order, when a synchronous call to this one fails.
+	Fallbacks []string
+
 	Limit *Limit // MLflow's rate limit; nil = none
 	// NaNError makes NaN and Infinity in a reply an error instead of null.
 	NaNError bool

@@ -253,7 +253,7 @@ func (d *Document) CheckReply(t testing.TB, method, path string, status int, hea
 		t.Errorf("%s %s: %d with the type %q is not described", method, path, status, media)
 		return
 	}
-	for _, name := range []string{"Location", "Content-Location", "Job-Id", "Job-Status", "Preference-Applied", "Idempotency-Replayed", "Retry-After", "ETag", "X-Should-Retry", "Server-Timing", "Headrace-Batch", "Headrace-Dropped", "X-Request-Id"} {
+	for _, name := range []string{"Location", "Content-Location", "Job-Id", "Job-Status", "Preference-Applied", "Idempotency-Replayed", "Retry-After", "ETag", "X-Should-Retry", "Server-Timing", "Headrace-Batch", "Headrace-Route", "Headrace-Dropped", "X-Request-Id"} {
 		if _, ok := described.Headers[name]; header.Get(name) != "" && !ok {
 			t.Errorf("%s %s: %d has the header %s, which is not described", method, path, status, name)
 		}
