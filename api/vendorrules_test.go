@@ -59,6 +59,14 @@ func vendorRules() []rule {
 			ours: oursUnchanged,
 		},
 		{
+			name: "options of a stream go with a stream alone",
+			why:  "OpenAI refuses them elsewhere",
+			where: func(o *outcome) bool {
+				return asked(o)["stream_options"] != nil && !truthy(asked(o)["stream"]) && !anthropics(o) && o.got.status == http.StatusOK
+			},
+			ours: func(o *outcome) string { return sentWithout(o, append(newer(o), "stream_options")...) },
+		},
+		{
 			name:  "Anthropic is told what a conversation says, and not a part of it",
 			why:   "texts beside calls, results of several tools, images by address and limits to tools were lost or refused",
 			where: func(o *outcome) bool { return anthropics(o) && o.e.Sent != nil && o.got.status == http.StatusOK },

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -116,6 +117,7 @@ func lenient() map[string]string {
 		"keys-endpoints-route_type":       "another version's spelling",
 		"keys-both-roots":                 "another version's spelling",
 		"keys-both-roots-empty-endpoints": "another version's spelling",
+		"openai-env-unset":                "a variable need not be set where the file is translated",
 	}
 }
 
@@ -186,7 +188,7 @@ func TestRecordedConfigurations(t *testing.T) {
 		}
 		for _, want := range r.Loaded {
 			if want.Provider != config.ProviderMLflow {
-				if got.Complete() {
+				if got.Complete() && !slices.Contains(config.Providers(), want.Provider) {
 					t.Errorf("%s: the provider %s was not listed", where, want.Provider)
 				}
 				continue

@@ -5,6 +5,7 @@
 //	messages.go   its conversation
 //	tools.go      its tools, and the format it asks for
 //	answer.go     a message as a chat completion, or as a completion
+//	stream.go     the events of a message as neutral pieces
 //
 // It is pure. Values that both forms have in common are moved as the bytes they were written with.
 package anthropic
@@ -23,7 +24,10 @@ import (
 // Provider translates for Anthropic's API. It has no state.
 type Provider struct{}
 
-var _ provider.Provider = (*Provider)(nil)
+var (
+	_ provider.Provider = (*Provider)(nil)
+	_ provider.Streamer = (*Provider)(nil)
+)
 
 // New makes a Provider.
 func New() *Provider { return &Provider{} }
@@ -43,6 +47,7 @@ func (*Provider) Encode(route *inference.Route, req *inference.Request) (provide
 		return provider.Call{}, wrong("input", "Anthropic's models are not asked in the form of OpenAI's responses; ask at /v1/chat/completions")
 	}
 	c.out.AddText("model", route.Model)
+	c.stream = req.Stream
 	if err := c.write(); err != nil {
 		return provider.Call{}, err
 	}
@@ -54,7 +59,16 @@ func (*Provider) Encode(route *inference.Route, req *inference.Request) (provide
 	if v.Key != "" {
 		header["X-Api-Key"] = v.Key
 	}
-	return provider.Call{Path: "messages", ContentType: "application/json", Body: c.out.Bytes(), Header: header, Dropped: c.dropped}, nil
+	made := provider.Call{Path: "messages", ContentType: "application/json", Body: c.out.Bytes(), Header: header, Dropped: c.dropped}
+	if req.Stream {
+		made.Stream = &provider.StreamLimits{MaxEvent: route.MaxEvent}
+	}
+	return made, nil
+}
+
+// Pieces reads the events of the Messages API as texts, calls of tools, why the answer ended, and what was used.
+func (*Provider) Pieces(*inference.Route, *inference.Request, provider.Reply) provider.Pieces {
+	return newStream()
 }
 
 // wrong is an error about a member of a caller's request.

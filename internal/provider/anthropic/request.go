@@ -20,6 +20,7 @@ type call struct {
 	all     vendors.Members // the caller's, in OpenAI's form
 	out     vendors.Object
 	dropped []string
+	stream  bool // the answer is to come in pieces
 
 	system   [][]byte // text blocks
 	config   vendors.Object
@@ -32,6 +33,9 @@ func (c *call) write() error {
 		return err
 	}
 	c.out.AddInt("max_tokens", c.maxTokens())
+	if c.stream {
+		c.out.Add("stream", []byte("true"))
+	}
 	for _, m := range c.all {
 		if splice.KindOf(m.Value) == splice.Null {
 			continue
@@ -66,7 +70,7 @@ func (c *call) member(m splice.Member) error {
 	switch m.Key {
 	case "model", "messages", "prompt", "max_completion_tokens", "max_tokens", "max_tokens_to_sample", "tool_choice", "parallel_tool_calls", "stream_options":
 	case "stream":
-		if string(m.Value) == "false" {
+		if string(m.Value) == "false" && !c.stream {
 			c.out.Add(m.Key, m.Value)
 		}
 	case "temperature", "top_p", "top_k":

@@ -3,6 +3,7 @@ package vendors
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"strconv"
 
 	"headrace/internal/splice"
@@ -41,6 +42,11 @@ func (all Members) Get(key string) []byte {
 		}
 	}
 	return nil
+}
+
+// Without is all members but one. It changes the slice.
+func (all Members) Without(key string) Members {
+	return slices.DeleteFunc(all, func(m splice.Member) bool { return m.Key == key })
 }
 
 // Text is a member that is a string, decoded; "" for what is none.
