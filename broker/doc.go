@@ -77,11 +77,20 @@
 //
 // # Losing the connection
 //
-// Both ends reconnect for ever. A front end that loses its connection ends all its calls with 503 at once,
-// because frames that were sent in between are lost; it asks for streams again, because a restarted server has none. A
+// Both ends reconnect for ever. A front end that loses its connection ends the calls that workers run with 503 at once,
+// because frames that were sent in between are lost. Those that no worker has claimed end too, unless there are other servers:
+// then they are published again. It looks for streams again, because a restarted server has none. A
 // worker forgets its pulls, asks about its routes and pulls again.
+//
+// # Losing a server of a cluster
+//
+// Each stream has a copy on three servers (durability "replicated"). While those that the lost server led have no leader, which takes
+// seconds, publishes and pulls are repeated. A stream is looked up, and the keeper is asked only when there is none, so running
+// lanes need no broker role. What is in memory and has one copy is made again, and calls whose message is gone are published
+// again. A stream that has another leader may have lost its end: link.Follow looks whether it has.
 //
 // # What other NATS users must allow
 //
-// Publish and subscribe on infer.>, job.>, hr.> and hrj.>, on $JS.API.> and $JS.ACK.>, and on _INBOX.>.
+// Publish and subscribe on infer.>, job.>, hr.>, hrl.> and hrj.>, on $JS.API.> and $JS.ACK.>, and on _INBOX.>; subscribe on
+// $JS.EVENT.ADVISORY.STREAM.LEADER_ELECTED.*.
 package broker

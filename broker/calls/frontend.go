@@ -161,16 +161,6 @@ func (f *FrontEnd) noteReport(msg *nats.Msg) {
 	}
 }
 
-// connectionBack asks the workers to announce themselves again. The connection may be lost and back before Run has made the second one; Run
-// asks in any case.
-func (f *FrontEnd) connectionBack() {
-	select {
-	case <-f.ready:
-		f.askPresence()
-	default:
-	}
-}
-
 // askPresence makes all workers announce themselves now.
 func (f *FrontEnd) askPresence() {
 	if err := f.link.NC.Publish(link.SubjectPresenceAsk, nil); err != nil {
@@ -202,26 +192,6 @@ func (f *FrontEnd) State(route string) inference.RouteState {
 
 // Held is how many calls and bodies this front end holds; 0 when every caller has its answer. It is for use once Ready was nil.
 func (f *FrontEnd) Held() int { return len(f.calls.all()) + f.parcels.Count() }
-
-// connectionLost ends the calls in flight, because frames sent while the connection is lost do not arrive.
-func (f *FrontEnd) connectionLost() {
-	f.workers.Clear()
-	f.post.forgetAll()
-	for _, c := range f.calls.all() {
-		f.abandon(c)
-	}
-}
-
-// abandon ends a call whose connection is lost.
-func (f *FrontEnd) abandon(c *call) {
-	if c.holder() != "" {
-		c.end(outcome{err: fault.New(fault.UpstreamUnavailable,
-			"the connection to the broker was lost while the call ran; it may have run; try again")})
-		return
-	}
-	c.end(outcome{err: fault.New(fault.NoWorkers,
-		"the connection to the broker was lost before a worker took the call; it did not run; try again")})
-}
 
 // Call publishes the request and waits for its answer, at most as long as ctx allows. Every error is a
 // *fault.Error. The caller owns the result and must release it.
@@ -336,7 +306,7 @@ func (f *FrontEnd) publish(ctx context.Context, c *call, message []byte) error {
 	if c.caller != "" {
 		msg.Header = nats.Header{headerCaller: {c.caller}}
 	}
-	if err := f.link.NC.PublishMsg(msg); err != nil {
+	if err := f.link.NC.PublishMsg(msg); err != nil && !f.awaited() {
 		return fault.Wrap(fault.NoWorkers, err, "the broker cannot be reached; the call did not run; try again")
 	}
 	return nil

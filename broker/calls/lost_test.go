@@ -1,6 +1,7 @@
 package calls_test
 
 import (
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 
 	"headrace/broker/link"
 	"headrace/internal/lanetest"
+	"headrace/internal/natstest"
 )
 
 // A server that is lost takes waiting requests along that only it has. They are sent again.
@@ -64,4 +66,40 @@ func TestLostRequestsAreSentAgain(t *testing.T) {
 	t.Logf("sent again after %s", time.Since(began).Round(time.Millisecond))
 	close(proceed)
 	callers.Wait()
+}
+
+// The server that a front end is connected to is lost, and there are others: a call that no worker has claimed is not.
+func TestWaitingCallsOutliveTheirConnection(t *testing.T) {
+	t.Parallel()
+	c := natstest.StartCluster(t, 3)
+	r := lanetest.NewClusterRig(t, c, 3)
+	r.Keep()
+	way := natstest.NewSeverable(t, strings.TrimPrefix(c.Nodes[0].URL(), "nats://"))
+	r.Front = r.NewFrontBy(link.Dial{URL: way.URL() + "," + c.Nodes[1].URL()})
+	route := lanetest.TestRoute("waiting")
+	handle, claimed, proceed := lanetest.Hold(r)
+	r.Serve(1, handle, route)
+	var first, second sync.WaitGroup
+	call := func() error {
+		res, err := r.Front.Call(t.Context(), route, lanetest.Request(route, `"x"`))
+		res.Release()
+		return err
+	}
+	first.Go(func() { _ = call() }) // it runs, so it may end with the connection
+	lanetest.Await(t, claimed, "claim")
+	second.Go(func() {
+		if err := call(); err != nil {
+			t.Errorf("the waiting call: %v", err)
+		}
+	})
+	if !lanetest.Eventually(func() bool { return r.Front.State(route.Name).Waiting == 1 }) {
+		t.Fatal("the second call does not wait")
+	}
+	for _, node := range c.Nodes {
+		node.Blink()
+	}
+	way.Lose()
+	first.Wait()
+	close(proceed)
+	second.Wait()
 }

@@ -18,8 +18,12 @@ func (l *Link) Reconnects() uint64 { return l.NC.Stats().Reconnects }
 // News reports whether the error that ended a Follow is worth a log line. A lost connection is not: it has its own line.
 func (l *Link) News(err error) bool { return !errors.Is(err, errReconnected) && l.NC.IsConnected() }
 
-// Follow passes the messages of stream to take, read by an ordered consumer of config, until ctx ends, take fails, or the
-// connection's count of reconnects is no longer reconnects. It does not resume at the next number after a
+// errReused ends a Follow whose stream may have given numbers a second time.
+var errReused = errors.New("another server leads the stream, and may not have its last messages; it is read again from the beginning")
+
+// Follow passes the messages of stream to take, read by an ordered consumer of config, until ctx ends, take fails, the
+// connection's count of reconnects is no longer reconnects, or another server leads the stream that does not have the last message
+// that was passed. It does not resume at the next number after a
 // reconnect, as the library would: a broker that lost its power may assign the last numbers a second time. begun, if
 // not nil, gets the number of messages that there are at the start.
 func (l *Link) Follow(
@@ -39,21 +43,30 @@ func (l *Link) Follow(
 		return fmt.Errorf("following: %w", err)
 	}
 	defer messages.Stop() // not while Next runs: the library may be resetting its consumer, and Next would wait for ever
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	seen := &lastSeen{}
+	stop, err := l.watchLeaders(ctx, stream, seen, func() { cancel(errReused) })
+	if err != nil {
+		return err
+	}
+	defer stop()
 	back := l.NC.StatusChanged(nats.CONNECTED)
 	defer l.NC.RemoveStatusListener(back) // which closes it
 	go func() {
 		<-back
-		cancel()
+		cancel(nil)
 	}()
 	for l.Reconnects() == reconnects {
 		msg, err := messages.Next(jetstream.NextContext(ctx))
 		switch {
 		case l.Reconnects() != reconnects:
+		case errors.Is(context.Cause(ctx), errReused):
+			return errReused
 		case err != nil:
 			return fmt.Errorf("following: %w", err)
 		default:
+			seen.note(msg)
 			if err := take(msg); err != nil {
 				return err
 			}
