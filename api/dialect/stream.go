@@ -50,30 +50,10 @@ func (d *openAIDialect) Stream(out *Output, a *Asked, res *inference.Result) err
 
 // events takes a whole answer apart. head is the beginning that all chunks share.
 func (d *openAIDialect) events(a *Asked, res *inference.Result) (events []inference.Event, head []byte, err error) {
-	var top Output
-	if len(res.Items) == 0 && res.Body != nil {
-		members, err := schema.Members(res.Body)
-		if err != nil {
-			return nil, nil, fault.Wrap(fault.Internal, err, "the answer to %s", a.Request.ID)
-		}
-		if err := enoughIn(a, find(members, "choices")); err != nil {
-			return nil, nil, err
-		}
-		heading(&top, a, members, "chat.completion.chunk")
-		for i, choice := range elements(find(members, "choices")) {
-			events = append(events, choiceEvents(i, membersOf(choice))...)
-		}
-		if usage := find(members, "usage"); usage != nil {
-			events = append(events, inference.Event{Kind: inference.EventUsage, Usage: usage})
-		}
-		for i := len(events) - 1; i >= 0; i-- {
-			if events[i].Kind == inference.EventFinish {
-				events[i].Raw = extras(members) // a chunk of their own would have no choices, which many clients read first
-				break
-			}
-		}
-		return events, top.buf, nil
+	if whole(res) {
+		return wholeEvents(a, res)
 	}
+	var top Output
 	if err := enoughChoices(a, res); err != nil {
 		return nil, nil, err
 	}
@@ -92,14 +72,46 @@ func (d *openAIDialect) events(a *Asked, res *inference.Result) (events []infere
 	return events, top.buf, nil
 }
 
+// wholeEvents takes an answer in OpenAI's form apart.
+func wholeEvents(a *Asked, res *inference.Result) (events []inference.Event, head []byte, err error) {
+	members, err := schema.Members(res.Body)
+	if err != nil {
+		return nil, nil, fault.Wrap(fault.Internal, err, "the answer to %s", a.Request.ID)
+	}
+	if err := enoughIn(a, find(members, "choices")); err != nil {
+		return nil, nil, err
+	}
+	var top Output
+	kind := "chat.completion.chunk"
+	if a.Request.Type == inference.Completions {
+		kind = "text_completion"
+	}
+	heading(&top, a, members, kind)
+	for i, choice := range elements(find(members, "choices")) {
+		events = append(events, choiceEvents(i, membersOf(choice))...)
+	}
+	if usage := find(members, "usage"); usage != nil {
+		events = append(events, inference.Event{Kind: inference.EventUsage, Usage: usage})
+	}
+	for i := len(events) - 1; i >= 0; i-- {
+		if events[i].Kind == inference.EventFinish {
+			events[i].Raw = extras(members) // a chunk of their own would have no choices, which many clients read first
+			break
+		}
+	}
+	return events, top.buf, nil
+}
+
 func headOf(out *Output, a *Asked) { head(out, a, `"cmpl-`+a.Request.ID+`"`, "text_completion") }
 
-// choiceEvents are the events of one choice of a chat completion.
+// choiceEvents are the events of one choice of a chat completion, or of a completion.
 func choiceEvents(i int, choice members) []inference.Event {
 	said := membersOf(choice.get("message"))
 	var events []inference.Event
-	if text := said.get("content"); text != nil {
-		events = append(events, inference.Event{Choice: i, Text: text})
+	for _, text := range [][]byte{said.get("content"), choice.get("text")} {
+		if text != nil {
+			events = append(events, inference.Event{Choice: i, Text: text})
+		}
 	}
 	for n, call := range elements(said.get("tool_calls")) {
 		of := membersOf(call)

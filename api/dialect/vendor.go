@@ -133,6 +133,7 @@ func (f *vendorForms) read(route *inference.Route, body Body) (*Asked, error) {
 	}
 	a := &Asked{Route: route, created: time.Now(), Request: &inference.Request{Route: route.Name, Type: route.Type}}
 	a.Stream = string(declared(form, fields, "stream")) == "true"
+	a.usage = string(membersOf(declared(form, fields, "stream_options")).get("include_usage")) != "false"
 	a.Request.Body = f.neutral(a, form, fields, item)
 	a.Refused = f.refused(route, form, fields)
 	return a, nil
