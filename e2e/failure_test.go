@@ -36,7 +36,7 @@ func TestFailureIsLoggedOnce(t *testing.T) {
 	}{
 		{"/gateway/away/invocations", `{"text":"x"}`, "ticket-4711/a", http.StatusServiceUnavailable, "WARN", "away", away, "check that it runs"},
 		{"/endpoints/wrong/invocations", `{"input":"x"}`, "ticket-4711/b", http.StatusBadGateway, "WARN", "wrong", wrong.URL, "an embeddings route accepts"},
-		{"/v1/embeddings", `{"model":"away","input":"x"}`, "ticket-4711/c", http.StatusServiceUnavailable, "WARN", "away", away, "model_server_url"},
+		{"/v1/embeddings", `{"model":"away","input":"x"}`, "ticket-4711/c", http.StatusServiceUnavailable, "WARN", "away", away, "its address in the configuration"},
 		{"/v1/embeddings", `{"model":"ill","input":"mend"}`, "ticket-4711/d", http.StatusInternalServerError, "WARN", "ill", ill.URL, "out of memory"},
 		{"/v1/embeddings", `{"model":"ill","input":"x"}`, "ticket-4711/e", http.StatusBadRequest, "INFO", "ill", ill.URL, "too long"},
 	} {

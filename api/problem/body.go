@@ -47,7 +47,7 @@ func Body(v Voice, e *fault.Error, requestID string) (Meaning, any) {
 	case e.Code == fault.Internal:
 		message = "Internal error. The operator finds its cause in the log under the request id " + requestID + "."
 	case refusesUs(e):
-		message += ". The gateway's operator can mend this: model_server_url and headers of the route"
+		message += ". The gateway's operator can mend this: the address, the model and the credentials of the route"
 	}
 	switch v {
 	case MLflow:

@@ -34,22 +34,22 @@ func failed(ctx context.Context, r *replica, err error) error {
 	switch {
 	case isDial(err):
 		return fault.Wrap(fault.UpstreamUnavailable, err,
-			"the model server %s cannot be reached: %s; check that it runs and that model_server_url is right", r.shown, plainly(err))
+			"the model server %s cannot be reached: %s; check that it runs and that its address in the configuration is right", r.shown, plainly(err))
 	case isTLS(err):
 		return fault.Wrap(fault.UpstreamUnavailable, err,
-			"no secure connection to the model server %s: %s; check its certificate, tls_ca and the scheme of model_server_url", r.shown, err)
+			"no secure connection to the model server %s: %s; check its certificate, tls_ca and the scheme of its address", r.shown, err)
 	case isHangUp(err):
 		hint := ""
 		if r.url.Scheme == "https" {
-			hint = "; if it does not speak TLS, change the scheme of model_server_url"
+			hint = "; if it does not speak TLS, change the scheme of its address"
 		}
 		return fault.Wrap(fault.UpstreamUnavailable, err, "the model server %s closed the connection before its answer was complete; "+
 			"its log may say why, it may have run out of memory%s", r.shown, hint)
 	case isNotHTTP(err):
 		return fault.Wrap(fault.UpstreamBadResponse, err,
-			"what answers at %s does not speak HTTP; check model_server_url", r.shown)
+			"what answers at %s does not speak HTTP; check its address in the configuration", r.shown)
 	}
-	return fault.Wrap(fault.UpstreamUnavailable, err, "the call to the model server %s failed; check that it runs and that model_server_url is right", r.shown)
+	return fault.Wrap(fault.UpstreamUnavailable, err, "the call to the model server %s failed; check that it runs and that its address in the configuration is right", r.shown)
 }
 
 // plainly says why connecting failed, without the address, which the message has already.
