@@ -109,6 +109,10 @@ routes: ## 10,000 routes, a call and a job on 2,000 of them within a minute
 purged: ## 100,000 jobs whose entries in the work queue are purged: all run
 	PURGED=100000 go test -count=1 -v -run '^TestPurgedQueue$$' ./broker/runner
 
+.PHONY: cluster
+cluster: ## three NATS servers killed, stopped and frozen under load, with figures; CLUSTER=kill,stop takes some
+	CLUSTER="$${CLUSTER:-1}" go test -count=1 -timeout 20m -v -run '^TestOutages$$' ./broker
+
 .PHONY: mutants
 mutants: ## break one promise after the other, and see that a short chaos run catches each; MUTANT=name takes one
 	MUTANTS=1 go test -count=1 -timeout 40m -v -run '^TestMutants$$'$(if $(MUTANT),'/^$(MUTANT)$$') ./e2e/mutants

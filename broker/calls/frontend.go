@@ -65,7 +65,7 @@ func NewFrontEnd(dial link.Dial, local *Local, replies *budget.Bytes, log *slog.
 	}
 	id := rand.Text()[:16]
 	calls, workers := newCallTable(), intake.NewRoster()
-	post := &post{id: id, log: log, streams: make(map[string]bool), told: make(map[string]time.Time)}
+	post := &post{id: id, log: log, streams: make(map[string]bool), before: make(map[string]bool), told: make(map[string]time.Time)}
 	inbox := &inbox{calls: calls, budget: replies, post: post, log: log}
 	return &FrontEnd{
 		dial: dial, local: local, log: log, budget: replies, id: id, ready: make(chan struct{}),

@@ -24,6 +24,7 @@ type post struct {
 	ensuring singleflight.Group // by stream: a thousand calls ask once
 	mu       sync.Mutex
 	streams  map[string]bool      // known to exist since the last reconnect
+	before   map[string]bool      // known to have existed
 	told     map[string]time.Time // when the keeper was told last that the servers do not answer for a stream
 }
 
@@ -46,12 +47,15 @@ func (p *post) ensure(ctx context.Context, stream string) error {
 	if ctx.Err() != nil {
 		return link.EndOf(ctx, fault.Deadline)
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err != nil && p.before[stream] && len(p.link.NC.Servers()) > 1 {
+		return nil // a server that has just taken over may not know of it yet, and the keeper waits for it, too
+	}
 	if err != nil {
 		return fault.Wrap(fault.NoWorkers, err, "the broker is not ready; the call did not run; try again")
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.streams[stream] = true
+	p.streams[stream], p.before[stream] = true, true
 	return nil
 }
 
