@@ -350,6 +350,7 @@ func (f *FrontEnd) receiveOutcome(ctx context.Context, c *call, o outcome) (*inf
 	if o.err != nil {
 		return nil, o.err
 	}
+	answered := time.Now()
 	result := o.result
 	if o.offer != nil {
 		pulled, err := f.pullReply(ctx, o.offer)
@@ -359,7 +360,9 @@ func (f *FrontEnd) receiveOutcome(ctx context.Context, c *call, o outcome) (*inf
 		result = pulled
 	}
 	c.mu.Lock()
-	result.Queue = max(c.claimedAt.Sub(c.began), 0)
+	// A worker claims a call before a slot is free for it: what the model server did not take, the call has waited, but for
+	// the way there and back.
+	result.Queue = max(answered.Sub(c.began)-result.Upstream, c.claimedAt.Sub(c.began), 0)
 	c.state = callWithdrawn // nothing is left to cancel
 	c.sequence = 0
 	c.mu.Unlock()
