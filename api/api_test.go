@@ -53,6 +53,7 @@ func TestProblems(t *testing.T) {
 		fault.KeyReused:           {422, 422, 422, false, false},
 		fault.Gone:                {410, 410, 410, false, false},
 		fault.JobFailed:           {424, 424, 424, false, false},
+		fault.Unauthorized:        {401, 401, 401, false, false},
 		fault.ShuttingDown:        {503, 503, 503, true, true},
 		fault.Internal:            {500, 500, 500, false, false},
 	}

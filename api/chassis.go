@@ -19,6 +19,7 @@ type chassis struct {
 	broker   Broker
 	budget   *budget.Bytes
 	gate     gate
+	guard    Guard // nil: everything is open
 	table    atomic.Pointer[inference.Table]
 	applied  atomic.Int64    // when the table came, in seconds since 1970
 	draining context.Context //nolint:containedctx // ends when the front end drains; those who are made to wait hear of it
@@ -29,7 +30,7 @@ type chassis struct {
 
 func newChassis(cfg Config, deps Deps) *chassis {
 	c := &chassis{
-		cfg: cfg, broker: deps.Broker, budget: deps.Budget, gate: newGate(), dialects: dialect.New(), wires: newWirePool(),
+		cfg: cfg, broker: deps.Broker, budget: deps.Budget, guard: deps.Guard, gate: newGate(), dialects: dialect.New(), wires: newWirePool(),
 		log: cmp.Or(deps.Logger, slog.New(slog.DiscardHandler)),
 	}
 	c.buffers.New = func() any { return new(dialect.Output) }

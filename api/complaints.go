@@ -61,7 +61,7 @@ func (k *callDesk) complain(c *call, err error) {
 	case fault.NoWorkers, fault.QueueFull, fault.Deadline:
 	case "", fault.Invalid, fault.NotFound, fault.MethodNotAllowed, fault.TooLarge, fault.RateLimited, fault.UpstreamUnavailable,
 		fault.UpstreamTimeout, fault.UpstreamError, fault.UpstreamBadResponse, fault.NotImplemented, fault.Conflict, fault.KeyReused,
-		fault.Gone, fault.JobFailed, fault.ShuttingDown, fault.Internal:
+		fault.Gone, fault.JobFailed, fault.Unauthorized, fault.ShuttingDown, fault.Internal:
 		return
 	}
 	if untold, ok := k.complaints.due(complaint{c.seen.Route, code}, time.Now()); ok {

@@ -322,7 +322,7 @@ func standsIn(err error) bool {
 		refused := f.Status == http.StatusBadGateway && f.Repeat == fault.RepeatVain // the gateway's own key
 		return !refused && !f.Raised && (f.Status == http.StatusRequestTimeout || f.Status == http.StatusTooManyRequests || f.Status >= 500)
 	case fault.Invalid, fault.NotFound, fault.MethodNotAllowed, fault.TooLarge, fault.RateLimited, fault.UpstreamBadResponse, fault.Deadline,
-		fault.NotImplemented, fault.Conflict, fault.KeyReused, fault.Gone, fault.JobFailed, fault.ShuttingDown, fault.Internal:
+		fault.NotImplemented, fault.Conflict, fault.KeyReused, fault.Gone, fault.JobFailed, fault.Unauthorized, fault.ShuttingDown, fault.Internal:
 	}
 	return false
 }

@@ -3,6 +3,7 @@ package api
 import (
 	"net/http"
 	"slices"
+	"strings"
 
 	"headrace/api/jobfilter"
 	"headrace/api/jobspec"
@@ -59,7 +60,14 @@ func jobOperations(d *jobDesk, finder JobList) []operation {
 		ops = append(ops, (&jobLists{d, finder}).listOperations()...)
 	}
 	for i := range ops {
-		ops[i].tag = "Jobs"
+		op := &ops[i]
+		op.tag = "Jobs"
+		list := op.path == "/v1/jobs" && op.method == http.MethodGet
+		op.guarded = list || op.method == http.MethodDelete || strings.HasPrefix(op.path, "/v1/dead") || strings.HasSuffix(op.path, "/pause") || strings.HasSuffix(op.path, "/resume")
+		if op.guarded {
+			op.fails = append(op.fails, fault.Unauthorized, fault.RateLimited)
+			op.beside = append(op.beside, "WWW-Authenticate")
+		}
 	}
 	return ops
 }

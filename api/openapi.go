@@ -225,6 +225,8 @@ func whatOf(code fault.Code) string {
 		return "The id or the key was used for another body or other options."
 	case fault.Gone:
 		return "The input and the result of the job have expired or were erased."
+	case fault.Unauthorized:
+		return "It wants api.admin_token, in the header Authorization: Bearer."
 	case fault.JobFailed:
 		return "The job has failed; the message says of what."
 	case fault.ShuttingDown:

@@ -35,6 +35,8 @@ type operation struct {
 	heads bool
 	// named paths exist only for names of routes.
 	named bool
+	// guarded paths show or change other people's work: Deps.Guard decides who may.
+	guarded bool
 }
 
 // answer is one way in which an operation answers, when it does not fail.

@@ -73,3 +73,30 @@ func TestWhatIsToldOfACall(t *testing.T) {
 		t.Errorf("%+v, answered %d", a, bad.Code)
 	}
 }
+
+type closedDoor struct{}
+
+func (closedDoor) Admit(*http.Request) error {
+	return fault.New(fault.Unauthorized, "This wants api.admin_token.")
+}
+
+// What shows or changes the work of others is guarded, and nothing else is.
+func TestWhatTheGuardGuards(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, &fakeBroker{}, func(_ *api.Config, d *api.Deps) {
+		d.Guard, d.Jobs, d.List = closedDoor{}, struct{ api.Jobs }{}, struct{ api.JobList }{}
+	})
+	for _, path := range []string{"GET /v1/jobs", "GET /v1/dead", "POST /v1/dead/redrive", "POST /v1/dead/x/redrive", "DELETE /v1/jobs/x", "POST /v1/queues/chat/pause", "POST /v1/queues/chat/resume"} {
+		method, path, _ := strings.Cut(path, " ")
+		w := do(t, s, method, path, "")
+		if w.Code != http.StatusUnauthorized || !strings.Contains(w.Body.String(), "admin_token") || w.Header().Get("WWW-Authenticate") != "Bearer" {
+			t.Errorf("%s %s: %d %s", method, path, w.Code, w.Body)
+		}
+	}
+	for _, path := range []string{"POST /v1/jobs", "GET /v1/routes", "GET /v1/limits", "GET /readyz", "POST /v1/embeddings"} {
+		method, path, _ := strings.Cut(path, " ")
+		if w := do(t, s, method, path, ""); w.Code == http.StatusUnauthorized {
+			t.Errorf("%s %s: %d", method, path, w.Code)
+		}
+	}
+}

@@ -68,6 +68,13 @@ func (b *switchboard) serve(ops []operation) http.Handler {
 			b.fail(reply, r, fault.New(fault.MethodNotAllowed, "Method Not Allowed"))
 			return
 		}
+		if ops[at].guarded && b.guard != nil {
+			if err := b.guard.Admit(r); err != nil {
+				w.Header().Set("WWW-Authenticate", "Bearer")
+				b.fail(reply, r, err)
+				return
+			}
+		}
 		if err := ops[at].handle(reply, r, name); err != nil {
 			b.fail(reply, r, err)
 		}

@@ -95,6 +95,12 @@ type Observer interface {
 	Answered(call Answered)
 }
 
+// Guard decides who may see and change other people's work: lists of jobs, erasing, pausing and redriving.
+type Guard interface {
+	// Admit is nil for a request that may, else why not. It is used concurrently.
+	Admit(r *http.Request) error
+}
+
 // Answered is how a call on a route ended.
 type Answered struct {
 	ID      string // of the request
@@ -126,6 +132,7 @@ type Deps struct {
 	// Pages serves /ui and what is below it to people; nil: there are no such paths. Its paths are not in openapi.json: they
 	// are no interface, and change as the pages do. The context of its requests ends when the front end drains.
 	Pages  http.Handler
+	Guard  Guard        // nil: everything is open
 	Logger *slog.Logger // nil: nothing is logged
 }
 

@@ -186,7 +186,7 @@ func (p *pool) log(t *target.Target, id, step string, err error) {
 		log.Warn("a call failed")
 	case fault.Invalid, fault.NotFound, fault.MethodNotAllowed, fault.TooLarge, fault.RateLimited, fault.QueueFull,
 		fault.NoWorkers, fault.Deadline, fault.NotImplemented,
-		fault.Conflict, fault.KeyReused, fault.Gone, fault.JobFailed:
+		fault.Conflict, fault.KeyReused, fault.Gone, fault.JobFailed, fault.Unauthorized:
 		log.Debug("a call failed")
 	}
 }

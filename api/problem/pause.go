@@ -69,7 +69,7 @@ func Later(err error, d time.Duration) error {
 		}
 	case "", fault.Invalid, fault.NotFound, fault.MethodNotAllowed, fault.TooLarge, fault.RateLimited, fault.UpstreamTimeout,
 		fault.UpstreamError, fault.UpstreamBadResponse, fault.Deadline, fault.NotImplemented, fault.Conflict, fault.KeyReused,
-		fault.Gone, fault.JobFailed, fault.ShuttingDown, fault.Internal:
+		fault.Gone, fault.JobFailed, fault.Unauthorized, fault.ShuttingDown, fault.Internal:
 	}
 	return err
 }

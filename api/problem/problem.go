@@ -83,6 +83,8 @@ func meaningOf(e *fault.Error) Meaning {
 		return Meaning{Status: http.StatusGone, Vain: true}
 	case fault.JobFailed:
 		return Meaning{Status: http.StatusFailedDependency, Vain: true}
+	case fault.Unauthorized:
+		return Meaning{Status: http.StatusUnauthorized, Vain: true}
 	case fault.ShuttingDown:
 		return Meaning{Status: http.StatusServiceUnavailable, Again: true}
 	case fault.Internal:

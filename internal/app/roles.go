@@ -16,6 +16,7 @@ import (
 
 	"headrace/api"
 	"headrace/api/dashboard/recent"
+	"headrace/api/guard"
 	"headrace/api/jobspec"
 	"headrace/broker/calls"
 	"headrace/broker/jobs"
@@ -173,6 +174,11 @@ func (p *process) frontEnd(ctx context.Context) ([]stage, *api.Server, lane, err
 	if err != nil {
 		return nil, nil, lane{}, err
 	}
+	guard := guard.New(p.cfg.API.AdminToken, p.cfg.API.Local())
+	pages, err := p.dashboard(lane{front, jobs}, ring, list, guard)
+	if err != nil {
+		return nil, nil, lane{}, err
+	}
 	a := p.cfg.API
 	grace := a.ShutdownGrace
 	if grace == 0 {
@@ -183,7 +189,7 @@ func (p *process) frontEnd(ctx context.Context) ([]stage, *api.Server, lane, err
 		TrustedProxies: a.TrustedProxies, Version: p.version, Jobs: p.jobsConfig(),
 	}, api.Deps{
 		Jobs: jobs, List: list, Limiter: limiter, Broker: lane{front, jobs}, Budget: bodies, Table: p.cfg.Table, Logger: p.log,
-		Observe: observer{p.metrics, ring}, Metrics: p.metrics.Handler(),
+		Observe: observer{p.metrics, ring}, Metrics: p.metrics.Handler(), Pages: pages, Guard: guard,
 	})
 	if err != nil {
 		return nil, nil, lane{}, err

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -12,12 +13,15 @@ import (
 // whileTyping bounds how long completion waits for names.
 const whileTyping = time.Second
 
+// tokenVariable names the variable with the gateway's admin token. No flag has it: those of a process are no secret.
+const tokenVariable = "HEADRACE_ADMIN_TOKEN" //nolint:gosec // a name
+
 // gateway is the one that a command asks.
 type gateway struct{ client.Client }
 
 // gatewayFlag adds --url; open checks it.
 func gatewayFlag(cmd *cobra.Command) *gateway {
-	c := new(gateway)
+	c := &gateway{client.Client{Token: os.Getenv(tokenVariable)}}
 	cmd.Flags().StringVar(&c.Address, "url", envOr("HEADRACE_URL", "http://127.0.0.1:5000"), "the gateway's `ADDRESS` (HEADRACE_URL)")
 	return c
 }
@@ -46,7 +50,7 @@ func (c *gateway) routeNames(cmd *cobra.Command, args []string, _ string) ([]str
 
 // completeRoutes is routeNames for a command that was given --url by then.
 func completeRoutes(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
-	c := &gateway{client.Client{Address: cmd.Flag("url").Value.String()}}
+	c := &gateway{client.Client{Address: cmd.Flag("url").Value.String(), Token: os.Getenv(tokenVariable)}}
 	return c.routeNames(cmd, args, word)
 }
 

@@ -33,6 +33,7 @@ const (
 // Client asks a running Headrace. Set Address, then Open it.
 type Client struct {
 	Address string // http:// or https://, as the user gave it
+	Token   string // of the gateway's admin; "" = none
 
 	base string
 }
@@ -120,6 +121,9 @@ func (c *Client) Send(ctx context.Context, method, path string, body []byte, hea
 		return nil, fmt.Errorf("--url %s: %w", c.base, err)
 	}
 	maps.Copy(req.Header, header)
+	if c.Token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.Token)
+	}
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}

@@ -55,8 +55,12 @@ type API struct {
 	StreamHeartbeat  time.Duration
 	ShutdownGrace    time.Duration
 	TrustedProxies   []netip.Prefix
-	RecentCalls      int // that the dashboard remembers
+	RecentCalls      int    // that the dashboard remembers
+	AdminToken       string // "" = none
 }
+
+// Local reports whether only this machine can reach the front end.
+func (a API) Local() bool { return loopback(a.Listen) }
 
 // Broker is the table [broker].
 type Broker struct {

@@ -103,6 +103,8 @@ func TestProblems(t *testing.T) {
 		{"user alone", "[broker]\nurl = \"\"\nuser = \"x\"\n", "broker.user", 3, "set broker.password too"},
 		{"env missing", "[broker]\nuser = \"env:HEADRACE_TEST_EMPTY\"\npassword = \"x\"\n", "broker.user", 2, "is not set"},
 		{"file missing", "[broker]\nuser = \"a\"\npassword = \"file:/no/such\"\n", "broker.password", 3, "no such file"},
+		{"short token", "[api]\nadmin_token = \"secret\"\n", "api.admin_token", 2, "has 6 bytes, and needs 16"},
+		{"many calls", "[api]\nrecent_calls = 20001\n", "api.recent_calls", 2, "at most 20000"},
 		{"proxy", "[api]\ntrusted_proxies = [\"10.0.0.0/8\", \"x\"]\n", "api.trusted_proxies[1]", 2, "is neither"},
 		{"no name", edit(`name = "a"`, ``), "routes[0].name", 2, "a name is required"},
 		{"name", edit(`name = "a"`, `name = "a b"`), "routes[0].name", 3, "use letters"},

@@ -87,7 +87,11 @@ func readAPI(t *table) API {
 		SyncTimeout:      t.duration("sync_timeout", defaultSyncTimeout),
 		StreamHeartbeat:  t.duration("stream_heartbeat", defaultHeartbeat),
 		ShutdownGrace:    t.duration("shutdown_grace", defaultGrace),
+		AdminToken:       t.secret("admin_token"),
 		RecentCalls:      t.count("recent_calls", defaultRecentCalls, 0),
+	}
+	if n := len(a.AdminToken); n > 0 && n < minAdminToken {
+		t.complain("admin_token", "make one: openssl rand -base64 24", "is too short: it has %d bytes, and needs %d", n, minAdminToken)
 	}
 	if a.RecentCalls > mostRecentCalls {
 		t.complain("recent_calls", "for example recent_calls = "+strconv.Itoa(defaultRecentCalls), "must be at most %d, not %d", mostRecentCalls, a.RecentCalls)

@@ -24,6 +24,9 @@ const (
 	defaultConnectTimeout = 2 * time.Second
 )
 
+// minAdminToken is the least length of api.admin_token, in bytes: a shorter one could be guessed.
+const minAdminToken = 16
+
 // What a front end remembers of calls for its dashboard. The most is that of api/dashboard/recent, whose test keeps the
 // memory below 16 MiB.
 const (

@@ -155,6 +155,7 @@ func NeedRestart(old, next *Config) []string {
 	differ("api.max_body", old.API.MaxBody, next.API.MaxBody)
 	differ("api.max_inflight_bytes", old.API.MaxInflightBytes, next.API.MaxInflightBytes)
 	differ("api.shutdown_grace", old.API.ShutdownGrace, next.API.ShutdownGrace)
+	differ("api.admin_token", old.API.AdminToken, next.API.AdminToken)
 	differ("api.recent_calls", old.API.RecentCalls, next.API.RecentCalls)
 	differ("api.trusted_proxies", old.API.TrustedProxies, next.API.TrustedProxies)
 	differ("broker.url", old.Broker.URL, next.Broker.URL)

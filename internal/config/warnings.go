@@ -24,7 +24,7 @@ func warnings(doc *document, c *Config) []Problem {
 	if !c.API.Exposed {
 		const hint = "listen on 127.0.0.1, let a firewall or a proxy decide who comes in, and set api.exposed = true to say that this is meant"
 		for _, l := range []struct{ key, address, what string }{
-			{"api.listen", c.API.Listen, "call every model, read and delete every job, and pause queues"},
+			{"api.listen", c.API.Listen, "call every model and place jobs"},
 			{"broker.ops_listen", c.Broker.OpsListen, "read the broker's metrics"},
 			{"worker.ops_listen", c.Worker.OpsListen, "read the workers' metrics, with the addresses of the model servers"},
 		} {

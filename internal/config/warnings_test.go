@@ -31,7 +31,7 @@ func TestWarnings(t *testing.T) {
 			"if all of them had calls at the same time, each would be served about every 4.9s"}},
 		{"all addresses", "[api]\nlisten = \"0.0.0.0:5000\"\n" + good, []string{"g.toml:2: api.listen: other machines can reach 0.0.0.0:5000 (all addresses of this machine, IPv4 and IPv6)"}},
 		{"no host", "[api]\nlisten = \":5000\"\n" + good, []string{"g.toml:2: api.listen: other machines can reach :5000 (all"}},
-		{"one address", "[api]\nlisten = \"192.0.2.1:5000\"\n" + good, []string{"other machines can reach 192.0.2.1:5000; any of them can call every model, read and delete every job"}},
+		{"one address", "[api]\nlisten = \"192.0.2.1:5000\"\n" + good, []string{"other machines can reach 192.0.2.1:5000; any of them can call every model and place jobs"}},
 		{"loopback", "[api]\nlisten = \"[::1]:5000\"\n[broker]\nops_listen = \"localhost:1\"\n" + good, nil},
 		{"ops", "[broker]\nops_listen = \"[::]:1\"\n[worker]\nops_listen = \"host:2\"\n" + good, []string{"g.toml:2: broker.ops_listen: ", "g.toml:4: worker.ops_listen: "}},
 		{"meant", "[api]\nexposed = true\nlisten = \"0.0.0.0:5000\"\n[worker]\nops_listen = \":2\"\n" + good, nil},

@@ -52,6 +52,8 @@ const (
 	Gone Code = "job_gone"
 	// JobFailed: the job whose result was asked for has failed.
 	JobFailed Code = "job_failed"
+	// Unauthorized: what was asked for wants the admin token, which the request does not have.
+	Unauthorized Code = "unauthorized"
 	// ShuttingDown: this process drains.
 	ShuttingDown Code = "shutting_down"
 	// Internal: our own fault. The cause stays in the log.
@@ -63,7 +65,7 @@ func Codes() []Code {
 	return []Code{
 		Invalid, NotFound, MethodNotAllowed, TooLarge, RateLimited, QueueFull, NoWorkers,
 		UpstreamUnavailable, UpstreamTimeout, UpstreamError, UpstreamBadResponse, Deadline,
-		NotImplemented, Conflict, KeyReused, Gone, JobFailed, ShuttingDown, Internal,
+		NotImplemented, Conflict, KeyReused, Gone, JobFailed, Unauthorized, ShuttingDown, Internal,
 	}
 }
 

@@ -27,7 +27,7 @@ func Retryable(f *fault.Error) bool {
 		}
 		return f.Status == 429 || f.Status == 502 || f.Status == 503 || f.Status == 504
 	case fault.Invalid, fault.NotFound, fault.MethodNotAllowed, fault.TooLarge, fault.UpstreamBadResponse,
-		fault.Deadline, fault.NotImplemented, fault.Conflict, fault.KeyReused, fault.Gone, fault.JobFailed, fault.Internal:
+		fault.Deadline, fault.NotImplemented, fault.Conflict, fault.KeyReused, fault.Gone, fault.JobFailed, fault.Unauthorized, fault.Internal:
 		return false
 	}
 	return false

@@ -33,6 +33,8 @@ type Call struct {
 	Batch                         int   // requests that shared the call to the model server; 0 = not known
 	Status                        int   // over HTTP
 	Asked, Sent                   int64 // bytes of both bodies; of an error, none are counted
+
+	Turn uint64 // tells calls of one ring apart, and grows; the ring sets it
 }
 
 // Ended is when the call was answered.
@@ -62,6 +64,7 @@ func (r *calls) add(c *Call) {
 	defer s.mu.Unlock()
 	if s.turn < turn {
 		s.turn, s.call = turn, *c
+		s.call.Turn = turn
 	}
 }
 

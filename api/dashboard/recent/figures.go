@@ -41,6 +41,7 @@ type Point struct {
 	times   [steps]uint32
 	ran     uint64 // calls of which Batch is known
 	sharing uint64 // the sum of part/Batch over them
+	waited  uint64 // microseconds that calls have waited, together
 }
 
 // Calls is how many were answered, good or not.
@@ -66,6 +67,15 @@ func (p *Point) Rate() float64 {
 		return 0
 	}
 	return float64(p.Calls()) / p.Length.Seconds()
+}
+
+// Waiting is how many calls waited at a time on average, as the times say that they waited, or at least how many no worker
+// had claimed at one moment.
+func (p *Point) Waiting() float64 {
+	if p.Length <= 0 {
+		return 0
+	}
+	return max(float64(p.waited)/float64(p.Length.Microseconds()), float64(p.Gauges.Waiting))
 }
 
 // Batch is how many requests shared a call to a model server on average; 0 when none is known.
@@ -113,6 +123,7 @@ func (p *Point) add(o *Point) {
 	p.Length += o.Length
 	p.ran += o.ran
 	p.sharing += o.sharing
+	p.waited += o.waited
 	for i, n := range o.codes {
 		p.codes[i] += n
 	}
@@ -151,6 +162,7 @@ type counters struct {
 	times   [steps]atomic.Uint32
 	ran     atomic.Uint64
 	sharing atomic.Uint64
+	waited  atomic.Uint64
 }
 
 func (n *counters) add(c *Call) {
@@ -160,6 +172,7 @@ func (n *counters) add(c *Call) {
 		n.codes[indexOf(c.Code)].Add(1)
 	}
 	n.times[stepOf(c.Took)].Add(1)
+	n.waited.Add(uint64(max(c.Queue.Microseconds(), 0)))
 	if c.Batch > 0 {
 		n.ran.Add(1)
 		n.sharing.Add(part / uint64(c.Batch))
@@ -168,7 +181,7 @@ func (n *counters) add(c *Call) {
 
 // take empties the counters into a point.
 func (n *counters) take() Point {
-	p := Point{ran: n.ran.Swap(0), sharing: n.sharing.Swap(0)}
+	p := Point{ran: n.ran.Swap(0), sharing: n.sharing.Swap(0), waited: n.waited.Swap(0)}
 	for i := range n.codes {
 		p.codes[i] = n.codes[i].Swap(0)
 	}

@@ -103,7 +103,7 @@ func TestFiguresOfSecondsAndMinutes(t *testing.T) {
 		pass(time.Second / 2) // between two ticks
 		for range 200 {       // seconds
 			for range 98 {
-				r.Add(recent.Call{Took: 10 * time.Millisecond, Batch: 4})
+				r.Add(recent.Call{Took: 10 * time.Millisecond, Batch: 4, Queue: 100 * time.Millisecond})
 			}
 			r.Add(recent.Call{Took: 2 * time.Second, Code: fault.Deadline})
 			r.Add(recent.Call{Took: time.Millisecond, Code: fault.Invalid})
@@ -117,6 +117,9 @@ func TestFiguresOfSecondsAndMinutes(t *testing.T) {
 		last := points[len(points)-1]
 		if last.Calls() != 100 || last.Failed() != 1 || last.Code(fault.Invalid) != 1 || last.Rate() != 100 || last.Gauges.Waiting != 7 {
 			t.Errorf("%d calls, %d failed, %v a second, gauges %+v", last.Calls(), last.Failed(), last.Rate(), last.Gauges)
+		}
+		if w := last.Waiting(); w < 9.79 || w > 9.81 {
+			t.Errorf("%v waited", w)
 		}
 		if b := last.Batch(); b < 3.99 || b > 4.01 {
 			t.Errorf("batch of %v", b)
