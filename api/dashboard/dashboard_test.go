@@ -201,6 +201,30 @@ func TestLogin(t *testing.T) {
 	}
 }
 
+// A first view is small: what a browser fetches for it, compressed.
+func TestTheFirstViewIsSmall(t *testing.T) {
+	t.Parallel()
+	var calls []recent.Call
+	for range 100 {
+		calls = append(calls, good("a", time.Now()))
+	}
+	s := newServer(t, newWorld(), newRing(t, calls...), open())
+	total := 0
+	for _, path := range []string{"/ui", "/ui/assets/app.css", "/ui/assets/app.js", "/ui/assets/mark.svg"} {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "http://127.0.0.1"+path, http.NoBody)
+		r.Header.Set("Accept-Encoding", "gzip, br")
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, r)
+		if w.Code != http.StatusOK || w.Header().Get("Content-Encoding") != "gzip" {
+			t.Errorf("%s: %d", path, w.Code)
+		}
+		total += w.Body.Len()
+	}
+	if total > 30_000 {
+		t.Errorf("%d bytes", total)
+	}
+}
+
 // A page that listens gets its parts, again when they change, and lets go at its end.
 func TestPartsComeByThemselves(t *testing.T) {
 	t.Parallel()

@@ -42,6 +42,8 @@ type Point struct {
 	ran     uint64 // calls of which Batch is known
 	sharing uint64 // the sum of part/Batch over them
 	waited  uint64 // microseconds that calls have waited, together
+	// unclaimed is the sum of Gauges.Waiting over the seconds.
+	unclaimed uint64
 }
 
 // Calls is how many were answered, good or not.
@@ -69,13 +71,13 @@ func (p *Point) Rate() float64 {
 	return float64(p.Calls()) / p.Length.Seconds()
 }
 
-// Waiting is how many calls waited at a time on average, as the times say that they waited, or at least how many no worker
-// had claimed at one moment.
+// Waiting is how many calls waited at a time on average: by the times that answered calls have waited, or, where that is
+// more, by how many no worker had claimed.
 func (p *Point) Waiting() float64 {
 	if p.Length <= 0 {
 		return 0
 	}
-	return max(float64(p.waited)/float64(p.Length.Microseconds()), float64(p.Gauges.Waiting))
+	return max(float64(p.waited)/float64(p.Length.Microseconds()), float64(p.unclaimed)/p.Length.Seconds())
 }
 
 // Batch is how many requests shared a call to a model server on average; 0 when none is known.
@@ -124,6 +126,7 @@ func (p *Point) add(o *Point) {
 	p.ran += o.ran
 	p.sharing += o.sharing
 	p.waited += o.waited
+	p.unclaimed += o.unclaimed
 	for i, n := range o.codes {
 		p.codes[i] += n
 	}
@@ -202,6 +205,7 @@ type figures struct {
 func (f *figures) put(p *Point, now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	p.unclaimed = uint64(max(p.Gauges.Waiting, 0))
 	p.At, p.Length = now.Add(-time.Second).Truncate(time.Second), time.Second
 	place(f.seconds[:], p, time.Second)
 	place(f.minutes[:], p, time.Minute)

@@ -142,6 +142,10 @@ func TestOldFiguresAreForgotten(t *testing.T) {
 		r := newRing(t, 1)
 		run(t, r)
 		r.Add(recent.Call{})
+		pass(10500 * time.Millisecond)
+		if sum := recent.Sum(r.LastSeconds(time.Now())); sum.Waiting() != 7 { // what the gauge says, not its sum
+			t.Errorf("%v waited", sum.Waiting())
+		}
 		pass(11 * time.Minute)
 		if seconds, minutes := recent.Sum(r.LastSeconds(time.Now())), recent.Sum(r.LastMinutes(time.Now())); seconds.Calls() != 0 || minutes.Calls() != 1 {
 			t.Errorf("after 11 minutes %d and %d", seconds.Calls(), minutes.Calls())
