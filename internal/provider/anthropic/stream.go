@@ -25,6 +25,9 @@ func newStream() *stream { return &stream{tools: make(map[int64]*toolBlock), fin
 
 // Read is part of provider.Pieces. The answer is complete at message_stop.
 func (s *stream) Read(_, data string) (pieces []inference.Event, done bool, err error) {
+	if data == "" { // some servers keep a connection alive so
+		return nil, false, nil
+	}
 	v, broken := splice.Whole([]byte(data))
 	if broken != nil || v.Kind != splice.Object {
 		return nil, false, fault.New(fault.UpstreamBadResponse, "an event of the vendor's stream is not an object in JSON")

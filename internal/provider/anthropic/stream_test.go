@@ -52,7 +52,7 @@ func TestPieces(t *testing.T) {
 	for name, c := range map[string]struct{ events, want []string }{
 		"a text": {
 			[]string{
-				start, `{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}`, `{"type":"ping"}`,
+				start, `{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}`, `{"type":"ping"}`, "",
 				`{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"h\u00e9"}}`, `{"type":"content_block_stop","index":0}`,
 				`{"type":"message_delta","delta":{"stop_reason":"max_tokens"},"usage":{"output_tokens":4}}`,
 				`{"type":"message_delta","delta":{},"usage":{"output_tokens":5}}`, `{"type":"message_stop"}`,

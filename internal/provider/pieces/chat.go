@@ -16,8 +16,11 @@ func NewChat(raw bool) *Chat { return &Chat{raw: raw} }
 
 // Read is part of provider.Pieces. The stream is complete at "[DONE]".
 func (c *Chat) Read(_, data string) (pieces []inference.Event, complete bool, err error) {
-	if data == done {
+	switch data {
+	case done:
 		return nil, true, nil
+	case "": // some servers keep a connection alive so
+		return nil, false, nil
 	}
 	raw, fields, err := parsed(data)
 	if err != nil {
