@@ -37,10 +37,10 @@ type Intake struct {
 	next    int           // puller to ask first, so that lanes of one kind take turns
 
 	pulled int // how many of the last lease came from the work queue; owned by Lease
-	most   int // slots free at a time so far: all of them, once they were idle; owned by Lease
 	turn   int // of asking; owned by Lease
 
 	mu     sync.Mutex
+	most   int // slots free at a time so far: all of them, once they were idle
 	got    []leased
 	jobs   int // of background lanes: leased or running, or being stored
 	room   int // for these; -1: nothing was said, so all slots but one
@@ -216,7 +216,9 @@ func (in *Intake) patience() time.Duration {
 // ask makes sure that whatever waits, or comes next, will be delivered. It reports whether something was.
 func (in *Intake) ask(ctx context.Context, n int) bool {
 	active := in.active()
+	in.mu.Lock()
 	in.most = max(in.most, n)
+	in.mu.Unlock()
 	if len(active) == 1 && !active[0].queue.Background {
 		active[0].topUp(active[0].lane.Standing(n, in.pulled))
 		return false
