@@ -74,7 +74,8 @@ func (c Config) Validate() error {
 // Broker runs calls. Its methods are used concurrently.
 type Broker interface {
 	// Call waits for the answer of one call. ctx ends when the caller's time is up, or when the caller leaves.
-	// Errors are *fault.Error. The request's bytes are read-only until Call returns.
+	// Errors are *fault.Error. The request's bytes are read-only until Call returns. The answer to a request for pieces may be a
+	// Result.Stream, which ctx does not bound.
 	Call(ctx context.Context, route *inference.Route, req *inference.Request) (*inference.Result, error)
 	// Ready is nil while the broker is connected.
 	Ready() error

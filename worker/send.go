@@ -33,8 +33,17 @@ func (p *pool) sendOne(l *load) {
 		return
 	}
 	began := time.Now()
+	if claim, ok := r.streaming(); ok {
+		streamer{p}.send(l, claim, began)
+		return
+	}
 	result, err := p.attempt(r)
-	took := time.Since(began)
+	finished(p, l, result, err, began)
+}
+
+// finished gives the slot of a request's own call back, and ends the request.
+func finished(p *pool, l *load, result *inference.Result, err error, began time.Time) {
+	r, took := l.requests[0], time.Since(began)
 	p.worker.deps.Attempted(r.target.Route.Name, fault.CodeOf(err))
 	if err == nil {
 		p.recent.add(took)
@@ -81,6 +90,11 @@ func (p *pool) attempt(r *request) (*inference.Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	return r.decoded(reply, release)
+}
+
+// decoded judges a whole reply.
+func (r *request) decoded(reply provider.Reply, release func()) (*inference.Result, error) {
 	result, err := r.target.Provider.Decode(r.target.Route, r.claim.Request(), reply)
 	if err != nil {
 		release()
@@ -96,7 +110,13 @@ func (p *pool) ask(r *request) (provider.Reply, func(), error) {
 	t := r.target
 	ctx, cancel := context.WithTimeout(r.ctx, t.Route.Timeout)
 	defer cancel()
-	return t.Ask(ctx, r.claim.Request())
+	req := r.claim.Request()
+	if req.Stream { // in company, and in a check of it, answers are whole
+		whole := *req
+		whole.Stream = false
+		req = &whole
+	}
+	return t.Ask(ctx, req)
 }
 
 // errAllGone ends a shared call that no caller waits for any more.

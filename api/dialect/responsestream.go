@@ -47,7 +47,7 @@ func (w *responseEvents) write(kind, rest string) {
 // item writes one item of an output, from added to done.
 func (w *responseEvents) item(i int, raw []byte) {
 	of := membersOf(raw)
-	id := string(of.get("id"))
+	id := orText(of.get("id"), `""`)
 	at := `"item_id":` + id + `,"output_index":` + strconv.Itoa(i)
 	kind := of.str("type")
 	switch kind {
@@ -58,13 +58,21 @@ func (w *responseEvents) item(i int, raw []byte) {
 		}
 	case "function_call":
 		w.added(i, without(of, "arguments", `""`))
-		arguments := string(of.get("arguments"))
+		arguments, name := orText(of.get("arguments"), `"{}"`), orText(of.get("name"), `""`)
 		w.write("response.function_call_arguments.delta", at+`,"delta":`+arguments)
-		w.write("response.function_call_arguments.done", at+`,"name":`+string(of.get("name"))+`,"arguments":`+arguments)
+		w.write("response.function_call_arguments.done", at+`,"name":`+name+`,"arguments":`+arguments)
 	default:
 		w.added(i, string(raw))
 	}
 	w.write("response.output_item.done", `"output_index":`+strconv.Itoa(i)+`,"item":`+string(raw))
+}
+
+// orText is a raw value; instead of one that is absent, another.
+func orText(value []byte, instead string) string {
+	if value == nil {
+		return instead
+	}
+	return string(value)
 }
 
 func (w *responseEvents) added(i int, item string) {

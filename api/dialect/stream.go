@@ -19,9 +19,25 @@ type Streamer interface {
 	Broken(out *Output, a *Asked, body []byte)
 }
 
+// A PieceStreamer is a Streamer that can write answers that come in pieces.
+type PieceStreamer interface {
+	Streamer
+	// Pieces makes a writer for one answer.
+	Pieces(a *Asked) PieceWriter
+}
+
+// A PieceWriter writes one answer as its pieces come. It is used by one goroutine. What it writes must be sent before the next
+// piece is written.
+type PieceWriter interface {
+	// Write writes a piece. An error is a *fault.Error and ends the answer.
+	Write(out *Output, piece *inference.Event) error
+	// End writes the end of an answer that is complete.
+	End(out *Output) error
+}
+
 var (
-	_ Streamer = (*openAIDialect)(nil)
-	_ Streamer = (*responsesDialect)(nil)
+	_ PieceStreamer = (*openAIDialect)(nil)
+	_ PieceStreamer = (*responsesDialect)(nil)
 )
 
 // done ends a stream of OpenAI's chats and completions.
@@ -102,6 +118,31 @@ func wholeEvents(a *Asked, res *inference.Result) (events []inference.Event, hea
 	return events, top.buf, nil
 }
 
+// Pieces writes chunks. Those of a model server that has OpenAI's form pass as they came.
+func (*openAIDialect) Pieces(a *Asked) PieceWriter {
+	var top Output
+	chat := a.Request.Type == inference.Chat
+	if chat {
+		heading(&top, a, nil, "chat.completion.chunk")
+	} else {
+		headOf(&top, a)
+	}
+	return &chunks{a: a, head: top.buf, chat: chat, begun: make(map[int]bool)}
+}
+
+// Write is part of PieceWriter.
+func (w *chunks) Write(out *Output, piece *inference.Event) error {
+	w.out = out
+	w.write(piece)
+	return nil
+}
+
+// End is part of PieceWriter.
+func (w *chunks) End(out *Output) error {
+	out.event("", []byte(done))
+	return nil
+}
+
 func headOf(out *Output, a *Asked) { head(out, a, `"cmpl-`+a.Request.ID+`"`, "text_completion") }
 
 // choiceEvents are the events of one choice of a chat completion, or of a completion.
@@ -172,7 +213,8 @@ func (w *chunks) write(e *inference.Event) {
 		if w.a.usage {
 			w.whole(`,"choices":[],"usage":` + string(e.Usage))
 		}
-	case inference.EventRaw: // not OpenAI's
+	case inference.EventRaw:
+		w.out.event("", e.Raw)
 	}
 }
 

@@ -178,13 +178,24 @@ func (a *Answerer) receiveControl(msg *nats.Msg) {
 		if c != nil {
 			c.abort()
 		}
+	case frameCredit:
+		key := callKey{frontEnd: r.String(), call: call}
+		total := r.Uint()
+		a.mu.Lock()
+		c := a.running[key]
+		a.mu.Unlock()
+		if c != nil && r.Done() == nil {
+			if out := c.out.Load(); out != nil {
+				out.Allow(total)
+			}
+		}
 	case framePing:
 		frontEnd := r.String()
 		missing := a.missing(frontEnd, r.Calls())
 		if err := msg.Respond(pongFrame(missing)); err != nil {
 			a.log.Debug("answering a ping", "error", err)
 		}
-	case frameClaim, frameReply, frameOffer, frameFail, frameGo, frameGone, framePong:
+	case frameClaim, frameReply, frameOffer, frameFail, frameStream, frameChunk, frameEnd, frameGo, frameGone, framePong:
 		a.log.Warn("unexpected frame", "kind", string(kind))
 	default:
 		a.log.Warn("unknown frame", "kind", string(kind))

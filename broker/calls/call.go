@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"headrace/broker/link"
+	"headrace/broker/waiting"
+	"headrace/internal/flow"
 	"headrace/internal/inference"
 )
 
@@ -42,22 +44,24 @@ type call struct {
 	began    time.Time
 	outcome  chan outcome  // capacity 1: the first outcome counts
 	again    chan struct{} // capacity 1: the publish got lost or the hand-over failed: publish it
+	streams  bool          // its caller takes the answer in pieces
 	handed   bool          // given to a slot of this process and never published; owned by Call's goroutine
 
 	mu        sync.Mutex
 	state     callState
 	worker    string // that claimed it; "" = none did, so the call has not run
 	claimedAt time.Time
-	published time.Time // when last
-	sequence  uint64    // of the message in its stream; 0 until the publish is acknowledged
-	missing   int       // how often in a row the worker said that it does not hold the call
-	place     *place    // among the waiting; nil once given back
+	published time.Time      // when last
+	sequence  uint64         // of the message in its stream; 0 until the publish is acknowledged
+	flow      *flow.In       // of the answer that comes in pieces; nil: none does
+	missing   int            // how often in a row the worker said that it does not hold the call
+	place     *waiting.Place // among the waiting; nil once given back
 }
 
 // settle gives the place among the waiting back, once. It must be called with mu held.
 func (c *call) settle() {
 	if c.place != nil {
-		c.place.leave()
+		c.place.Leave()
 		c.place = nil
 	}
 }
@@ -68,7 +72,7 @@ func (c *call) queue() {
 	defer c.mu.Unlock()
 	c.published = time.Now()
 	if c.place != nil {
-		c.place.queue()
+		c.place.Queue()
 	}
 }
 
@@ -83,6 +87,9 @@ func (c *call) end(o outcome) {
 		c.outcome <- o // there is room: this is the first
 	case callEnded, callWithdrawn:
 		o.result.Release()
+		if c.flow != nil && o.err != nil { // what its worker says after the beginning, or why nothing more will come
+			c.flow.Fail(o.err)
+		}
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"headrace/broker/link"
 	"headrace/internal/fault"
+	"headrace/internal/flow"
 	"headrace/internal/inference"
 	"headrace/internal/lease"
 )
@@ -26,6 +27,10 @@ type claim struct {
 	parcel      atomic.Uint64 // of an answer that was offered; 0 before
 	aborted     atomic.Bool   // the caller has gone
 	once        sync.Once
+
+	out  atomic.Pointer[flow.Out]   // of an answer in pieces; nil: it has not begun
+	flow *flow.In                   // its other end, when it is in this process
+	deaf atomic.Pointer[time.Timer] // aborts it when its front end, which is in another process, says nothing more
 }
 
 // Request is the call; its bytes are valid until the claim has ended.
@@ -42,6 +47,9 @@ func (c *claim) abort() {
 
 // held reports whether the call is still running here, or its answer waits to be pulled.
 func (c *claim) held() bool {
+	if deaf := c.deaf.Load(); deaf != nil {
+		deaf.Reset(deafAfter)
+	}
 	parcel := c.parcel.Load()
 	return parcel == 0 || c.answerer.parcels.KeepAlive(parcel)
 }
@@ -59,6 +67,9 @@ func (c *claim) release() {
 	c.cancel(nil)
 	if c.stopTimer != nil {
 		c.stopTimer()
+	}
+	if deaf := c.deaf.Load(); deaf != nil {
+		deaf.Stop()
 	}
 	if c.releaseBody != nil {
 		c.releaseBody()

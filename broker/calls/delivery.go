@@ -28,6 +28,7 @@ type delivery struct {
 	source   source
 	envelope *envelope
 	caller   string // whose call it is; "" when that was not said
+	streams  bool   // its caller takes the answer in pieces
 }
 
 // source is where a delivery comes from, which is told what becomes of it.
@@ -90,12 +91,26 @@ func (d *delivery) Claim(ctx context.Context) (context.Context, lease.Claim, err
 		return nil, nil, err
 	}
 	d.source.Ack()
-	ctx, c.stopTimer = context.WithTimeout(ctx, answer.left)
-	c.request = &inference.Request{ID: d.envelope.requestID, Route: d.envelope.route, Type: d.envelope.kind, Caller: d.caller}
+	if d.streams {
+		c.stopTimer = c.beginWithin(answer.left)
+	} else {
+		ctx, c.stopTimer = context.WithTimeout(ctx, answer.left)
+	}
+	c.request = &inference.Request{
+		ID: d.envelope.requestID, Route: d.envelope.route, Type: d.envelope.kind, Caller: d.caller, Stream: d.streams,
+	}
 	if err := d.open(ctx, c); err != nil {
 		return nil, nil, c.Fail(ctx, err)
 	}
 	return ctx, c, nil
+}
+
+// beginWithin ends the claim's context unless its answer begins in time; stop ends that.
+func (c *claim) beginWithin(left time.Duration) (stop func()) {
+	timer := time.AfterFunc(left, func() {
+		c.cancel(fault.Wrap(fault.UpstreamTimeout, context.DeadlineExceeded, "the answer did not begin in the time that the caller had left"))
+	})
+	return func() { timer.Stop() }
 }
 
 // askOf asks the front end, wherever it is.

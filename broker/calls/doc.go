@@ -9,6 +9,9 @@
 //
 //	FrontEnd.Call -> envelope -> work queue -> lane.Open -> delivery.Claim -> CLAIM, GO -> claim.Answer -> inbox -> Call
 //
+// An answer in pieces (streaming.go) travels as chunks of package flow: the call has its outcome when the first has come, and stays in the
+// table until its stream is closed, so that what happens to its worker or its connection ends the stream as well.
+//
 // What is bounded: the calls and bytes that wait on a route (waiting), the bytes of answers that a front end holds
 // (arrivals.go), the size of a message and of a frame (a larger body is a parcel, which its receiver pulls), and each wait:
 // for a worker's presence, for the acknowledgement of a publish, for the answer to a claim, for a ping.

@@ -7,6 +7,7 @@ import (
 
 	"headrace/broker/link"
 	"headrace/internal/fault"
+	"headrace/internal/inference"
 )
 
 // A frame is what a worker says about one call to the front end that made it, or the other way round. Its
@@ -16,6 +17,9 @@ import (
 //	CLAIM  ------------------>  the first one is granted, while the caller waits
 //	       <------------------  GO, with the time that is left; or GONE
 //	REPLY, OFFER or FAIL ---->  the call ends; an offer is pulled
+//	STREAM, CHUNK ... ------->  an answer in pieces, in place of a reply
+//	       <------------------  CREDIT, when its reader has taken some
+//	END or FAIL ------------->  the stream is complete, or broke off
 //	       <------------------  CANCEL, when the caller leaves
 //	       <------------------  PING, each second, with the calls that the worker should hold
 //	PONG   ------------------>  those that it does not
@@ -27,10 +31,15 @@ const (
 	frameReply frameKind = 'R' // the result, inline
 	frameOffer frameKind = 'O' // the result, to be pulled
 	frameFail  frameKind = 'F' // a failure
+	// Of an answer in pieces.
+	frameStream frameKind = 'S' // it begins; the result without its pieces
+	frameChunk  frameKind = 'D' // number and bytes
+	frameEnd    frameKind = 'E' // it is complete; the number of chunks
 	// From front end to worker.
 	frameGo     frameKind = 'G' // run it; remaining time
 	frameGone   frameKind = 'X' // do not run it: the caller has gone or another worker has it
 	frameCancel frameKind = 'K' // stop running it; front end id
+	frameCredit frameKind = 'W' // front end id, and how many bytes of a stream may be sent in all
 	framePing   frameKind = 'P' // front end id and the calls you should hold; the answer is PONG
 	framePong   frameKind = 'Q' // those of them that you do not hold
 )
@@ -140,4 +149,35 @@ func readFail(data []byte) *fault.Error {
 		Code: wf.Code, Message: wf.Message, Status: wf.Status, Detail: wf.Detail, Param: wf.Param, Raised: wf.Raised,
 		RetryAfter: time.Duration(min(max(wf.RetryAfter, 0), 1<<40)) * time.Millisecond, Repeat: wf.Repeat, Kind: wf.Kind, Reason: wf.Reason,
 	}
+}
+
+// streamFrame begins a stream: what is known of the answer beside its pieces.
+func streamFrame(call uint64, head *inference.Result) []byte {
+	var w link.Writer
+	link.WriteResult(&w, head)
+	segments, _ := w.Finish()
+	return link.Joined(newFrame(frameStream, call).Tail, segments)
+}
+
+// chunkFrame carries bytes of a stream. Chunks are numbered from 0; an empty one has no number of its own, and asks for
+// credit.
+func chunkFrame(call, number uint64, data []byte) []byte {
+	w := newFrame(frameChunk, call)
+	w.Uint(number)
+	return append(w.Tail, data...)
+}
+
+// endFrame says that a stream is complete, and how many chunks it had.
+func endFrame(call, chunks uint64) []byte {
+	w := newFrame(frameEnd, call)
+	w.Uint(chunks)
+	return w.Tail
+}
+
+// creditFrame says how many bytes of a stream may have been sent in all, so that a later one stands for those that were lost.
+func creditFrame(call uint64, frontEnd string, total uint64) []byte {
+	w := newFrame(frameCredit, call)
+	w.String(frontEnd)
+	w.Uint(total)
+	return w.Tail
 }

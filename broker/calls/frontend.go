@@ -17,6 +17,7 @@ import (
 	"headrace/broker/intake"
 	"headrace/broker/link"
 	"headrace/broker/parcel"
+	"headrace/broker/waiting"
 	"headrace/internal/budget"
 	"headrace/internal/fault"
 	"headrace/internal/inference"
@@ -49,9 +50,9 @@ type FrontEnd struct {
 
 	lastCall   atomic.Uint64
 	calls      *callTable
-	waiting    waiting
+	waiting    *waiting.Calls
 	workers    *intake.Roster
-	reports    reports
+	reports    intake.Reports
 	inbox      *inbox
 	supervisor *supervisor
 	post       *post
@@ -69,7 +70,7 @@ func NewFrontEnd(dial link.Dial, local *Local, replies *budget.Bytes, log *slog.
 	inbox := &inbox{calls: calls, budget: replies, post: post, log: log}
 	return &FrontEnd{
 		dial: dial, local: local, log: log, budget: replies, id: id, ready: make(chan struct{}),
-		calls: calls, waiting: waiting{routes: make(map[string]*waitCount)}, workers: workers, inbox: inbox, post: post,
+		calls: calls, waiting: waiting.New(), workers: workers, inbox: inbox, post: post,
 		supervisor: &supervisor{
 			calls: calls, workers: workers, inbox: inbox, post: post, watch: watch{asked: make(map[string]time.Time)}, log: log,
 			seeker: &seeker{calls: calls, inbox: inbox, post: post},
@@ -156,7 +157,7 @@ func (f *FrontEnd) notePresence(msg *nats.Msg) {
 
 // noteReport takes a worker's report of its model servers.
 func (f *FrontEnd) noteReport(msg *nats.Msg) {
-	if err := f.reports.note(msg); err != nil {
+	if err := f.reports.Note(msg); err != nil {
 		f.log.Warn("unreadable report of replicas", "error", err)
 	}
 }
@@ -186,7 +187,7 @@ func (f *FrontEnd) Ready() error {
 func (f *FrontEnd) State(route string) inference.RouteState {
 	workers, slots, _ := f.workers.Serves(route)
 	return inference.RouteState{
-		Workers: workers, Slots: slots, Waiting: f.waiting.count(route), Replicas: f.reports.of(route), Batching: f.reports.batching(route),
+		Workers: workers, Slots: slots, Waiting: f.waiting.Count(route), Replicas: f.reports.Of(route), Batching: f.reports.Batching(route),
 	}
 }
 
@@ -194,19 +195,20 @@ func (f *FrontEnd) State(route string) inference.RouteState {
 func (f *FrontEnd) Held() int { return len(f.calls.all()) + f.parcels.Count() }
 
 // Call publishes the request and waits for its answer, at most as long as ctx allows. Every error is a
-// *fault.Error. The caller owns the result and must release it.
+// *fault.Error. The caller owns the result and must release it. The answer to a request that takes it in pieces may be a
+// result with a Stream; ctx counts until it begins.
 func (f *FrontEnd) Call(ctx context.Context, route *inference.Route, req *inference.Request) (*inference.Result, error) {
 	began := time.Now()
 	if err := f.awaitWorker(ctx, route); err != nil {
 		return nil, err
 	}
 	size := req.Size()
-	place, err := f.waiting.enter(route, size)
+	place, err := f.waiting.Enter(route, size)
 	if err != nil {
 		return nil, err
 	}
 	c := &call{
-		id: f.lastCall.Add(1), route: route, caller: req.Caller, lane: link.LaneOf(route), size: size, began: began,
+		id: f.lastCall.Add(1), route: route, caller: req.Caller, streams: req.Stream, lane: link.LaneOf(route), size: size, began: began,
 		outcome: make(chan outcome, 1), again: make(chan struct{}, 1), place: place,
 	}
 	if deadline, ok := ctx.Deadline(); ok {
@@ -215,9 +217,22 @@ func (f *FrontEnd) Call(ctx context.Context, route *inference.Route, req *infere
 		c.deadline = began.Add(route.SyncTimeout)
 	}
 	f.calls.put(c)
-	defer f.leave(c)
 	message, drop := f.envelope(c, req)
-	defer drop()
+	done := func() {
+		drop()
+		f.leave(c)
+	}
+	res, err := f.run(ctx, c, message)
+	if err == nil && res.Stream != nil {
+		c.streamed(res, done)
+		return res, nil
+	}
+	done()
+	return res, err
+}
+
+// run hands the call to a worker, and waits for its outcome.
+func (f *FrontEnd) run(ctx context.Context, c *call, message []byte) (*inference.Result, error) {
 	if c.handed = f.hand(c, message); !c.handed {
 		if err := f.publish(ctx, c, message); err != nil {
 			f.calls.remove(c.id) // nothing was stored, so no acknowledgement will come
@@ -229,14 +244,14 @@ func (f *FrontEnd) Call(ctx context.Context, route *inference.Route, req *infere
 
 // hand gives a call to a free slot of this process, unless others wait for one. It reports whether it did.
 func (f *FrontEnd) hand(c *call, message []byte) bool {
-	if f.local == nil || f.waiting.queued(c.route.Name) > 0 {
+	if f.local == nil || f.waiting.Queued(c.route.Name) > 0 {
 		return false
 	}
 	e, err := decodeEnvelope(message)
 	if err != nil {
 		return false // what cannot be read here is for other workers
 	}
-	return f.local.hand(handed{f.inbox, c.id}, e, c.caller)
+	return f.local.hand(handed{f.inbox, c.id}, e, c)
 }
 
 // awaitWorker gives a route without a live worker a moment: the first announcement may be on its way.
@@ -303,8 +318,14 @@ func (f *FrontEnd) publish(ctx context.Context, c *call, message []byte) error {
 	reply := link.PrefixFrontEnd + f.id + "." + strconv.FormatUint(c.id, 36)
 	c.queue()
 	msg := &nats.Msg{Subject: c.lane.Subject, Reply: reply, Data: message}
+	if c.caller != "" || c.streams {
+		msg.Header = make(nats.Header, 2)
+	}
 	if c.caller != "" {
-		msg.Header = nats.Header{headerCaller: {c.caller}}
+		msg.Header[headerCaller] = []string{c.caller}
+	}
+	if c.streams {
+		msg.Header[headerStream] = []string{"1"}
 	}
 	if err := f.link.NC.PublishMsg(msg); err != nil && !f.awaited() {
 		return fault.Wrap(fault.NoWorkers, err, "the broker cannot be reached; the call did not run; try again")
@@ -363,8 +384,10 @@ func (f *FrontEnd) receiveOutcome(ctx context.Context, c *call, o outcome) (*inf
 	// A worker claims a call before a slot is free for it: what the model server did not take, the call has waited, but for
 	// the way there and back.
 	result.Queue = max(answered.Sub(c.began)-result.Upstream, c.claimedAt.Sub(c.began), 0)
-	c.state = callWithdrawn // nothing is left to cancel
-	c.sequence = 0
+	if result.Stream == nil {
+		c.state = callWithdrawn // nothing is left to cancel
+		c.sequence = 0
+	}
 	c.mu.Unlock()
 	return result, nil
 }

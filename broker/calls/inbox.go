@@ -1,10 +1,7 @@
 package calls
 
 import (
-	"bytes"
-	"encoding/json"
 	"log/slog"
-	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -44,11 +41,37 @@ func (b *inbox) receiveFrame(msg *nats.Msg) {
 		if c != nil {
 			c.end(outcome{err: readFail(r.Rest)})
 		}
-	case frameGo, frameGone, frameCancel, framePing, framePong:
+	case frameStream:
+		if c != nil {
+			b.receiveStream(c, r.Rest)
+		}
+	case frameChunk:
+		if in := c.inflow(); in != nil {
+			in.Put(r.Uint(), r.Rest)
+		}
+	case frameEnd:
+		if in := c.inflow(); in != nil {
+			in.End(r.Uint())
+		}
+	case frameGo, frameGone, frameCancel, frameCredit, framePing, framePong:
 		b.log.Warn("unexpected frame", "kind", string(kind))
 	default:
 		b.log.Warn("unknown frame", "kind", string(kind))
 	}
+}
+
+// receiveStream begins an answer in pieces. Its worker is told how much it may send.
+func (b *inbox) receiveStream(c *call, data []byte) {
+	head, err := link.ReadResult(data)
+	if err != nil {
+		c.end(outcome{err: fault.Wrap(fault.Internal, err, "internal error")})
+		return
+	}
+	head.Batch = max(head.Batch, 1)
+	worker := c.holder()
+	b.streamIn(c, head, func(total uint64) {
+		b.post.tell(link.PrefixWorker+worker+".c", creditFrame(c.id, b.post.id, total))
+	})
 }
 
 // receiveClaim answers a claim with GO to the one worker that may run the call, and with GONE to every other.
@@ -62,30 +85,6 @@ func (b *inbox) receiveClaim(c *call, id uint64, worker string, msg *nats.Msg) {
 	b.post.tell(msg.Reply, answer)
 }
 
-// pubAck is the answer of JetStream to a publish.
-type pubAck struct {
-	Sequence uint64 `json:"seq"`
-	Error    *struct {
-		Code        int    `json:"err_code"`
-		Description string `json:"description"`
-	} `json:"error"`
-}
-
-// readAck reads an acknowledgement. Nearly all are {"stream":"INFER_3","seq":12}, and one comes with each call, so
-// that form is read without the JSON package.
-func readAck(data []byte) (ack pubAck, err error) {
-	if rest, ok := bytes.CutPrefix(data, []byte(`{"stream":"`+link.StreamPrefix)); ok {
-		_, rest, _ = bytes.Cut(rest, []byte(`","seq":`))
-		if digits, ok := bytes.CutSuffix(rest, []byte("}")); ok {
-			if ack.Sequence, err = strconv.ParseUint(string(digits), 10, 64); err == nil {
-				return ack, nil
-			}
-		}
-	}
-	err = json.Unmarshal(data, &ack)
-	return ack, err
-}
-
 // receiveAck notes where a message is stored, or why it is not.
 func (b *inbox) receiveAck(id uint64, msg *nats.Msg) {
 	c := b.calls.get(id)
@@ -96,7 +95,7 @@ func (b *inbox) receiveAck(id uint64, msg *nats.Msg) {
 		b.repeat(c) // there is no such stream
 		return
 	}
-	ack, err := readAck(msg.Data)
+	ack, err := link.ReadAck(msg.Data)
 	if err != nil {
 		b.log.Warn("unreadable acknowledgement", "error", err)
 		return

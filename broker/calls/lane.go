@@ -34,7 +34,7 @@ func (l *lane) Open(m *intake.Message) (lease.Delivery, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &delivery{answerer: l.answerer, source: m, envelope: e, caller: m.Header(headerCaller)}, nil
+	return &delivery{answerer: l.answerer, source: m, envelope: e, caller: m.Header(headerCaller), streams: m.Header(headerStream) != ""}, nil
 }
 
 // Held is never true: calls have no pause.

@@ -38,11 +38,11 @@ func (l *Local) dismiss(a *Answerer) {
 }
 
 // hand offers a call to the workers of this process, and reports whether one had a free slot for its route.
-func (l *Local) hand(from source, e *envelope, caller string) bool {
+func (l *Local) hand(from source, e *envelope, c *call) bool {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	for a := range l.workers {
-		if a.line.Offer(&delivery{answerer: a, source: from, envelope: e, caller: caller}) {
+		if a.line.Offer(&delivery{answerer: a, source: from, envelope: e, caller: c.caller, streams: c.streams}) {
 			return true
 		}
 	}
@@ -55,7 +55,7 @@ func (l *Local) queued(route string) int {
 	defer l.mu.RUnlock()
 	n := 0
 	for _, f := range l.fronts {
-		n += f.waiting.queued(route)
+		n += f.waiting.Queued(route)
 	}
 	return n
 }

@@ -99,6 +99,9 @@ type Jobs struct {
 type Worker struct {
 	Slots            int
 	MaxReply         int64
+	StreamIdle       time.Duration
+	StreamMax        time.Duration
+	StreamMaxEvent   int64
 	MaxInflightBytes int64
 	Timeout          time.Duration
 	ConnectTimeout   time.Duration

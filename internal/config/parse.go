@@ -203,6 +203,9 @@ func readWorker(t *table) Worker {
 	w := Worker{
 		Slots:            t.count("slots", 0, 0),
 		MaxReply:         t.size("max_reply", "64MiB"),
+		StreamIdle:       t.duration("stream_idle", time.Minute),
+		StreamMax:        t.durationUpTo("stream_max", 10*time.Minute, 24*time.Hour),
+		StreamMaxEvent:   t.size("stream_max_event", "4MiB"),
 		MaxInflightBytes: t.size("max_inflight_bytes", "512MiB"),
 		Timeout:          t.duration("timeout", defaultTimeout),
 		ConnectTimeout:   t.duration("connect_timeout", defaultConnectTimeout),

@@ -1,5 +1,17 @@
 package inference
 
+import "context"
+
+// Stream is an answer that comes in pieces. One goroutine at a time uses it.
+type Stream interface {
+	// Next waits for the next piece, whose bytes are valid until the call after it. The error is io.EOF when the answer is
+	// complete, a *fault.Error when it has broken off, which is for good, and the cause of ctx when that has ended; then Next may be called
+	// again.
+	Next(ctx context.Context) (*Event, error)
+	// Close gives back what the stream holds, and cancels a call that is not complete. It may be called more than once.
+	Close()
+}
+
 // Event is one piece of an answer, in no dialect: what a stream consists of. Values are raw JSON. A provider that streams
 // yields events as they come; of a whole answer they are made at the end. Dialects write them.
 type Event struct {

@@ -77,6 +77,8 @@ type Result struct {
 	// Items it is the answer to Request.Body in its form, with Items an object of what is told beside them, usage and
 	// finish_reasons; nil when nothing is.
 	Body []byte
+	// Stream is an answer that comes in pieces, in place of Items, Groups and Body; nil for a whole one. Release closes it.
+	Stream Stream
 	// Dropped are members of the request that did not reach the model.
 	Dropped []string
 	// Queue is how long the call waited for a slot, Upstream how long the model server took.

@@ -54,3 +54,17 @@ type Claim interface {
 	// another's fault. It is for jobs only; a call fails.
 	RunAlone(ctx context.Context) error
 }
+
+// Streaming is a Claim that can be answered in pieces, when its request takes them. Begin, Send as often as pieces come, and Complete
+// stand for Answer; Fail and Drop end the stream as well. They are called by one goroutine. Once begun, the claim's context has
+// no deadline of the caller's.
+type Streaming interface {
+	Claim
+	// Begin hands over what is known beside the pieces: of head, Dropped and the times.
+	Begin(ctx context.Context, head *inference.Result) error
+	// Send hands pieces over, in order. It waits while the caller has too many of them before it; ctx's end ends that with its
+	// cause.
+	Send(ctx context.Context, pieces []inference.Event) error
+	// Complete ends the claim: the caller has all pieces.
+	Complete(ctx context.Context) error
+}

@@ -48,15 +48,20 @@ func (c *Client) read(ctx context.Context, r *replica, resp *http.Response, maxR
 		}
 		return provider.Reply{}, nil, broken(ctx, r, err)
 	}
-	reply := provider.Reply{
+	reply := headOf(r, resp)
+	reply.Body = body
+	return reply, sync.OnceFunc(h.release), nil
+}
+
+// headOf is a reply without its body.
+func headOf(r *replica, resp *http.Response) provider.Reply {
+	return provider.Reply{
 		Status:      resp.StatusCode,
 		Reason:      strings.TrimSpace(strings.TrimPrefix(resp.Status, strconv.Itoa(resp.StatusCode))),
 		ContentType: resp.Header.Get("Content-Type"),
 		RetryAfter:  retryAfter(resp.Header.Get("Retry-After"), time.Now()),
-		Body:        body,
 		Server:      r.shown,
 	}
-	return reply, sync.OnceFunc(h.release), nil
 }
 
 // maxRetryAfter is the longest Retry-After that is trusted.

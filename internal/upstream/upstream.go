@@ -169,13 +169,29 @@ func secure(file string) (*tls.Config, error) {
 // A failure is a *fault.Error: UpstreamUnavailable when the server cannot be reached or leaves in the middle,
 // UpstreamTimeout when ctx's deadline passes, UpstreamBadResponse for an answer that is not HTTP, too large or
 // wrongly compressed, QueueFull when the budget had no room for it in time. When ctx was cancelled, the error is its cause.
+//
+// A call with limits for a stream may be answered in pieces: the reply has Events then, release closes them, and the call
+// takes its place until then. ctx's end closes the connection at once.
 func (c *Client) Do(ctx context.Context, call provider.Call, maxReply int64) (provider.Reply, func(), error) {
+	if call.Stream == nil {
+		return c.do(ctx, nil, call, maxReply)
+	}
+	ctx, giveUp := context.WithCancelCause(ctx)
+	reply, release, err := c.do(ctx, giveUp, call, maxReply)
+	if reply.Events == nil {
+		giveUp(nil)
+	}
+	return reply, release, err
+}
+
+// do is Do; giveUp ends ctx, and is nil for a call without a stream.
+func (c *Client) do(ctx context.Context, giveUp context.CancelCauseFunc, call provider.Call, maxReply int64) (provider.Reply, func(), error) {
 	defer c.tidy()
 	var tried []*replica
 	for {
 		r, began := c.replicas.take(tried, call.Server), time.Now()
 		secured := new(atomic.Bool)
-		resp, err := c.transport.RoundTrip(c.request(watch(ctx, r, secured), r, call)) //nolint:bodyclose // read closes it
+		resp, err := c.transport.RoundTrip(c.request(watch(ctx, r, secured), r, call)) //nolint:bodyclose // whole and begin see to it
 		if err != nil {
 			unsent := ctx.Err() == nil && (isDial(err) || r.url.Scheme == "https" && !secured.Load())
 			if unsent {
@@ -190,14 +206,36 @@ func (c *Client) Do(ctx context.Context, call provider.Call, maxReply int64) (pr
 			return provider.Reply{}, nil, failed(ctx, r, err)
 		}
 		c.replicas.answered(r)
-		reply, release, err := c.read(ctx, r, resp, maxReply)
-		judged := call.Method == "" // others are quick, and say nothing of the model
-		if judged && (fault.CodeOf(err) == fault.UpstreamUnavailable || ctx.Err() != nil || err == nil) {
-			c.replicas.judge(r, reply.Status, cmp.Or(ctx.Err(), err), time.Since(began))
+		if giveUp != nil && streams(resp) {
+			return c.begin(ctx, giveUp, r, resp, call.Stream, time.Since(began))
 		}
-		c.replicas.done(r)
-		return reply, release, err
+		return c.whole(ctx, r, resp, call, maxReply, began)
 	}
+}
+
+// whole reads a reply to its end.
+func (c *Client) whole(ctx context.Context, r *replica, resp *http.Response, call provider.Call, maxReply int64, began time.Time) (provider.Reply, func(), error) {
+	reply, release, err := c.read(ctx, r, resp, maxReply)
+	judged := call.Method == "" // others are quick, and say nothing of the model
+	if judged && (fault.CodeOf(err) == fault.UpstreamUnavailable || ctx.Err() != nil || err == nil) {
+		c.replicas.judge(r, reply.Status, cmp.Or(ctx.Err(), err), time.Since(began))
+	}
+	c.replicas.done(r)
+	return reply, release, err
+}
+
+// begin gives a reply that comes in pieces.
+func (c *Client) begin(
+	ctx context.Context, giveUp context.CancelCauseFunc, r *replica, resp *http.Response, limits *provider.StreamLimits, took time.Duration,
+) (provider.Reply, func(), error) {
+	s, err := c.stream(ctx, giveUp, r, resp, limits, took)
+	if err != nil {
+		c.replicas.done(r)
+		return provider.Reply{}, nil, err
+	}
+	reply := headOf(r, resp)
+	reply.Events = s
+	return reply, s.Close, nil
 }
 
 // watch sets secured when a call over TLS has a connection. Until then nothing was sent, whatever fails; the errors of

@@ -12,7 +12,7 @@ import (
 // Upstream is one model server with all its replicas.
 type Upstream interface {
 	// Do sends one call and reads the reply, of at most maxReply bytes. release gives the reply's bytes back
-	// and is not nil when err is nil. A failure is a *fault.Error, or the cause of a cancelled ctx.
+	// and is not nil when err is nil. The reply to a call that says so may come in pieces, which release ends. A failure is a *fault.Error, or the cause of a cancelled ctx.
 	Do(ctx context.Context, call provider.Call, maxReply int64) (reply provider.Reply, release func(), err error)
 	// Run looks after the replicas until ctx ends.
 	Run(ctx context.Context) error
@@ -24,7 +24,8 @@ type Upstream interface {
 type Target struct {
 	Route    *inference.Route
 	Provider provider.Provider
-	Merger   provider.Merger // nil: requests share no calls
+	Merger   provider.Merger   // nil: requests share no calls
+	Streamer provider.Streamer // nil: the model server answers whole
 	Upstream Upstream
 
 	former provider.Former // nil: there is one form only
@@ -52,7 +53,8 @@ func New(routes []*inference.Route, providers map[string]provider.Provider, dial
 		}
 		merger, _ := p.(provider.Merger)
 		former, _ := p.(provider.Former)
-		targets[r.Name] = &Target{Route: r, Provider: p, Merger: merger, former: former, forms: learned, Upstream: clients[key]}
+		streamer, _ := p.(provider.Streamer)
+		targets[r.Name] = &Target{Route: r, Provider: p, Merger: merger, Streamer: streamer, former: former, forms: learned, Upstream: clients[key]}
 	}
 	return targets, nil
 }

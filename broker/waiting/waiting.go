@@ -1,4 +1,6 @@
-package calls
+// Package waiting counts, at one front end, the calls of each route that are accepted and not yet claimed, and bounds them by
+// number and by bytes.
+package waiting
 
 import (
 	"sync"
@@ -8,34 +10,37 @@ import (
 	"headrace/internal/inference"
 )
 
-// waiting bounds what is accepted and not yet claimed, route by route.
-type waiting struct {
+// Calls bounds what is accepted and not yet claimed, route by route.
+type Calls struct {
 	mu     sync.Mutex
-	routes map[string]*waitCount
+	routes map[string]*count
 }
 
-// waitCount is what waits on one route.
-type waitCount struct {
+// count is what waits on one route.
+type count struct {
 	calls  int
 	queued int // of calls, published: they wait in the work queue
 	bytes  int64
 }
 
-// place is one call's place among the waiting.
-type place struct {
-	waiting *waiting
-	route   string
-	size    int64
-	queued  bool
+// Place is one call's place among the waiting.
+type Place struct {
+	all    *Calls
+	route  string
+	size   int64
+	queued bool
 }
 
-// enter takes a place for size bytes, or says why there is none. It must be left once.
-func (w *waiting) enter(route *inference.Route, size int64) (*place, error) {
+// New makes one on which nothing waits.
+func New() *Calls { return &Calls{routes: make(map[string]*count)} }
+
+// Enter takes a place for size bytes, or says why there is none. It must be left once.
+func (w *Calls) Enter(route *inference.Route, size int64) (*Place, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	n := w.routes[route.Name]
 	if n == nil {
-		n = new(waitCount)
+		n = new(count)
 		w.routes[route.Name] = n
 	}
 	if n.calls >= route.MaxWaiting || n.bytes+size > route.MaxWaitingBytes {
@@ -47,12 +52,12 @@ func (w *waiting) enter(route *inference.Route, size int64) (*place, error) {
 	}
 	n.calls++
 	n.bytes += size
-	return &place{waiting: w, route: route.Name, size: size}, nil
+	return &Place{all: w, route: route.Name, size: size}, nil
 }
 
-// queue notes that the call waits in the work queue.
-func (p *place) queue() {
-	w := p.waiting
+// Queue notes that the call waits in the work queue.
+func (p *Place) Queue() {
+	w := p.all
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !p.queued {
@@ -61,9 +66,9 @@ func (p *place) queue() {
 	}
 }
 
-// leave gives the place back.
-func (p *place) leave() {
-	w := p.waiting
+// Leave gives the place back.
+func (p *Place) Leave() {
+	w := p.all
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	n := w.routes[p.route]
@@ -77,8 +82,8 @@ func (p *place) leave() {
 	}
 }
 
-// count is the number of calls that wait on a route.
-func (w *waiting) count(route string) int {
+// Count is the number of calls that wait on a route.
+func (w *Calls) Count(route string) int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if n := w.routes[route]; n != nil {
@@ -87,8 +92,8 @@ func (w *waiting) count(route string) int {
 	return 0
 }
 
-// queued is the number of them that are in the work queue.
-func (w *waiting) queued(route string) int {
+// Queued is the number of them that are in the work queue.
+func (w *Calls) Queued(route string) int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if n := w.routes[route]; n != nil {

@@ -1,4 +1,4 @@
-package calls
+package intake
 
 import (
 	"encoding/json"
@@ -9,12 +9,11 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"headrace/broker/intake"
 	"headrace/internal/inference"
 )
 
-// reports is the latest report of each worker, as one front end has it.
-type reports struct {
+// Reports is the latest report of each worker, as one front end has it. The zero value has none.
+type Reports struct {
 	mu      sync.Mutex
 	workers map[string]reported
 }
@@ -22,12 +21,12 @@ type reports struct {
 // reported is one worker's report and when it came.
 type reported struct {
 	at    time.Time
-	pools []intake.PoolReport
+	pools []PoolReport
 }
 
-// note takes a report in, and drops those of workers that have gone silent.
-func (r *reports) note(msg *nats.Msg) error {
-	var told intake.Report
+// Note takes a report in, and drops those of workers that have gone silent.
+func (r *Reports) Note(msg *nats.Msg) error {
+	var told Report
 	if err := json.Unmarshal(msg.Data, &told); err != nil {
 		return err
 	}
@@ -38,7 +37,7 @@ func (r *reports) note(msg *nats.Msg) error {
 	}
 	now := time.Now()
 	for worker, old := range r.workers {
-		if now.Sub(old.at) > intake.PresenceLost {
+		if now.Sub(old.at) > PresenceLost {
 			delete(r.workers, worker)
 		}
 	}
@@ -46,14 +45,14 @@ func (r *reports) note(msg *nats.Msg) error {
 	return nil
 }
 
-// of merges what live workers say of a route's replicas: calls add up, and one that any worker reaches is up.
-func (r *reports) of(route string) []inference.Replica {
+// Of merges what live workers say of a route's replicas: calls add up, and one that any worker reaches is up.
+func (r *Reports) Of(route string) []inference.Replica {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var merged []inference.Replica
 	at := make(map[string]int)
 	for _, told := range r.workers {
-		if time.Since(told.at) > intake.PresenceLost {
+		if time.Since(told.at) > PresenceLost {
 			continue
 		}
 		for _, pool := range told.pools {
@@ -74,14 +73,14 @@ func (r *reports) of(route string) []inference.Replica {
 	return merged
 }
 
-// batching is what each live worker has learned of a route.
-func (r *reports) batching(route string) []inference.Batching {
+// Batching is what each live worker has learned of a route.
+func (r *Reports) Batching(route string) []inference.Batching {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var all []inference.Batching
 	for _, worker := range slices.Sorted(maps.Keys(r.workers)) {
 		told := r.workers[worker]
-		if time.Since(told.at) > intake.PresenceLost {
+		if time.Since(told.at) > PresenceLost {
 			continue
 		}
 		for _, pool := range told.pools {
