@@ -93,6 +93,14 @@ cross: ## build and vet for macOS and Windows
 e2e: ## the built binary with real MLflow servers and real clients
 	go test -count=1 -timeout 12m ./e2e/...
 
+.PHONY: browser
+browser: ## the dashboard in Chromium; AXE=axe.min.js tries the rules of accessibility, too
+	cd e2e/browser && go vet ./... && go test -count=1 -timeout 10m ./...
+
+.PHONY: pictures
+pictures: ## the pictures of docs/dashboard.md, taken in Chromium
+	cd e2e/browser && PICTURES=$(CURDIR)/docs/pictures go test -count=1 -timeout 15m -run '^TestPictures$$' ./...
+
 .PHONY: soak
 soak: ## everything bad at once for SOAK (10m), with figures
 	SOAK=$${SOAK:-10m} go test -count=1 -timeout 60m -v -run '^TestSoak$$' ./e2e
