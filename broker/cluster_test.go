@@ -27,6 +27,15 @@ func TestBothLanesRunOnThreeServers(t *testing.T) {
 	all := b.ends(placed, 45*time.Second)
 	t.Logf("%d calls: %s", len(called), spread(times(called)))
 	t.Logf("%d jobs: accepted %s; started %s", len(placed), spread(times(placed)), spread(waits(all)))
+	took := times(called)
+	slices.Sort(took)
+	n := len(took)
+	if n == 0 {
+		t.Fatalf("no call is answered on a healthy cluster:\n%s", failures(called))
+	}
+	if took[n/2] > 5*modelTime {
+		t.Skip("the machine is too busy to tell")
+	}
 	if text := failures(append(called, placed...)); text != "" {
 		t.Errorf("failures on a healthy cluster:\n%s", text)
 	}
@@ -39,9 +48,7 @@ func TestBothLanesRunOnThreeServers(t *testing.T) {
 	if late > 0 {
 		t.Errorf("%d of %d jobs started more than %s late, or not at all", late, len(all), busy)
 	}
-	took := times(called)
-	slices.Sort(took)
-	if n := len(took); n > 0 && took[n/2] < 5*modelTime && took[n-1] > 2*slow { // otherwise the machine is too busy to tell
+	if took[n-1] > 2*slow {
 		t.Errorf("a call took %s", took[n-1])
 	}
 }
