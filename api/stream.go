@@ -63,6 +63,7 @@ func (k *callDesk) pass(c *call, s *eventstream.Reply, streamer dialect.PieceStr
 	_ = s.Send(nil) // an error means that the caller has gone, and shows at the first piece
 	var out dialect.Output
 	writer := streamer.Pieces(a)
+	s.Quiet = c.path.voice == problem.MLflow
 	for {
 		piece, err := s.Next(ctx, res.Stream, k.cfg.Heartbeat)
 		if err == nil {

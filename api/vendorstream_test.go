@@ -1,9 +1,12 @@
 package api_test
 
 import (
+	"context"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"headrace/api"
 	"headrace/internal/inference"
@@ -48,5 +51,45 @@ func TestVendorsAnswersAreStreams(t *testing.T) {
 		if w.Code != http.StatusOK || strings.Join(got, "\n") != strings.Join(c.want, "\n") {
 			t.Errorf("%s: %d\n%s\nwant\n%s", name, w.Code, strings.Join(got, "\n"), strings.Join(c.want, "\n"))
 		}
+	}
+}
+
+// stream gives pieces, and then ends.
+type stream struct{ pieces []inference.Event }
+
+// Next is part of inference.Stream.
+func (s *stream) Next(context.Context) (*inference.Event, error) {
+	if len(s.pieces) == 0 {
+		return nil, io.EOF
+	}
+	e := &s.pieces[0]
+	s.pieces = s.pieces[1:]
+	return e, nil
+}
+
+// Close is part of inference.Stream.
+func (*stream) Close() {}
+
+// TestPiecesAreWrittenInMLflowsChunks: a vendor's chunks become those of MLflow 3 on MLflow's path as they come.
+func TestPiecesAreWrittenInMLflowsChunks(t *testing.T) {
+	t.Parallel()
+	broker := &fakeBroker{answer: func(_ context.Context, _ *inference.Route, req *inference.Request) (*inference.Result, error) {
+		if !req.Stream {
+			t.Error("no stream is asked for")
+		}
+		raw := func(s string) inference.Event { return inference.Event{Kind: inference.EventRaw, Raw: []byte(s)} }
+		return &inference.Result{Stream: &stream{[]inference.Event{
+			raw(`{"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":null}]}`), raw(`{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}`),
+		}}}, nil
+	}}
+	s := newServer(t, broker, func(_ *api.Config, d *api.Deps) {
+		d.Table = inference.NewTable(&inference.Route{
+			Name: "chat", Type: inference.Chat, Family: inference.Endpoints, Provider: "openai", Model: "m", StreamMax: time.Minute, Vendor: &inference.Vendor{API: inference.OpenAIAPI},
+		})
+	})
+	w := do(t, s, http.MethodPost, "/gateway/chat/invocations", `{"stream":true,"messages":[{"role":"user","content":"hi"}]}`)
+	got := data(t, w.Body.String())
+	if w.Code != http.StatusOK || len(got) != 3 || !strings.Contains(got[0], `"delta":{"role":"assistant","content":"a","tool_calls":null}}],"usage":null,"provider":"openai"}`) || got[2] != "[DONE]" {
+		t.Errorf("%d %v %s", w.Code, w.Header(), w.Body)
 	}
 }

@@ -1,9 +1,7 @@
 package dialect
 
 import (
-	"slices"
-	"strconv"
-
+	"headrace/api/dialect/pieces"
 	"headrace/api/schema"
 	"headrace/internal/fault"
 	"headrace/internal/inference"
@@ -40,9 +38,6 @@ var (
 	_ PieceStreamer = (*responsesDialect)(nil)
 )
 
-// done ends a stream of OpenAI's chats and completions.
-const done = "[DONE]"
-
 // event adds one event to a stream.
 func (o *Output) event(name string, data []byte) { o.buf = sse.Append(o.buf, name, data) }
 
@@ -56,12 +51,27 @@ func (d *openAIDialect) Stream(out *Output, a *Asked, res *inference.Result) err
 	if err != nil {
 		return err
 	}
-	w := chunks{out: out, a: a, head: head, chat: a.Request.Type == inference.Chat, begun: make(map[int]bool)}
+	w := pieces.NewChunks(head, a.Request.Type == inference.Chat, a.usage, 0)
 	for i := range events {
-		w.write(&events[i])
+		out.buf = w.Piece(out.buf, &events[i])
 	}
-	out.event("", []byte(done))
+	out.buf, err = w.End(out.buf)
+	return err
+}
+
+// written writes an answer's pieces with a writer of package pieces.
+type written struct{ writer pieces.Writer }
+
+// Write is part of PieceWriter.
+func (w written) Write(out *Output, piece *inference.Event) error {
+	out.buf = w.writer.Piece(out.buf, piece)
 	return nil
+}
+
+// End is part of PieceWriter.
+func (w written) End(out *Output) (err error) {
+	out.buf, err = w.writer.End(out.buf)
+	return err //nolint:wrapcheck // it is a fault
 }
 
 // events takes a whole answer apart. head is the beginning that all chunks share.
@@ -127,20 +137,7 @@ func (*openAIDialect) Pieces(a *Asked) PieceWriter {
 	} else {
 		headOf(&top, a)
 	}
-	return &chunks{a: a, head: top.buf, chat: chat, begun: make(map[int]bool)}
-}
-
-// Write is part of PieceWriter.
-func (w *chunks) Write(out *Output, piece *inference.Event) error {
-	w.out = out
-	w.write(piece)
-	return nil
-}
-
-// End is part of PieceWriter.
-func (w *chunks) End(out *Output) error {
-	out.event("", []byte(done))
-	return nil
+	return written{pieces.NewChunks(top.buf, chat, a.usage, a.choices)}
 }
 
 func headOf(out *Output, a *Asked) { head(out, a, `"cmpl-`+a.Request.ID+`"`, "text_completion") }
@@ -176,92 +173,4 @@ func extras(all members) []byte {
 		}
 	}
 	return o.buf
-}
-
-// chunks writes events as chunks of a chat completion, or of a completion.
-type chunks struct {
-	out   *Output
-	a     *Asked
-	head  []byte // of each chunk
-	chat  bool
-	begun map[int]bool // choices that have their role
-	more  []byte       // other members of the next chunk, each after a comma
-}
-
-func (w *chunks) write(e *inference.Event) {
-	switch e.Kind {
-	case inference.EventText:
-		w.begin(e.Choice)
-		if w.chat {
-			w.chunk(e.Choice, `{"content":`+string(e.Text)+`}`, nil)
-		} else {
-			w.chunk(e.Choice, string(e.Text), nil)
-		}
-	case inference.EventCall:
-		w.begin(e.Choice)
-		w.chunk(e.Choice, `{"tool_calls":[`+callDelta(e.Call)+`]}`, nil)
-	case inference.EventFinish:
-		w.begin(e.Choice)
-		delta := `{}`
-		if !w.chat {
-			delta = `""`
-		}
-		w.more = e.Raw
-		w.chunk(e.Choice, delta, e.Finish)
-		w.more = nil
-	case inference.EventUsage:
-		if w.a.usage {
-			w.whole(`,"choices":[],"usage":` + string(e.Usage))
-		}
-	case inference.EventRaw:
-		w.out.event("", e.Raw)
-	}
-}
-
-// begin writes the role of a choice, once.
-func (w *chunks) begin(choice int) {
-	if !w.chat || w.begun[choice] {
-		return
-	}
-	w.begun[choice] = true
-	w.chunk(choice, `{"role":"assistant","content":""}`, nil)
-}
-
-// chunk writes one chunk of a choice. finish nil: it goes on.
-func (w *chunks) chunk(choice int, delta string, finish []byte) {
-	if finish == nil {
-		finish = []byte("null")
-	}
-	name := "delta"
-	if !w.chat {
-		name = "text"
-	}
-	w.whole(`,"choices":[{"index":` + strconv.Itoa(choice) + `,"` + name + `":` + delta + `,"logprobs":null,"finish_reason":` + string(finish) + `}]` + w.noUsage() + string(w.more))
-}
-
-// noUsage is what chunks have beside their choices when the caller has asked for usage.
-func (w *chunks) noUsage() string {
-	if w.a.usage {
-		return `,"usage":null`
-	}
-	return ""
-}
-
-func (w *chunks) whole(rest string) {
-	w.out.event("", append(append(slices.Clip(w.head), rest...), '}'))
-}
-
-func callDelta(c *inference.ToolCall) string {
-	text := `{"index":` + strconv.Itoa(c.Index)
-	if c.ID != nil {
-		text += `,"id":` + string(c.ID) + `,"type":"function"`
-	}
-	text += `,"function":{`
-	if c.Name != nil {
-		text += `"name":` + string(c.Name) + `,`
-	}
-	if c.Arguments == nil {
-		return text + `"arguments":""}}`
-	}
-	return text + `"arguments":` + string(c.Arguments) + `}}`
 }

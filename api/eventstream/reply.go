@@ -29,6 +29,8 @@ type Reply struct {
 	control  *http.ResponseController
 	patience time.Duration
 	begun    bool
+	// Quiet leaves comments out between pieces, for clients that fail at every line that is no data.
+	Quiet bool
 }
 
 // New makes a reply to w, whose connection is conn's. The caller has patience for each write; one that takes longer fails.
@@ -85,6 +87,9 @@ func (r *Reply) Next(ctx context.Context, pieces inference.Stream, beat time.Dur
 		cancel()
 		if !silent {
 			return piece, err
+		}
+		if r.Quiet {
+			continue
 		}
 		if err := r.Send(sse.AppendComment(nil, "waiting")); err != nil {
 			return nil, fault.Wrap(fault.Deadline, err, "the caller has gone")

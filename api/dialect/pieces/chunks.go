@@ -83,9 +83,6 @@ func (w *Chunks) End(dst []byte) ([]byte, error) {
 	return sse.Append(dst, "", []byte("[DONE]")), nil
 }
 
-// Broken writes an error object.
-func (*Chunks) Broken(dst, body []byte) []byte { return sse.Append(dst, "", body) }
-
 // begin writes the role of a choice, once.
 func (w *Chunks) begin(dst []byte, choice int) []byte {
 	if w.begun[choice] {
