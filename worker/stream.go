@@ -48,7 +48,7 @@ func (s streamer) send(l *load, claim lease.Streaming, began time.Time) {
 		return
 	}
 	defer release()
-	x := stream{request: r, claim: claim, reply: reply, began: began, first: first, cut: cut}
+	x := stream{request: r, claim: claim, reply: reply, began: began, first: first, cut: cut, opened: p.worker.deps.Streamed, ended: func() {}}
 	err = x.pass(ctx)
 	p.worker.deps.Attempted(r.target.Route.Name, fault.CodeOf(err))
 	p.desk.free()
@@ -73,6 +73,8 @@ type stream struct {
 	first   *time.Timer // ends it unless a piece comes in time
 	cut     context.CancelCauseFunc
 	begun   bool
+	opened  func(route string, first time.Duration) (ended func())
+	ended   func()
 }
 
 // pass hands pieces over as they come, and returns nil when the answer is complete. The first one begins the stream: an error before
@@ -98,6 +100,7 @@ func (s *stream) pass(ctx context.Context) error {
 		if !s.begun && (len(got) > 0 || done) {
 			s.first.Stop()
 			s.begun, patience = true, idle
+			s.ended = s.opened(route.Name, time.Since(s.began))
 			if err := s.claim.Begin(ctx, &inference.Result{Dropped: s.reply.Dropped, Upstream: time.Since(s.began)}); err != nil {
 				return err //nolint:wrapcheck // it says why the caller could not be told
 			}

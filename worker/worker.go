@@ -36,6 +36,9 @@ type Deps struct {
 	Attempted func(route string, code fault.Code)
 	// Batched is told of every call that was answered: how many requests and rows it had. It may be nil.
 	Batched func(route string, requests, rows int)
+	// Streamed is told of every answer in pieces when its first one comes, and after how long; it gives what is called at the
+	// answer's end. It may be nil.
+	Streamed func(route string, first time.Duration) (ended func())
 	// MaxParts bounds the bytes of answers to parts of long lists that wait for the other parts, and of what probes compare;
 	// 0: 64 MiB. A list for which there is no room is asked in one call, and a probe is made again.
 	MaxParts int64
@@ -89,6 +92,9 @@ func New(cfg Config, deps Deps) (*Worker, error) {
 	}
 	if deps.Batched == nil {
 		deps.Batched = func(string, int, int) {}
+	}
+	if deps.Streamed == nil {
+		deps.Streamed = func(string, time.Duration) func() { return func() {} }
 	}
 	if deps.MaxParts == 0 {
 		deps.MaxParts = 64 << 20

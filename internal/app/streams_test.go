@@ -14,6 +14,7 @@ import (
 	"headrace/internal/app"
 	"headrace/internal/apptest"
 	"headrace/internal/sse"
+	"headrace/internal/telemetry"
 )
 
 // agentServer answers as MLflow's AgentServer does. What comes on steps is written as it comes: an event, or "cut", which ends the
@@ -305,4 +306,22 @@ func TestAStreamHasItsTimeInAll(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestMetricsTellOfStreams: how many are open, and how long the first piece took.
+func TestMetricsTellOfStreams(t *testing.T) {
+	t.Parallel()
+	m := telemetry.NewMetrics("test")
+	ended := m.Streamed("a", time.Second)
+	shown := func() string {
+		w := httptest.NewRecorder()
+		m.Handler().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", http.NoBody))
+		return w.Body.String()
+	}
+	if text := shown(); !strings.Contains(text, `headrace_open_streams{route="a"} 1`) || !strings.Contains(text, `headrace_first_piece_seconds_sum{route="a"} 1`) {
+		t.Error(text)
+	}
+	if ended(); !strings.Contains(shown(), `headrace_open_streams{route="a"} 0`) {
+		t.Error(shown())
+	}
 }

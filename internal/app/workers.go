@@ -74,6 +74,7 @@ func (p *process) workers(filter worker.Filter) ([]stage, *workerEnd, error) {
 			p.metrics.Attempted(route, cmp.Or(string(code), telemetry.Result))
 		},
 		Batched:  p.metrics.Batched,
+		Streamed: p.metrics.Streamed,
 		MaxParts: p.cfg.Worker.MaxInflightBytes / 8,
 		Memory:   memory{filepath.Join(p.cfg.Broker.DataDir, "worker", "learned.json"), p.log},
 		Logger:   p.log,

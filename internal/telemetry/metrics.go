@@ -23,6 +23,8 @@ type Metrics struct {
 	attempts       *prometheus.CounterVec   // by route and code
 	requestsInCall *prometheus.HistogramVec // by route
 	itemsInCall    *prometheus.HistogramVec
+	firstPiece     *prometheus.HistogramVec
+	streams        *prometheus.GaugeVec     // by route
 	store          *prometheus.HistogramVec // by operation
 }
 
@@ -53,6 +55,10 @@ func NewMetrics(version string) *Metrics {
 		}, []string{"route", "code"}),
 		requestsInCall: sizes("headrace_call_requests", "Requests that shared a call to a model server, of calls that were answered."),
 		itemsInCall:    sizes("headrace_call_items", "Items in a call to a model server, of calls that were answered."),
+		firstPiece:     histogram("headrace_first_piece_seconds", "Time until the first piece of an answer that comes in pieces."),
+		streams: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "headrace_open_streams", Help: "Answers of model servers that come in pieces now.",
+		}, []string{"route"}),
 		store: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "headrace_store_duration_seconds", Help: "Time that the store of durable jobs took.", Buckets: seconds,
 		}, []string{"operation"}),
@@ -61,7 +67,7 @@ func NewMetrics(version string) *Metrics {
 		Name: "headrace_build_info", Help: "1, with the version as a label.", ConstLabels: prometheus.Labels{"version": version},
 	})
 	build.Set(1)
-	m.registry.MustRegister(m.requests, m.took, m.queued, m.upstream, m.attempts, m.requestsInCall, m.itemsInCall, m.store, build,
+	m.registry.MustRegister(m.requests, m.took, m.queued, m.upstream, m.attempts, m.requestsInCall, m.itemsInCall, m.firstPiece, m.streams, m.store, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -83,6 +89,13 @@ func (m *Metrics) Attempted(route, code string) { m.attempts.WithLabelValues(rou
 func (m *Metrics) Batched(route string, requests, items int) {
 	m.requestsInCall.WithLabelValues(route).Observe(float64(requests))
 	m.itemsInCall.WithLabelValues(route).Observe(float64(items))
+}
+
+// Streamed notes that the first piece of an answer has come, and after how long; ended that the answer is over.
+func (m *Metrics) Streamed(route string, first time.Duration) (ended func()) {
+	m.firstPiece.WithLabelValues(route).Observe(first.Seconds())
+	m.streams.WithLabelValues(route).Inc()
+	return func() { m.streams.WithLabelValues(route).Dec() }
 }
 
 // Stored notes how long the store of durable jobs took.
@@ -145,6 +158,8 @@ func (m *Metrics) Apply(old, next *inference.Table) {
 		m.upstream.DeletePartialMatch(gone)
 		m.requestsInCall.DeletePartialMatch(gone)
 		m.itemsInCall.DeletePartialMatch(gone)
+		m.firstPiece.DeletePartialMatch(gone)
+		m.streams.DeletePartialMatch(gone)
 	}
 }
 
