@@ -47,7 +47,7 @@ func TestProbeMeasuresSizes(t *testing.T) {
 	}{
 		"it pays":            {"llm/v1/embeddings", "", costly(10*time.Millisecond, 0, false), 7, "sharing calls gives up to"},
 		"it pays and is off": {"llm/v1/embeddings", "[endpoints.batch]\nmode = \"off\"", costly(10*time.Millisecond, 0, false), 7, `write [routes.batch] mode = "auto"`},
-		"up to its limit":    {"llm/v1/embeddings", "[endpoints.batch]\nmax_items = 4", costly(10*time.Millisecond, 0, false), 3, "when 4 wait at once"},
+		"up to its limit":    {"llm/v1/embeddings", "[endpoints.batch]\nmax_items = 4", costly(10*time.Millisecond, 0, false), 3, "sharing calls gives up to"},
 		"it does not pay":    {"llm/v1/embeddings", "", costly(0, 10*time.Millisecond, false), 7, "does not pay here"},
 		"rows are not alone": {"llm/v1/embeddings", "", costly(0, 0, true), 0, "answered in another way when it is alone (element 1"},
 		"one answer for all": {"llm/v1/completions", "", func(mlflowtest.Request) mlflowtest.Reply { return mlflowtest.Predictions(`["x"]`) }, 0, "calls cannot be shared"},
