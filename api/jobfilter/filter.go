@@ -124,16 +124,17 @@ func setFilter(f *job.Filter, name string, values []string) (err error) {
 
 // readStates reads a repeated parameter, each with one state or several with commas.
 func readStates(values []string) (states []job.State, err error) {
-	known := []job.State{
-		job.Scheduled, job.Queued, job.Running, job.Retrying, job.Cancelling, job.Succeeded, job.Failed, job.Cancelled, job.Expired,
+	known := []string{
+		string(job.Scheduled), string(job.Queued), string(job.Running), string(job.Retrying), string(job.Cancelling), string(job.Succeeded),
+		string(job.Failed), string(job.Cancelled), string(job.Expired),
 	}
 	for _, value := range values {
 		for text := range strings.SplitSeq(value, ",") {
-			state := job.State(strings.TrimSpace(text))
+			state := strings.TrimSpace(text)
 			if !slices.Contains(known, state) {
-				return nil, problem.Param("status", "there is no status %q; there are %v", problem.Quotable(text), known)
+				return nil, problem.Param("status", "there is no status %q; there are %s", problem.Quotable(text), strings.Join(known, ", "))
 			}
-			states = append(states, state)
+			states = append(states, job.State(state))
 		}
 	}
 	return states, nil

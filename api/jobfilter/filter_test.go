@@ -57,7 +57,7 @@ func TestWrongQueriesAreRefused(t *testing.T) {
 		"route=a&route=b":              {"route", "route is given 2 times; give it once"},
 		"route=":                       {"route", "route is empty; leave it out"},
 		"tag=a&tag=":                   {"tag", "tag is empty"},
-		"status=lost":                  {"status", `there is no status "lost"; there are [scheduled`},
+		"status=lost":                  {"status", `there is no status "lost"; there are scheduled, queued, running`},
 		"status=erased":                {"status", `there is no status "erased"`},
 		"status=queued,":               {"status", `there is no status ""`},
 		"dead=false":                   {"dead", "dead can only be true"},
