@@ -34,6 +34,10 @@ const (
 	// What SQLite says of a corrupt file: https://www.sqlite.org/rescode.html.
 	corrupt, notDatabase  = 11, 26
 	inputOutput, diskFull = 10, 13
+	busy                  = 5
+	// busyTries, with a pause after each, is how often a file is opened that another front end makes at the moment.
+	busyTries = 100
+	busyPause = 50 * time.Millisecond
 )
 
 // Source knows what is written of jobs.
@@ -125,6 +129,14 @@ func open(ctx context.Context, path string) (*sql.DB, error) {
 		return nil, err
 	}
 	db, err := prepare(ctx, path)
+	for try := 0; isBusy(err) && try < busyTries; try++ {
+		select {
+		case <-time.After(busyPause):
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+		db, err = prepare(ctx, path)
+	}
 	spoilt, ok := errors.AsType[*sqlite.Error](err)
 	if !ok || spoilt.Code() != notDatabase && spoilt.Code() != corrupt {
 		return db, err
@@ -135,6 +147,12 @@ func open(ctx context.Context, path string) (*sql.DB, error) {
 		}
 	}
 	return prepare(ctx, path)
+}
+
+// isBusy says that another front end makes the same file at this moment: SQLite does not wait for a change of the journal's mode.
+func isBusy(err error) bool {
+	e, ok := errors.AsType[*sqlite.Error](err)
+	return ok && e.Code()&0xff == busy
 }
 
 // prepare opens a file and makes its tables. It drops tables that another version has made.
@@ -160,15 +178,45 @@ func openMemory(ctx context.Context) (*sql.DB, error) {
 
 // setUp makes the tables; db is closed when that fails.
 func setUp(ctx context.Context, db *sql.DB) (*sql.DB, error) {
-	var version int
-	err := db.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version)
+	version, err := versionOf(ctx, db)
 	if err == nil && version != schemaVersion {
-		_, err = db.ExecContext(ctx, schema)
+		err = makeTables(ctx, db)
 	}
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return db, nil
+}
+
+// versionOf is the version of the tables in a file; 0: there are none.
+func versionOf(ctx context.Context, db interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+},
+) (version int, err error) {
+	err = db.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version)
+	return version, err
+}
+
+// makeTables makes the tables, unless another front end of this machine that opens the same file has made them by then.
+func makeTables(ctx context.Context, db *sql.DB) (err error) {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	if _, err = conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
+		return err
+	}
+	version, err := versionOf(ctx, conn)
+	if err == nil && version != schemaVersion {
+		_, err = conn.ExecContext(ctx, schema)
+	}
+	if err != nil {
+		_, undone := conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK")
+		return errors.Join(err, undone)
+	}
+	_, err = conn.ExecContext(ctx, "COMMIT")
+	return err
 }
 
 // From returns the number from which a shard must be followed. It forgets entries of another stream, and those of a past that
