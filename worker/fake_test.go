@@ -27,7 +27,6 @@ type calls struct {
 	served  map[string]int
 	settled bool
 	leased  int
-	most    int // leased at a time
 	open    int // intakes
 }
 
@@ -116,7 +115,6 @@ func (in *intake) Lease(ctx context.Context, n int) ([]lease.Delivery, error) {
 		}
 		c.waiting = rest
 		c.leased += len(got)
-		c.most = max(c.most, c.leased)
 		news := c.news
 		c.mu.Unlock()
 		if len(got) > 0 {
@@ -138,6 +136,13 @@ func (in *intake) Close() {
 	in.calls.mu.Lock()
 	defer in.calls.mu.Unlock()
 	in.calls.open--
+}
+
+// now is how many calls are leased.
+func (c *calls) now() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.leased
 }
 
 func (c *calls) ended() {
