@@ -353,7 +353,7 @@ func oursAnthropicChat(o *outcome) string {
 	return sentWithout(o, but...)
 }
 
-// newer are the members of a recorded call in which 2.22.4 differs by itself: a temperature and a limit that nobody asked for,
+// newer are the members of a recorded call in which 2.22.4 differs by itself: a temperature and a limit without having been asked,
 // and what it did not translate.
 func newer(o *outcome) []string {
 	but := []string{"tool_choice", "response_format", "output_config"}

@@ -109,7 +109,7 @@ func (b *vendorBroker) Call(_ context.Context, route *inference.Route, req *infe
 	}
 	b.call, b.path = &called, pathOf(b.t, route.Servers[0], &called)
 	u := b.next.Upstream
-	if u == nil { // the recorded gateway asked nobody; a plain answer keeps the exchange going
+	if u == nil { // the recorded gateway asked no vendor; a plain answer keeps the exchange going
 		return p.Decode(route, req, provider.Reply{Status: http.StatusOK, ContentType: "application/json", Body: plainAnswer(route, req)})
 	}
 	if u.Fault != "" {

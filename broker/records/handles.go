@@ -30,7 +30,7 @@ func newStreams(l *link.Link, known *Syncs) *streams {
 	return &streams{link: l, known: known, handles: make(map[string]jetstream.Stream), old: make(map[string]*oldHandle), syncs: make(map[string]*syncGroup)}
 }
 
-// oldHandle is the handle of a stream that was there before. While the stream has no leader nobody can say whether it still
+// oldHandle is the handle of a stream that was there before. While the stream has no leader it cannot be said whether it still
 // is, and what is asked of it shows.
 type oldHandle struct {
 	stream jetstream.Stream
