@@ -85,9 +85,7 @@ func unmeasured(r *inference.Route, found Result) string {
 
 // measure fills in sizes and message.
 func measure(ctx context.Context, r *inference.Route, server string, b *Batching) {
-	client, err := upstream.New(upstream.Config{
-		URLs: []string{server}, Headers: r.Headers, TLSCA: r.TLSCA, ConnectTimeout: r.ConnectTimeout, MaxIdle: 1,
-	})
+	client, err := dial(r, server)
 	if err != nil {
 		b.Message = err.Error()
 		return
@@ -95,7 +93,7 @@ func measure(ctx context.Context, r *inference.Route, server string, b *Batching
 	defer client.Close()
 	ctx, cancel := context.WithTimeout(ctx, sizePatience)
 	defer cancel()
-	m := &measurement{client: client, route: r}
+	m := &measurement{client: client, route: r, merger: mlflow.New()}
 	if why := m.depends(ctx); why != "" {
 		b.Message = why
 		return
@@ -146,19 +144,19 @@ func verdict(r *inference.Route, sizes []Size) string {
 type measurement struct {
 	client *upstream.Client
 	route  *inference.Route
+	merger provider.Merger
 	asked  int // rows, so that no two are equal: a model server may remember answers
 }
 
 // rows are n requests of one row each, taken apart.
 func (m *measurement) rows(n int) (like provider.Rows, rows [][]byte, err error) {
-	p := mlflow.New()
 	for range n {
 		m.asked++
 		req := &inference.Request{
 			ID: "probe", Route: m.route.Name, Type: m.route.Type,
 			Items: [][]byte{fmt.Appendf(nil, `"Number %d is the [MASK] of France."`, m.asked%100+100)},
 		}
-		one, ok := p.Rows(m.route, req)
+		one, ok := m.merger.Rows(m.route, req)
 		if !ok {
 			return like, nil, errNoRows
 		}
@@ -172,9 +170,8 @@ var errNoRows = fault.New(fault.Invalid, "its requests cannot share calls")
 
 // call asks for rows in one call and gives their raw answers.
 func (m *measurement) call(ctx context.Context, like provider.Rows, rows [][]byte) (answers [][]byte, took time.Duration, err error) {
-	p := mlflow.New()
 	began := time.Now()
-	reply, release, err := m.client.Do(ctx, p.Merge(like, rows), probeReply)
+	reply, release, err := m.client.Do(ctx, m.merger.Merge(like, rows), probeReply)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -183,7 +180,7 @@ func (m *measurement) call(ctx context.Context, like provider.Rows, rows [][]byt
 	if reply.Status/100 != 2 {
 		return nil, 0, fault.New(fault.UpstreamError, "it answers %d to a call of %d rows", reply.Status, len(rows))
 	}
-	cut, err := p.Cut(m.route, m.route.Type, len(rows), reply)
+	cut, err := m.merger.Cut(m.route, m.route.Type, len(rows), reply)
 	if err != nil {
 		return nil, 0, err
 	}

@@ -73,9 +73,7 @@ func All(ctx context.Context, cfg *config.Config) []Result {
 // serverOf asks one server as the gateway would, for each type of route.
 func serverOf(ctx context.Context, r *inference.Route, server string) Result {
 	found := Result{Route: r.Name, Type: r.Type, Server: inference.PublicAddress(server), Serves: []inference.Type{}}
-	client, err := upstream.New(upstream.Config{
-		URLs: []string{server}, Headers: r.Headers, TLSCA: r.TLSCA, ConnectTimeout: r.ConnectTimeout, MaxIdle: 1,
-	})
+	client, err := dial(r, server)
 	if err != nil {
 		found.Message = err.Error()
 		return found
@@ -104,6 +102,13 @@ func serverOf(ctx context.Context, r *inference.Route, server string) Result {
 	}
 	found.Message = advice(ctx, client, r, found, own)
 	return found
+}
+
+// dial makes a client of one model server of a route.
+func dial(r *inference.Route, server string) (*upstream.Client, error) {
+	return upstream.New(upstream.Config{
+		URLs: []string{server}, Headers: r.Headers, TLSCA: r.TLSCA, ConnectTimeout: r.ConnectTimeout, MaxIdle: 1,
+	})
 }
 
 // quicker is the shorter of two times, of which 0 is none.
