@@ -115,7 +115,7 @@ func deliberate() []rule {
 		},
 		{
 			name: "a bare 500 is the status that says what is wrong",
-			why:  "the caller learns whether he, the model server or nobody can mend it",
+			why:  "the caller learns whether it can mend it, the model server can, or neither",
 			where: func(o *outcome) bool {
 				return o.e.Reply.Status == http.StatusInternalServerError && deref(o.e.Reply.Body) == "Internal Server Error"
 			},

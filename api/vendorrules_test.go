@@ -200,7 +200,7 @@ func errorRules() []rule {
 		},
 		{
 			name: "a bare 500 is the status that says what is wrong, or the answer",
-			why:  "the caller learns whether it, the vendor or nobody can mend it",
+			why:  "the caller learns whether it can mend it, the vendor can, or neither",
 			where: func(o *outcome) bool {
 				return o.e.Reply.Status == http.StatusInternalServerError && deref(o.e.Reply.Body) == "Internal Server Error" && !strings.HasPrefix(o.e.Request.Path, "/v1/")
 			},
