@@ -34,7 +34,7 @@ func (d *openAIDialect) answerNative(out *Output, a *Asked, res *inference.Resul
 	if err != nil {
 		return fault.Wrap(fault.Internal, err, "the answer to %s", a.Request.ID)
 	}
-	if err := enoughIn(a, find(members, "choices")); err != nil {
+	if err := enoughIn(a, splice.Fields(members).Get("choices")); err != nil {
 		return err
 	}
 	kind := "chat.completion"
@@ -58,19 +58,19 @@ func (d *openAIDialect) answerNative(out *Output, a *Asked, res *inference.Resul
 // heading begins a chat completion, or a chunk of one, with what the model told of it and what it did not.
 func heading(out *Output, a *Asked, members []splice.Member, kind string) {
 	out.text(`{"id":`)
-	if id := find(members, "id"); splice.KindOf(id) == splice.String && len(id) > 2 {
+	if id := splice.Fields(members).Get("id"); splice.KindOf(id) == splice.String && len(id) > 2 {
 		out.raw(id)
 	} else {
 		out.quoted("chatcmpl-" + a.Request.ID)
 	}
 	out.text(`,"object":"` + kind + `","created":`)
-	if created := find(members, "created"); splice.KindOf(created) == splice.Number {
+	if created := splice.Fields(members).Get("created"); splice.KindOf(created) == splice.Number {
 		out.raw(created)
 	} else {
 		out.number(a.created.Unix())
 	}
 	out.text(`,"model":`)
-	if model := find(members, "model"); splice.KindOf(model) == splice.String {
+	if model := splice.Fields(members).Get("model"); splice.KindOf(model) == splice.String {
 		out.raw(model)
 	} else {
 		out.quoted(a.model())
@@ -79,16 +79,6 @@ func heading(out *Output, a *Asked, members []splice.Member, kind string) {
 
 func isHeading(key string) bool {
 	return key == "id" || key == "object" || key == "created" || key == "model"
-}
-
-// find is the value of a member; nil when it is absent or null.
-func find(members []splice.Member, key string) []byte {
-	for _, m := range members {
-		if m.Key == key && splice.KindOf(m.Value) != splice.Null {
-			return m.Value
-		}
-	}
-	return nil
 }
 
 // enoughIn checks that a list has as many choices as n asked for.
@@ -119,8 +109,8 @@ func toldOf(res *inference.Result) told {
 	if err != nil {
 		return told{}
 	}
-	t := told{usage: find(members, "usage")}
-	if finish, err := splice.Elements(find(members, "finish_reasons")); err == nil && len(finish) == len(res.Items) {
+	t := told{usage: splice.Fields(members).Get("usage")}
+	if finish, err := splice.Elements(splice.Fields(members).Get("finish_reasons")); err == nil && len(finish) == len(res.Items) {
 		t.finish = finish
 	}
 	return t

@@ -138,7 +138,7 @@ func (d *openAIDialect) readText(route *inference.Route, body Body, o *schema.Ob
 	}
 	a := &Asked{Route: route, created: time.Now(), Request: &inference.Request{Route: route.Name, Type: route.Type}}
 	a.Stream = string(declared(o, fields, "stream")) == "true"
-	a.usage = string(membersOf(find(fields.Extra, "stream_options")).get("include_usage")) == "true"
+	a.usage = string(schema.FieldsOf(splice.Fields(fields.Extra).Get("stream_options")).Get("include_usage")) == "true"
 	a.choices = checkedInt(declared(o, fields, "n"))
 	if route.Type == inference.Chat && route.Format != inference.FormatInputs {
 		return a, d.readNative(a, o, fields)

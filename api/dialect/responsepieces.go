@@ -102,8 +102,8 @@ func (p *responsePieces) begin() {
 
 // raw takes an event of a model server that has OpenAI's form.
 func (p *responsePieces) raw(event []byte) error {
-	of := membersOf(event)
-	kind := of.str("type")
+	of := schema.FieldsOf(event)
+	kind := of.Text("type")
 	if kind == "response.created" && !p.begun {
 		p.begun, p.native = true, true
 	}
@@ -115,12 +115,12 @@ func (p *responsePieces) raw(event []byte) error {
 	p.begin()
 	switch kind {
 	case "response.output_text.delta":
-		return p.text(of.get("item_id"), of.get("delta"))
+		return p.text(of.Get("item_id"), of.Get("delta"))
 	case "response.output_item.done":
-		return p.done(of.get("item"))
+		return p.done(of.Get("item"))
 	case "response.completed", "response.incomplete":
-		response := membersOf(of.get("response"))
-		p.r.usage = response.get("usage")
+		response := schema.FieldsOf(of.Get("response"))
+		p.r.usage = response.Get("usage")
 		if kind == "response.incomplete" {
 			p.r.status = "incomplete"
 		}
@@ -133,7 +133,7 @@ func (p *responsePieces) raw(event []byte) error {
 }
 
 // other passes an event that nothing is known of, with its number and the place of its item.
-func (p *responsePieces) other(kind string, of members) {
+func (p *responsePieces) other(kind string, of splice.Fields) {
 	rest := strconv.AppendInt([]byte(`"output_index":`), int64(len(p.items)), 10)
 	for _, m := range of {
 		if m.Key != "type" && m.Key != "sequence_number" && m.Key != "output_index" {
@@ -211,11 +211,11 @@ func (p *responsePieces) callItem(arguments, status string) string {
 
 // done takes an item that is complete: the open one, or another.
 func (p *responsePieces) done(item []byte) error {
-	if membersOf(item) == nil {
+	if schema.FieldsOf(item) == nil {
 		return nil
 	}
-	of := membersOf(item)
-	if p.open != nil && of.str("type") == "message" && (of.get("id") == nil || string(of.get("id")) == string(p.open.id)) {
+	of := schema.FieldsOf(item)
+	if p.open != nil && of.Text("type") == "message" && (of.Get("id") == nil || string(of.Get("id")) == string(p.open.id)) {
 		p.close(item)
 		return p.hold(len(item))
 	}
@@ -243,7 +243,7 @@ func (p *responsePieces) close(item []byte) {
 		part := `{"type":"output_text","text":` + text + `,"annotations":[]}`
 		if item == nil {
 			item = []byte(`{"id":` + string(p.open.id) + `,"type":"message","status":"completed","role":"assistant","content":[` + part + `]}`)
-		} else if parts := elements(membersOf(item).get("content")); len(parts) > 0 {
+		} else if parts := splice.ListOf(schema.FieldsOf(item).Get("content")); len(parts) > 0 {
 			part = string(parts[0])
 		}
 		p.w.write("response.output_text.done", p.at()+`,"content_index":0,"text":`+text+`,"logprobs":[]`)

@@ -173,14 +173,14 @@ func (d *responsesDialect) prompt(route *inference.Route, input, instructions []
 	if splice.KindOf(input) == splice.String {
 		turn("user", input)
 	}
-	for i, item := range elements(input) {
-		of := membersOf(item)
-		if kind := of.str("type"); kind != "" && kind != "message" || of.str("role") == "" || of.get("content") == nil {
+	for i, item := range splice.ListOf(input) {
+		of := schema.FieldsOf(item)
+		if kind := of.Text("type"); kind != "" && kind != "message" || of.Text("role") == "" || of.Get("content") == nil {
 			return nil, invalid([]fault.Issue{{
 				Loc: []any{"input", i}, Type: "value_error", Msg: "only messages with a role and a text can be rendered into one prompt for this route",
 			}})
 		}
-		turn(of.str("role"), of.get("content"))
+		turn(of.Text("role"), of.Get("content"))
 	}
 	list := append(append([]byte("["), bytes.Join(turns, []byte(","))...), ']')
 	return d.chat.prompt(route, list)
@@ -208,8 +208,8 @@ type response struct {
 
 // responseOf completes what a model answered: ids, types and states that clients read are there afterwards.
 func responseOf(a *Asked, res *inference.Result) (*response, error) {
-	told := membersOf(res.Body)
-	r := &response{status: "completed", usage: find(told, "usage")}
+	told := schema.FieldsOf(res.Body)
+	r := &response{status: "completed", usage: told.Get("usage")}
 	if len(res.Items) > 0 {
 		t := toldOf(res)
 		r.usage = usageOfResponse(t.usage)
@@ -220,15 +220,15 @@ func responseOf(a *Asked, res *inference.Result) (*response, error) {
 		r.items = [][]byte{r.item(a, 0, append(text, `,"annotations":[]}]}`...))}
 		told = nil
 	}
-	for i, item := range elements(told.get("output")) {
+	for i, item := range splice.ListOf(told.Get("output")) {
 		r.items = append(r.items, r.item(a, i, item))
 	}
 	if len(r.items) == 0 {
 		return nil, fault.New(fault.UpstreamBadResponse, "the model's response has no output")
 	}
-	if status := told.str("status"); status != "" {
+	if status := told.Text("status"); status != "" {
 		r.status = status
-	} else if told.get("incomplete_details") != nil {
+	} else if told.Get("incomplete_details") != nil {
 		r.status = "incomplete"
 	}
 	r.heading(a, told)
@@ -237,8 +237,8 @@ func responseOf(a *Asked, res *inference.Result) (*response, error) {
 }
 
 // heading writes the id, the time and the model: the model's own where it tells them.
-func (r *response) heading(a *Asked, told members) {
-	r.id = told.str("id")
+func (r *response) heading(a *Asked, told splice.Fields) {
+	r.id = told.Text("id")
 	if r.id == "" {
 		r.id = "resp_" + a.Request.ID
 	}
@@ -246,13 +246,13 @@ func (r *response) heading(a *Asked, told members) {
 	head.text(`{"id":`)
 	head.quoted(r.id)
 	head.text(`,"object":"response","created_at":`)
-	if at := told.get("created_at"); splice.KindOf(at) == splice.Number {
+	if at := told.Get("created_at"); splice.KindOf(at) == splice.Number {
 		head.buf = append(head.buf, at...)
 	} else {
 		head.number(a.created.Unix())
 	}
 	head.text(`,"model":`)
-	if model := told.str("model"); model != "" {
+	if model := told.Text("model"); model != "" {
 		head.quoted(model)
 	} else {
 		head.quoted(a.model())
@@ -261,7 +261,7 @@ func (r *response) heading(a *Asked, told members) {
 }
 
 // remainder writes the other members that the model tells, and those that clients read.
-func (r *response) remainder(told members) {
+func (r *response) remainder(told splice.Fields) {
 	var rest Output
 	seen := map[string]bool{"id": true, "object": true, "created_at": true, "model": true, "status": true, "output": true, "usage": true}
 	for _, m := range told {
@@ -300,17 +300,17 @@ func (r *response) remainder(told members) {
 
 // item fills in what an item of an output lacks: its id, and its state.
 func (r *response) item(a *Asked, i int, raw []byte) []byte {
-	of := membersOf(raw)
-	prefix := map[string]string{"message": "msg_", "function_call": "fc_", "function_call_output": "fco_", "reasoning": "rs_"}[of.str("type")]
-	if prefix == "" || of.get("id") != nil && of.get("status") != nil {
+	of := schema.FieldsOf(raw)
+	prefix := map[string]string{"message": "msg_", "function_call": "fc_", "function_call_output": "fco_", "reasoning": "rs_"}[of.Text("type")]
+	if prefix == "" || of.Get("id") != nil && of.Get("status") != nil {
 		return raw
 	}
 	text := bytes.TrimSuffix(bytes.TrimSpace(raw), []byte("}"))
 	text = append([]byte(nil), text...)
-	if of.get("id") == nil {
+	if of.Get("id") == nil {
 		text = schema.AppendString(append(text, `,"id":`...), prefix+a.Request.ID+"_"+strconv.Itoa(i))
 	}
-	if of.get("status") == nil && prefix != "rs_" {
+	if of.Get("status") == nil && prefix != "rs_" {
 		text = append(text, `,"status":"completed"`...)
 	}
 	return append(text, '}')
@@ -332,13 +332,13 @@ func (r *response) object(status string, items [][]byte, usage []byte) []byte {
 
 // detailed is a usage with the details that OpenAI's clients expect beside the counts.
 func detailed(usage []byte) []byte {
-	of := membersOf(usage)
+	of := schema.FieldsOf(usage)
 	text := bytes.TrimSuffix(bytes.TrimSpace(usage), []byte("}"))
 	text = append([]byte(nil), text...)
-	if of.get("input_tokens_details") == nil {
+	if of.Get("input_tokens_details") == nil {
 		text = append(text, `,"input_tokens_details":{"cached_tokens":0}`...)
 	}
-	if of.get("output_tokens_details") == nil {
+	if of.Get("output_tokens_details") == nil {
 		text = append(text, `,"output_tokens_details":{"reasoning_tokens":0}`...)
 	}
 	return append(text, '}')
@@ -346,8 +346,8 @@ func detailed(usage []byte) []byte {
 
 // usageOfResponse is a usage of chat under the names of responses; nil when it is not known.
 func usageOfResponse(usage []byte) []byte {
-	of := membersOf(usage)
-	in, out, all := of.get("prompt_tokens"), of.get("completion_tokens"), of.get("total_tokens")
+	of := schema.FieldsOf(usage)
+	in, out, all := of.Get("prompt_tokens"), of.Get("completion_tokens"), of.Get("total_tokens")
 	if in == nil || out == nil || all == nil {
 		return nil
 	}

@@ -5,6 +5,7 @@ import (
 
 	"headrace/api/schema"
 	"headrace/internal/inference"
+	"headrace/internal/splice"
 )
 
 // Stream writes a whole response as the events that OpenAI's clients need to build it: created, each item with its parts
@@ -46,19 +47,19 @@ func (w *responseEvents) write(kind, rest string) {
 
 // item writes one item of an output, from added to done.
 func (w *responseEvents) item(i int, raw []byte) {
-	of := membersOf(raw)
-	id := orText(of.get("id"), `""`)
+	of := schema.FieldsOf(raw)
+	id := orText(of.Get("id"), `""`)
 	at := `"item_id":` + id + `,"output_index":` + strconv.Itoa(i)
-	kind := of.str("type")
+	kind := of.Text("type")
 	switch kind {
 	case "message":
 		w.added(i, without(of, "content", "[]"))
-		for n, part := range elements(of.get("content")) {
+		for n, part := range splice.ListOf(of.Get("content")) {
 			w.part(at+`,"content_index":`+strconv.Itoa(n), part)
 		}
 	case "function_call":
 		w.added(i, without(of, "arguments", `""`))
-		arguments, name := orText(of.get("arguments"), `"{}"`), orText(of.get("name"), `""`)
+		arguments, name := orText(of.Get("arguments"), `"{}"`), orText(of.Get("name"), `""`)
 		w.write("response.function_call_arguments.delta", at+`,"delta":`+arguments)
 		w.write("response.function_call_arguments.done", at+`,"name":`+name+`,"arguments":`+arguments)
 	default:
@@ -81,9 +82,9 @@ func (w *responseEvents) added(i int, item string) {
 
 // part writes one part of a message.
 func (w *responseEvents) part(at string, raw []byte) {
-	of := membersOf(raw)
-	text := of.get("text")
-	if of.str("type") != "output_text" || text == nil {
+	of := schema.FieldsOf(raw)
+	text := of.Get("text")
+	if of.Text("type") != "output_text" || text == nil {
 		w.write("response.content_part.added", at+`,"part":`+string(raw))
 		w.write("response.content_part.done", at+`,"part":`+string(raw))
 		return
@@ -95,7 +96,7 @@ func (w *responseEvents) part(at string, raw []byte) {
 }
 
 // without is an object as it is before one of its members is there, and while it is being written.
-func without(of members, key, instead string) string {
+func without(of splice.Fields, key, instead string) string {
 	text := []byte("{")
 	for _, m := range of {
 		if len(text) > 1 {

@@ -5,6 +5,7 @@ import (
 	"headrace/api/schema"
 	"headrace/internal/fault"
 	"headrace/internal/inference"
+	"headrace/internal/splice"
 	"headrace/internal/sse"
 )
 
@@ -104,7 +105,7 @@ func wholeEvents(a *Asked, res *inference.Result) (events []inference.Event, hea
 	if err != nil {
 		return nil, nil, fault.Wrap(fault.Internal, err, "the answer to %s", a.Request.ID)
 	}
-	if err := enoughIn(a, find(members, "choices")); err != nil {
+	if err := enoughIn(a, splice.Fields(members).Get("choices")); err != nil {
 		return nil, nil, err
 	}
 	var top Output
@@ -113,10 +114,10 @@ func wholeEvents(a *Asked, res *inference.Result) (events []inference.Event, hea
 		kind = "text_completion"
 	}
 	heading(&top, a, members, kind)
-	for i, choice := range elements(find(members, "choices")) {
-		events = append(events, choiceEvents(i, membersOf(choice))...)
+	for i, choice := range splice.ListOf(splice.Fields(members).Get("choices")) {
+		events = append(events, choiceEvents(i, schema.FieldsOf(choice))...)
 	}
-	if usage := find(members, "usage"); usage != nil {
+	if usage := splice.Fields(members).Get("usage"); usage != nil {
 		events = append(events, inference.Event{Kind: inference.EventUsage, Usage: usage})
 	}
 	for i := len(events) - 1; i >= 0; i-- {
@@ -143,26 +144,26 @@ func (*openAIDialect) Pieces(a *Asked) PieceWriter {
 func headOf(out *Output, a *Asked) { head(out, a, `"cmpl-`+a.Request.ID+`"`, "text_completion") }
 
 // choiceEvents are the events of one choice of a chat completion, or of a completion.
-func choiceEvents(i int, choice members) []inference.Event {
-	said := membersOf(choice.get("message"))
+func choiceEvents(i int, choice splice.Fields) []inference.Event {
+	said := schema.FieldsOf(choice.Get("message"))
 	var events []inference.Event
-	for _, text := range [][]byte{said.get("content"), choice.get("text")} {
+	for _, text := range [][]byte{said.Get("content"), choice.Get("text")} {
 		if text != nil {
 			events = append(events, inference.Event{Choice: i, Text: text})
 		}
 	}
-	for n, call := range elements(said.get("tool_calls")) {
-		of := membersOf(call)
-		function := membersOf(of.get("function"))
+	for n, call := range splice.ListOf(said.Get("tool_calls")) {
+		of := schema.FieldsOf(call)
+		function := schema.FieldsOf(of.Get("function"))
 		events = append(events, inference.Event{Kind: inference.EventCall, Choice: i, Call: &inference.ToolCall{
-			Index: n, ID: of.get("id"), Name: function.get("name"), Arguments: function.get("arguments"),
+			Index: n, ID: of.Get("id"), Name: function.Get("name"), Arguments: function.Get("arguments"),
 		}})
 	}
-	return append(events, inference.Event{Kind: inference.EventFinish, Choice: i, Finish: choice.get("finish_reason")})
+	return append(events, inference.Event{Kind: inference.EventFinish, Choice: i, Finish: choice.Get("finish_reason")})
 }
 
 // extras are the members of an answer that are not OpenAI's: custom_outputs, and the run of an agent.
-func extras(all members) []byte {
+func extras(all splice.Fields) []byte {
 	var o Output
 	for _, m := range all {
 		if m.Key == "custom_outputs" || m.Key == "messages" || m.Key == "output" {

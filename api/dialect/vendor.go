@@ -133,7 +133,7 @@ func (f *vendorForms) read(route *inference.Route, body Body) (*Asked, error) {
 	}
 	a := &Asked{Route: route, created: time.Now(), Request: &inference.Request{Route: route.Name, Type: route.Type}}
 	a.Stream = string(declared(form, fields, "stream")) == "true"
-	a.usage = string(membersOf(declared(form, fields, "stream_options")).get("include_usage")) != "false"
+	a.usage = string(schema.FieldsOf(declared(form, fields, "stream_options")).Get("include_usage")) != "false"
 	a.Request.Body = f.neutral(a, form, fields, item)
 	a.Refused = f.refused(route, form, fields)
 	return a, nil
@@ -143,19 +143,19 @@ func (f *vendorForms) read(route *inference.Route, body Body) (*Asked, error) {
 func (f *vendorForms) refused(route *inference.Route, form *schema.Object, fields schema.Fields) error {
 	model := declared(form, fields, "model")
 	if model == nil {
-		model = find(fields.Extra, "model")
+		model = splice.Fields(fields.Extra).Get("model")
 	}
 	if model != nil {
 		e := fault.New(fault.Invalid, "The parameter 'model' is not permitted to be passed. The route being queried already defines a model instance.")
 		e.Param = "model"
 		return e
 	}
-	if f.count != "n" && route.Type != inference.Embeddings && find(fields.Extra, "n") != nil {
+	if f.count != "n" && route.Type != inference.Embeddings && splice.Fields(fields.Extra).Get("n") != nil {
 		e := fault.New(fault.Invalid, "Invalid parameter `n`. Use `%s` instead.", f.count)
 		e.Param = "n"
 		return e
 	}
-	if stream := vendorText(find(fields.Extra, "stream")); f.count != "n" && stream == "true" {
+	if stream := vendorText(splice.Fields(fields.Extra).Get("stream")); f.count != "n" && stream == "true" {
 		e := fault.New(fault.Invalid, "Setting the 'stream' parameter to 'true' is not supported with the MLflow Gateway.")
 		e.Param = "stream"
 		return e
@@ -181,7 +181,7 @@ func (f *vendorForms) refusedOfAnthropic(form *schema.Object, fields schema.Fiel
 	}
 	top := declared(form, fields, "top_p")
 	if top == nil {
-		top = find(fields.Extra, "top_p")
+		top = splice.Fields(fields.Extra).Get("top_p")
 	}
 	if top != nil && declared(form, fields, "temperature") != nil {
 		e := fault.New(fault.Invalid, "Cannot set both 'temperature' and 'top_p' parameters.")
@@ -215,7 +215,7 @@ func (f *vendorForms) neutral(a *Asked, form *schema.Object, fields schema.Field
 				name = "input"
 			}
 		}
-		if name != form.Fields[i].Name && find(fields.Extra, name) != nil {
+		if name != form.Fields[i].Name && splice.Fields(fields.Extra).Get(name) != nil {
 			continue
 		}
 		o = member(o, name, value)
@@ -267,7 +267,7 @@ func (d *openAIDialect) readVendor(route *inference.Route, body Body) (*Asked, e
 	}
 	a := &Asked{Route: route, created: time.Now(), Request: &inference.Request{Route: route.Name, Type: route.Type}}
 	a.Stream = string(fields.Declared[1]) == "true"
-	a.usage = string(membersOf(fields.Declared[2]).get("include_usage")) == "true"
+	a.usage = string(schema.FieldsOf(fields.Declared[2]).Get("include_usage")) == "true"
 	o := []byte("{")
 	for _, m := range body.members {
 		if m.Key == "model" || a.Stream && m.Key == "stream" {

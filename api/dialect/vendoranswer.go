@@ -16,7 +16,7 @@ import (
 func whole(res *inference.Result) bool { return len(res.Items) == 0 && res.Body != nil }
 
 // answerRaw is the body of an answer in OpenAI's form, taken apart.
-func answerRaw(a *Asked, res *inference.Result) (members, error) {
+func answerRaw(a *Asked, res *inference.Result) (splice.Fields, error) {
 	all, err := schema.Members(res.Body)
 	if err != nil {
 		return nil, fault.Wrap(fault.Internal, err, "the answer to %s", a.Request.ID)
@@ -49,18 +49,18 @@ func (d *endpointsDialect) answerVendor(out *Output, a *Asked, res *inference.Re
 	case inference.Chat, inference.Raw:
 	}
 	kind := "chat.completion"
-	if given := all.str("object"); given != "" {
+	if given := all.Text("object"); given != "" {
 		kind = given
 	}
 	vendorHead(out, a, all, kind)
-	for i, choice := range elements(all.get("choices")) {
+	for i, choice := range splice.ListOf(all.Get("choices")) {
 		comma(out, i)
 		out.text(`{"index":`)
 		out.number(int64(i))
-		vendorMessage(out, membersOf(choice))
+		vendorMessage(out, schema.FieldsOf(choice))
 	}
 	out.text(`],"usage":{"prompt_tokens":`)
-	usage := membersOf(all.get("usage"))
+	usage := schema.FieldsOf(all.Get("usage"))
 	counts(out, usage, "prompt_tokens", "completion_tokens", "total_tokens")
 	for _, m := range usage {
 		told := m.Key == "prompt_tokens" || m.Key == "completion_tokens" || m.Key == "total_tokens"
@@ -78,12 +78,12 @@ func (d *endpointsDialect) answerVendor(out *Output, a *Asked, res *inference.Re
 }
 
 // vendorEmbeddings writes rows.
-func vendorEmbeddings(out *Output, a *Asked, all members) {
+func vendorEmbeddings(out *Output, a *Asked, all splice.Fields) {
 	out.text(`{"object":"list","data":[`)
-	for i, row := range elements(all.get("data")) {
+	for i, row := range splice.ListOf(all.Get("data")) {
 		comma(out, i)
 		out.text(`{"object":"embedding","embedding":`)
-		out.orNull(membersOf(row).get("embedding"))
+		out.orNull(schema.FieldsOf(row).Get("embedding"))
 		out.text(`,"index":`)
 		out.number(int64(i))
 		out.text(`}`)
@@ -91,57 +91,57 @@ func vendorEmbeddings(out *Output, a *Asked, all members) {
 	out.text(`],"model":`)
 	vendorModel(out, a, all)
 	out.text(`,"usage":{"prompt_tokens":`)
-	counts(out, membersOf(all.get("usage")), "prompt_tokens", "total_tokens")
+	counts(out, schema.FieldsOf(all.Get("usage")), "prompt_tokens", "total_tokens")
 	out.text(`}}`)
 }
 
 // vendorTexts writes completions.
-func vendorTexts(out *Output, a *Asked, all members) {
+func vendorTexts(out *Output, a *Asked, all splice.Fields) {
 	vendorHead(out, a, all, "text_completion")
-	for i, choice := range elements(all.get("choices")) {
+	for i, choice := range splice.ListOf(all.Get("choices")) {
 		comma(out, i)
-		of := membersOf(choice)
+		of := schema.FieldsOf(choice)
 		out.text(`{"index":`)
 		out.number(int64(i))
 		out.text(`,"text":`)
-		out.orNull(of.get("text"))
+		out.orNull(of.Get("text"))
 		out.text(`,"finish_reason":`)
-		out.orNull(of.get("finish_reason"))
+		out.orNull(of.Get("finish_reason"))
 		out.text(`}`)
 	}
 	out.text(`],"usage":{"prompt_tokens":`)
-	counts(out, membersOf(all.get("usage")), "prompt_tokens", "completion_tokens", "total_tokens")
+	counts(out, schema.FieldsOf(all.Get("usage")), "prompt_tokens", "completion_tokens", "total_tokens")
 	out.text(`}}`)
 }
 
 // vendorMessage writes the rest of a choice of a chat.
-func vendorMessage(out *Output, choice members) {
-	said := membersOf(choice.get("message"))
+func vendorMessage(out *Output, choice splice.Fields) {
+	said := schema.FieldsOf(choice.Get("message"))
 	out.text(`,"message":{"role":`)
-	if role := said.get("role"); role != nil {
+	if role := said.Get("role"); role != nil {
 		out.raw(role)
 	} else {
 		out.text(`"assistant"`)
 	}
 	out.text(`,"content":`)
-	out.orNull(said.get("content"))
+	out.orNull(said.Get("content"))
 	out.text(`,"tool_calls":`)
-	out.orNull(said.get("tool_calls"))
+	out.orNull(said.Get("tool_calls"))
 	out.text(`,"refusal":`)
-	out.orNull(said.get("refusal"))
+	out.orNull(said.Get("refusal"))
 	out.text(`},"finish_reason":`)
-	out.orNull(choice.get("finish_reason"))
+	out.orNull(choice.Get("finish_reason"))
 	out.text(`}`)
 }
 
 // vendorHead begins a completion object, up to its choices.
-func vendorHead(out *Output, a *Asked, all members, kind string) {
+func vendorHead(out *Output, a *Asked, all splice.Fields, kind string) {
 	out.text(`{"id":`)
-	out.orNull(all.get("id"))
+	out.orNull(all.Get("id"))
 	out.text(`,"object":`)
 	out.quoted(kind)
 	out.text(`,"created":`)
-	if created := bytes.Trim(all.get("created"), `"`); splice.KindOf(created) == splice.Number {
+	if created := bytes.Trim(all.Get("created"), `"`); splice.KindOf(created) == splice.Number {
 		out.raw(created)
 	} else {
 		out.number(a.created.Unix())
@@ -152,8 +152,8 @@ func vendorHead(out *Output, a *Asked, all members, kind string) {
 }
 
 // vendorModel writes the model that the vendor names, else the route's.
-func vendorModel(out *Output, a *Asked, all members) {
-	if model := all.get("model"); splice.KindOf(model) == splice.String {
+func vendorModel(out *Output, a *Asked, all splice.Fields) {
+	if model := all.Get("model"); splice.KindOf(model) == splice.String {
 		out.raw(model)
 		return
 	}
@@ -161,12 +161,12 @@ func vendorModel(out *Output, a *Asked, all members) {
 }
 
 // counts writes the numbers of a usage, with the names but the first before them.
-func counts(out *Output, usage members, names ...string) {
+func counts(out *Output, usage splice.Fields, names ...string) {
 	for i, name := range names {
 		if i > 0 {
 			out.text(`,"` + name + `":`)
 		}
-		out.orNull(usage.get(name))
+		out.orNull(usage.Get(name))
 	}
 }
 
@@ -176,29 +176,29 @@ func (d *routesDialect) answerVendor(out *Output, a *Asked, res *inference.Resul
 	if err != nil {
 		return err
 	}
-	usage := membersOf(all.get("usage"))
-	said := usage.get("completion_tokens")
+	usage := schema.FieldsOf(all.Get("usage"))
+	said := usage.Get("completion_tokens")
 	switch a.Request.Type {
 	case inference.Embeddings:
 		said = []byte("0")
 		out.text(`{"embeddings":[`)
-		for i, row := range elements(all.get("data")) {
+		for i, row := range splice.ListOf(all.Get("data")) {
 			comma(out, i)
-			out.orNull(membersOf(row).get("embedding"))
+			out.orNull(schema.FieldsOf(row).Get("embedding"))
 		}
 	case inference.Completions, inference.Chat, inference.Raw:
 		out.text(`{"candidates":[`)
-		for i, choice := range elements(all.get("choices")) {
+		for i, choice := range splice.ListOf(all.Get("choices")) {
 			comma(out, i)
-			candidate(out, a, membersOf(choice))
+			candidate(out, a, schema.FieldsOf(choice))
 		}
 	}
 	out.text(`],"metadata":{"input_tokens":`)
-	out.orNull(usage.get("prompt_tokens"))
+	out.orNull(usage.Get("prompt_tokens"))
 	out.text(`,"output_tokens":`)
 	out.orNull(said)
 	out.text(`,"total_tokens":`)
-	out.orNull(usage.get("total_tokens"))
+	out.orNull(usage.Get("total_tokens"))
 	out.text(`,"model":`)
 	vendorModel(out, a, all)
 	out.text(`,"route_type":`)
@@ -208,21 +208,21 @@ func (d *routesDialect) answerVendor(out *Output, a *Asked, res *inference.Resul
 }
 
 // candidate writes one choice of a chat or of a completion.
-func candidate(out *Output, a *Asked, choice members) {
+func candidate(out *Output, a *Asked, choice splice.Fields) {
 	if a.Request.Type == inference.Completions {
 		out.text(`{"text":`)
-		out.orNull(choice.get("text"))
+		out.orNull(choice.Get("text"))
 	} else {
-		said := membersOf(choice.get("message"))
+		said := schema.FieldsOf(choice.Get("message"))
 		out.text(`{"message":{"role":"assistant","content":`)
-		out.orNull(said.get("content"))
-		if calls := said.get("tool_calls"); calls != nil { // 2.8 had no word for them, and failed
+		out.orNull(said.Get("content"))
+		if calls := said.Get("tool_calls"); calls != nil { // 2.8 had no word for them, and failed
 			out.text(`,"tool_calls":`)
 			out.raw(calls)
 		}
 		out.text(`}`)
 	}
 	out.text(`,"metadata":{"finish_reason":`)
-	out.orNull(choice.get("finish_reason"))
+	out.orNull(choice.Get("finish_reason"))
 	out.text(`}}`)
 }

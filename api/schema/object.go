@@ -2,10 +2,8 @@ package schema
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"slices"
-	"strconv"
 
 	"headrace/internal/splice"
 )
@@ -13,6 +11,18 @@ import (
 var errTooMany = errors.New(tooMany)
 
 const tooMany = "no more than 65536 elements or members can be taken at once"
+
+// FieldsOf is Members for a value that may be something else: nil for what is no object, and for one that Members refuses.
+func FieldsOf(value []byte) splice.Fields {
+	if splice.KindOf(value) != splice.Object {
+		return nil
+	}
+	all, err := Members(value)
+	if err != nil {
+		return nil
+	}
+	return all
+}
 
 // Members lists the members of the object that text holds, in order of their first mention; of a key that is
 // there twice the last value counts, as in Python. The error is a *splice.SyntaxError, or says that there are
@@ -200,18 +210,8 @@ func appendElement(dst, value []byte) []byte {
 func AppendString(dst []byte, text string) []byte {
 	for i := range len(text) {
 		if c := text[i]; c < 0x20 || c >= 0x7f || c == '"' || c == '\\' {
-			return appendEscaped(dst, text)
+			return append(dst, splice.Quote(text)...)
 		}
 	}
 	return append(append(append(dst, '"'), text...), '"')
-}
-
-func appendEscaped(dst []byte, text string) []byte {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(text); err != nil {
-		return strconv.AppendQuoteToASCII(dst, text) // strings can always be encoded
-	}
-	return append(dst, bytes.TrimSuffix(b.Bytes(), []byte("\n"))...)
 }

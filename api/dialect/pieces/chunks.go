@@ -3,6 +3,7 @@ package pieces
 import (
 	"strconv"
 
+	"headrace/api/schema"
 	"headrace/internal/fault"
 	"headrace/internal/inference"
 	"headrace/internal/splice"
@@ -58,7 +59,7 @@ func (w *Chunks) Piece(dst []byte, e *inference.Event) []byte {
 		}
 	case inference.EventRaw:
 		w.raw = true
-		if all := membersOf(e.Raw); !w.usage && all.get("usage") != nil && len(elements(all.get("choices"))) == 0 {
+		if all := schema.FieldsOf(e.Raw); !w.usage && all.Get("usage") != nil && len(splice.ListOf(all.Get("choices"))) == 0 {
 			return dst // many clients read the first choice of each chunk
 		}
 		return sse.Append(dst, "", e.Raw)

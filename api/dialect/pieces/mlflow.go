@@ -41,30 +41,30 @@ func (w *MLflow) Piece(dst []byte, e *inference.Event) []byte {
 			return w.whole(dst, `,"choices":[],"usage":`+string(e.Usage))
 		}
 	case inference.EventRaw:
-		return w.raw(dst, membersOf(e.Raw))
+		return w.raw(dst, schema.FieldsOf(e.Raw))
 	}
 	return dst
 }
 
 // raw writes a chunk of OpenAI's.
-func (w *MLflow) raw(dst []byte, of members) []byte {
-	for i, each := range elements(of.get("choices")) {
-		choice := membersOf(each)
-		if n, err := strconv.Atoi(string(choice.get("index"))); err == nil {
+func (w *MLflow) raw(dst []byte, of splice.Fields) []byte {
+	for i, each := range splice.ListOf(of.Get("choices")) {
+		choice := schema.FieldsOf(each)
+		if n, err := strconv.Atoi(string(choice.Get("index"))); err == nil {
 			i = n
 		}
-		delta := membersOf(choice.get("delta"))
-		text, calls := delta.get("content"), delta.get("tool_calls")
+		delta := schema.FieldsOf(choice.Get("delta"))
+		text, calls := delta.Get("content"), delta.Get("tool_calls")
 		if text == nil {
-			text = choice.get("text")
+			text = choice.Get("text")
 		}
-		finish := choice.get("finish_reason")
+		finish := choice.Get("finish_reason")
 		if w.chat && text == nil && calls == nil && finish == nil {
 			continue
 		}
 		dst = w.chunk(dst, i, orNull(text), orNull(calls), finish)
 	}
-	if usage := of.get("usage"); usage != nil && w.usage {
+	if usage := of.Get("usage"); usage != nil && w.usage {
 		return w.whole(dst, `,"choices":[],"usage":`+string(usage))
 	}
 	return dst

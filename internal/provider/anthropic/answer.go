@@ -21,7 +21,7 @@ type answer struct {
 }
 
 // read takes a message apart. Blocks that are not meant for the caller, such as what the model thought, are left out.
-func read(top vendors.Members) (*answer, error) {
+func read(top splice.Fields) (*answer, error) {
 	content := top.Get("content")
 	if splice.KindOf(content) != splice.Array && splice.KindOf(content) != splice.String {
 		return nil, vendors.Lacks("content")
@@ -29,11 +29,11 @@ func read(top vendors.Members) (*answer, error) {
 	a := &answer{id: top.Get("id"), model: top.Get("model"), finish: finish(top.Text("stop_reason")), usage: usage(top.Get("usage"))}
 	var text strings.Builder
 	if splice.KindOf(content) == splice.String {
-		text.WriteString(vendors.Text(content))
+		text.WriteString(splice.TextOf(content))
 		a.spoken = true
 	}
-	for _, block := range vendors.Elements(content) {
-		of := vendors.MembersOf(block)
+	for _, block := range splice.ListOf(content) {
+		of := splice.FieldsOf(block)
 		switch of.Text("type") {
 		case "text":
 			text.WriteString(of.Text("text"))
@@ -44,7 +44,7 @@ func read(top vendors.Members) (*answer, error) {
 	}
 	a.text = text.String()
 	if a.finish == "content_filter" {
-		a.refusal = vendors.MembersOf(top.Get("stop_details")).Get("explanation")
+		a.refusal = splice.FieldsOf(top.Get("stop_details")).Get("explanation")
 	}
 	return a, nil
 }
@@ -63,13 +63,13 @@ func finish(reason string) string {
 }
 
 // toolCall is a call as OpenAI has it, whose arguments are JSON in a string.
-func toolCall(of vendors.Members) []byte {
+func toolCall(of splice.Fields) []byte {
 	var arguments bytes.Buffer
 	if input := of.Get("input"); input == nil || json.Compact(&arguments, input) != nil {
 		arguments.Reset()
 		arguments.WriteString("{}")
 	}
-	var function, o vendors.Object
+	var function, o splice.ObjectWriter
 	function.Add("name", of.Get("name"))
 	function.AddText("arguments", arguments.String())
 	o.Add("id", of.Get("id"))
@@ -81,14 +81,14 @@ func toolCall(of vendors.Members) []byte {
 // usage is OpenAI's: its prompt tokens have those in them that Anthropic counts apart, as read from the cache and written to
 // it. nil when the counts are not told.
 func usage(value []byte) []byte {
-	of := vendors.MembersOf(value)
+	of := splice.FieldsOf(value)
 	if of.Get("input_tokens") == nil && of.Get("output_tokens") == nil {
 		return nil
 	}
 	const read, written = "cache_read_input_tokens", "cache_creation_input_tokens"
-	var o vendors.Object
-	prompt := vendors.Int(of.Get("input_tokens")) + vendors.Int(of.Get(read)) + vendors.Int(of.Get(written))
-	said := vendors.Int(of.Get("output_tokens"))
+	var o splice.ObjectWriter
+	prompt := splice.IntOf(of.Get("input_tokens")) + splice.IntOf(of.Get(read)) + splice.IntOf(of.Get(written))
+	said := splice.IntOf(of.Get("output_tokens"))
 	if of.Get("input_tokens") != nil {
 		o.AddInt("prompt_tokens", prompt)
 	}
@@ -99,7 +99,7 @@ func usage(value []byte) []byte {
 		o.AddInt("total_tokens", prompt+said)
 	}
 	if of.Get(read) != nil || of.Get(written) != nil {
-		var details vendors.Object
+		var details splice.ObjectWriter
 		details.Add("cached_tokens", of.Get(read))
 		details.Add("cache_write_tokens", of.Get(written))
 		o.Add("prompt_tokens_details", details.Bytes())
@@ -114,7 +114,7 @@ func usage(value []byte) []byte {
 
 // chat is the answer as a chat completion. What only the dialect knows, the time, is left for it.
 func (a *answer) chat() []byte {
-	var message, choice, o vendors.Object
+	var message, choice, o splice.ObjectWriter
 	message.AddText("role", "assistant")
 	if a.spoken {
 		message.AddText("content", a.text)
@@ -123,7 +123,7 @@ func (a *answer) chat() []byte {
 	}
 	message.Add("refusal", orNull(a.refusal))
 	if len(a.calls) > 0 {
-		message.Add("tool_calls", vendors.List(a.calls...))
+		message.Add("tool_calls", splice.ListWith(a.calls...))
 	}
 	choice.AddInt("index", 0)
 	choice.Add("message", message.Bytes())
@@ -132,14 +132,14 @@ func (a *answer) chat() []byte {
 	o.Add("id", a.id)
 	o.AddText("object", "chat.completion")
 	o.Add("model", a.model)
-	o.Add("choices", vendors.List(choice.Bytes()))
+	o.Add("choices", splice.ListWith(choice.Bytes()))
 	o.Add("usage", a.usage)
 	return o.Bytes()
 }
 
 // completion is the answer as a completion.
 func (a *answer) completion() []byte {
-	var choice, o vendors.Object
+	var choice, o splice.ObjectWriter
 	choice.AddText("text", a.text)
 	choice.AddInt("index", 0)
 	choice.Add("logprobs", []byte("null"))
@@ -147,7 +147,7 @@ func (a *answer) completion() []byte {
 	o.Add("id", a.id)
 	o.AddText("object", "text_completion")
 	o.Add("model", a.model)
-	o.Add("choices", vendors.List(choice.Bytes()))
+	o.Add("choices", splice.ListWith(choice.Bytes()))
 	o.Add("usage", a.usage)
 	return o.Bytes()
 }

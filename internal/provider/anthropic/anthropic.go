@@ -42,7 +42,7 @@ func (*Provider) Encode(route *inference.Route, req *inference.Request) (provide
 	case v == nil || splice.KindOf(req.Body) != splice.Object || req.Type == inference.Raw:
 		return provider.Call{}, fault.New(fault.Invalid, "the provider %s cannot express this request of the type %s", route.Provider, req.Type)
 	}
-	c := call{vendor: v, all: vendors.MembersOf(req.Body)}
+	c := call{vendor: v, all: splice.FieldsOf(req.Body)}
 	if c.all.Get("input") != nil && c.all.Get("messages") == nil && req.Type == inference.Chat {
 		return provider.Call{}, wrong("input", "Anthropic's models are not asked in the form of OpenAI's responses; ask at /v1/chat/completions")
 	}

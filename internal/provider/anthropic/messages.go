@@ -5,7 +5,6 @@ import (
 	"strconv"
 	"strings"
 
-	"headrace/internal/provider/vendors"
 	"headrace/internal/splice"
 )
 
@@ -13,24 +12,24 @@ import (
 func (c *call) conversation() error {
 	if c.all.Get("messages") == nil {
 		prompt := c.all.Get("prompt")
-		if list := vendors.Elements(prompt); len(list) == 1 {
+		if list := splice.ListOf(prompt); len(list) == 1 {
 			prompt = list[0]
 		}
 		if splice.KindOf(prompt) != splice.String {
 			return wrong("prompt", "prompt must be one text: Anthropic's models are asked as a chat")
 		}
-		c.out.Add("messages", vendors.List(turn("user", prompt)))
+		c.out.Add("messages", splice.ListWith(turn("user", prompt)))
 		return nil
 	}
 	var t turns
-	for i, m := range vendors.Elements(c.all.Get("messages")) {
+	for i, m := range splice.ListOf(c.all.Get("messages")) {
 		at := "messages[" + strconv.Itoa(i) + "]"
-		if err := c.message(&t, vendors.MembersOf(m), at); err != nil {
+		if err := c.message(&t, splice.FieldsOf(m), at); err != nil {
 			return err
 		}
 	}
 	t.settle()
-	c.out.Add("messages", vendors.List(t.all...))
+	c.out.Add("messages", splice.ListWith(t.all...))
 	return nil
 }
 
@@ -43,19 +42,19 @@ type turns struct {
 // settle writes results that no user message follows.
 func (t *turns) settle() {
 	if len(t.results) > 0 {
-		t.all = append(t.all, turn("user", vendors.List(t.results...)))
+		t.all = append(t.all, turn("user", splice.ListWith(t.results...)))
 		t.results = nil
 	}
 }
 
 func turn(role string, content []byte) []byte {
-	var o vendors.Object
+	var o splice.ObjectWriter
 	o.AddText("role", role)
 	o.Add("content", content)
 	return o.Bytes()
 }
 
-func (c *call) message(t *turns, m vendors.Members, at string) error {
+func (c *call) message(t *turns, m splice.Fields, at string) error {
 	content := m.Get("content")
 	switch role := m.Text("role"); role {
 	case "system", "developer":
@@ -86,13 +85,13 @@ func (t *turns) user(content []byte, at string) error {
 	if err != nil {
 		return err
 	}
-	t.all = append(t.all, turn("user", vendors.List(append(t.results, blocks...)...)))
+	t.all = append(t.all, turn("user", splice.ListWith(append(t.results, blocks...)...)))
 	t.results = nil
 	return nil
 }
 
-func (t *turns) assistant(m vendors.Members, at string) error {
-	content, calls := m.Get("content"), vendors.Elements(m.Get("tool_calls"))
+func (t *turns) assistant(m splice.Fields, at string) error {
+	content, calls := m.Get("content"), splice.ListOf(m.Get("tool_calls"))
 	if content == nil && m.Get("refusal") != nil {
 		content = m.Get("refusal")
 	}
@@ -111,14 +110,14 @@ func (t *turns) assistant(m vendors.Members, at string) error {
 		}
 		blocks = append(blocks, use)
 	}
-	t.all = append(t.all, turn("assistant", vendors.List(blocks...)))
+	t.all = append(t.all, turn("assistant", splice.ListWith(blocks...)))
 	return nil
 }
 
 // toolUse is a call of a tool as Anthropic has it, whose arguments are an object.
 func toolUse(value []byte, at string) ([]byte, error) {
-	of := vendors.MembersOf(value)
-	function := vendors.MembersOf(of.Get("function"))
+	of := splice.FieldsOf(value)
+	function := splice.FieldsOf(of.Get("function"))
 	arguments := []byte(strings.TrimSpace(function.Text("arguments")))
 	if len(arguments) == 0 {
 		arguments = []byte("{}")
@@ -126,7 +125,7 @@ func toolUse(value []byte, at string) ([]byte, error) {
 	if v, err := splice.Whole(arguments); err != nil || v.Kind != splice.Object || v.NonFinite {
 		return nil, wrong(at+".function.arguments", "the arguments of the tool call %q are not an object in JSON", of.Text("id"))
 	}
-	var o vendors.Object
+	var o splice.ObjectWriter
 	o.AddText("type", "tool_use")
 	o.Add("id", of.Get("id"))
 	o.Add("name", function.Get("name"))
@@ -135,7 +134,7 @@ func toolUse(value []byte, at string) ([]byte, error) {
 }
 
 // tool takes the result of a tool.
-func (t *turns) tool(m vendors.Members, at string) error {
+func (t *turns) tool(m splice.Fields, at string) error {
 	id, content := m.Get("tool_call_id"), m.Get("content")
 	if id == nil {
 		return wrong(at+".tool_call_id", "%s.tool_call_id is required: it says which call the result belongs to", at)
@@ -145,9 +144,9 @@ func (t *turns) tool(m vendors.Members, at string) error {
 		if err != nil {
 			return err
 		}
-		content = vendors.List(blocks...)
+		content = splice.ListWith(blocks...)
 	}
-	var o vendors.Object
+	var o splice.ObjectWriter
 	o.AddText("type", "tool_result")
 	o.Add("tool_use_id", id)
 	o.Add("content", content)
@@ -164,7 +163,7 @@ func blocksOf(content []byte, at string) ([][]byte, error) {
 		return [][]byte{textBlock(content, nil)}, nil
 	}
 	var blocks [][]byte
-	for i, part := range vendors.Elements(content) {
+	for i, part := range splice.ListOf(content) {
 		block, err := blockOf(part, at+".content["+strconv.Itoa(i)+"]")
 		if err != nil {
 			return nil, err
@@ -177,7 +176,7 @@ func blocksOf(content []byte, at string) ([][]byte, error) {
 }
 
 func textBlock(text, cache []byte) []byte {
-	var o vendors.Object
+	var o splice.ObjectWriter
 	o.AddText("type", "text")
 	o.Add("text", text)
 	o.Add("cache_control", cache)
@@ -186,7 +185,7 @@ func textBlock(text, cache []byte) []byte {
 
 // blockOf translates one part. Blocks of Anthropic's own pass as they are.
 func blockOf(part []byte, at string) ([]byte, error) {
-	of := vendors.MembersOf(part)
+	of := splice.FieldsOf(part)
 	cache := of.Get("cache_control")
 	switch kind := of.Text("type"); kind {
 	case "text":
@@ -197,10 +196,10 @@ func blockOf(part []byte, at string) ([]byte, error) {
 	case "refusal":
 		return textBlock(of.Get("refusal"), cache), nil
 	case "image_url":
-		source := sourceOf(vendors.MembersOf(of.Get("image_url")).Text("url"))
+		source := sourceOf(splice.FieldsOf(of.Get("image_url")).Text("url"))
 		return sourced("image", source, cache), nil
 	case "file":
-		data := vendors.MembersOf(of.Get("file")).Text("file_data")
+		data := splice.FieldsOf(of.Get("file")).Text("file_data")
 		if !strings.HasPrefix(data, "data:") {
 			return nil, wrong(at, "%s is a file without file_data, which Anthropic cannot be given", at)
 		}
@@ -214,7 +213,7 @@ func blockOf(part []byte, at string) ([]byte, error) {
 }
 
 func sourced(kind string, source, cache []byte) []byte {
-	var o vendors.Object
+	var o splice.ObjectWriter
 	o.AddText("type", kind)
 	o.Add("source", source)
 	o.Add("cache_control", cache)
@@ -223,7 +222,7 @@ func sourced(kind string, source, cache []byte) []byte {
 
 // sourceOf is where the bytes of an image are: in a data URL, or at an address.
 func sourceOf(url string) []byte {
-	var o vendors.Object
+	var o splice.ObjectWriter
 	if data, ok := strings.CutPrefix(url, "data:"); ok {
 		if media, bytes, ok := strings.Cut(data, ";base64,"); ok {
 			o.AddText("type", "base64")

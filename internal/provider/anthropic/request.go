@@ -7,7 +7,6 @@ import (
 
 	"headrace/internal/inference"
 	"headrace/internal/openai"
-	"headrace/internal/provider/vendors"
 	"headrace/internal/splice"
 )
 
@@ -17,13 +16,13 @@ const jsonOnly = "Respond with only a single valid JSON object. Do not include a
 // call is a request while it is translated.
 type call struct {
 	vendor  *inference.Vendor
-	all     vendors.Members // the caller's, in OpenAI's form
-	out     vendors.Object
+	all     splice.Fields // the caller's, in OpenAI's form
+	out     splice.ObjectWriter
 	dropped []string
 	stream  bool // the answer is to come in pieces
 
 	system   [][]byte // text blocks
-	config   vendors.Object
+	config   splice.ObjectWriter
 	metadata []byte
 }
 
@@ -58,7 +57,7 @@ func (c *call) write() error {
 // maxTokens is the limit that the caller gives, else the route's: Anthropic wants one.
 func (c *call) maxTokens() int64 {
 	for _, name := range []string{"max_completion_tokens", "max_tokens", "max_tokens_to_sample"} {
-		if n := vendors.Int(c.all.Get(name)); n > 0 {
+		if n := splice.IntOf(c.all.Get(name)); n > 0 {
 			return n
 		}
 	}
@@ -91,7 +90,7 @@ func (c *call) member(m splice.Member) error {
 		c.effort(m.Value)
 	case "user", "safety_identifier":
 		if splice.KindOf(m.Value) == splice.String && c.metadata == nil {
-			var o vendors.Object
+			var o splice.ObjectWriter
 			o.Add("user_id", m.Value)
 			c.metadata = o.Bytes()
 		}
@@ -99,7 +98,7 @@ func (c *call) member(m splice.Member) error {
 		c.about(m.Value)
 	case "service_tier":
 		tier := `"auto"`
-		if vendors.Text(m.Value) == "default" || vendors.Text(m.Value) == "standard_only" {
+		if splice.TextOf(m.Value) == "default" || splice.TextOf(m.Value) == "standard_only" {
 			tier = `"standard_only"`
 		}
 		c.out.Add(m.Key, []byte(tier))
@@ -120,7 +119,7 @@ func (c *call) other(m splice.Member) {
 	switch {
 	case m.Key == "stop_sequences" && c.all.Get("stop") != nil, m.Key == "output_config" || m.Key == "model":
 		if m.Key == "output_config" {
-			for _, inner := range vendors.MembersOf(m.Value) {
+			for _, inner := range splice.FieldsOf(m.Value) {
 				c.config.Add(inner.Key, inner.Value)
 			}
 			return
@@ -153,7 +152,7 @@ func (c *call) sampling(m splice.Member) error {
 
 // one refuses to ask for several answers, in MLflow's words.
 func one(m splice.Member) error {
-	if n := vendors.Int(m.Value); n == 1 {
+	if n := splice.IntOf(m.Value); n == 1 {
 		return nil
 	}
 	return wrong(m.Key, "'%s' must be '1' for the Anthropic provider. Received value: '%.20s'.", m.Key, m.Value)
@@ -164,25 +163,25 @@ func (c *call) stop(value []byte) {
 	if c.all.Get("stop_sequences") != nil {
 		return // Anthropic's own name counts
 	}
-	stops := vendors.Elements(value)
+	stops := splice.ListOf(value)
 	if splice.KindOf(value) == splice.String {
 		stops = [][]byte{value}
 	}
-	kept := slices.DeleteFunc(slices.Clone(stops), func(s []byte) bool { return strings.TrimSpace(vendors.Text(s)) == "" })
+	kept := slices.DeleteFunc(slices.Clone(stops), func(s []byte) bool { return strings.TrimSpace(splice.TextOf(s)) == "" })
 	if len(kept) < len(stops) {
 		c.dropped = append(c.dropped, "stop (white space)")
 	}
 	if len(kept) > 0 {
-		c.out.Add("stop_sequences", vendors.List(kept...))
+		c.out.Add("stop_sequences", splice.ListWith(kept...))
 	}
 }
 
 // effort translates how much a model is to think.
 func (c *call) effort(value []byte) {
-	switch effort := vendors.Text(value); effort {
+	switch effort := splice.TextOf(value); effort {
 	case "":
 	case "none":
-		var o vendors.Object
+		var o splice.ObjectWriter
 		o.AddText("type", "disabled")
 		c.out.Add("thinking", o.Bytes())
 	case "minimal":
@@ -194,7 +193,7 @@ func (c *call) effort(value []byte) {
 
 // about passes Anthropic's metadata. OpenAI's are notes of the caller's, which Anthropic does not take.
 func (c *call) about(value []byte) {
-	all := vendors.MembersOf(value)
+	all := splice.FieldsOf(value)
 	switch {
 	case len(all) == 1 && all[0].Key == "user_id":
 		c.metadata = value
@@ -210,9 +209,9 @@ func (c *call) writeSystem() {
 	}
 	var texts []string
 	for _, block := range c.system {
-		of := vendors.MembersOf(block)
+		of := splice.FieldsOf(block)
 		if len(of) > 2 {
-			c.out.Add("system", vendors.List(c.system...))
+			c.out.Add("system", splice.ListWith(c.system...))
 			return
 		}
 		texts = append(texts, of.Text("text"))

@@ -3,7 +3,6 @@ package anthropic
 import (
 	"headrace/internal/fault"
 	"headrace/internal/inference"
-	"headrace/internal/provider/vendors"
 	"headrace/internal/splice"
 )
 
@@ -11,7 +10,7 @@ import (
 // the model thinks, are passed over, and so are events that are not known.
 type stream struct {
 	tools  map[int64]*toolBlock // by the index of the block
-	usage  vendors.Members      // what was told last of each count
+	usage  splice.Fields        // what was told last of each count
 	finish string
 }
 
@@ -36,41 +35,41 @@ func (s *stream) Read(_, data string) (pieces []inference.Event, done bool, err 
 	if v.NonFinite {
 		raw = splice.Nulled(raw)
 	}
-	event := vendors.MembersOf(raw)
+	event := splice.FieldsOf(raw)
 	switch event.Text("type") {
 	case "message_start":
-		s.count(vendors.MembersOf(event.Get("message")).Get("usage"))
+		s.count(splice.FieldsOf(event.Get("message")).Get("usage"))
 	case "content_block_start":
-		return s.begin(vendors.Int(event.Get("index")), vendors.MembersOf(event.Get("content_block"))), false, nil
+		return s.begin(splice.IntOf(event.Get("index")), splice.FieldsOf(event.Get("content_block"))), false, nil
 	case "content_block_delta":
-		return s.delta(vendors.Int(event.Get("index")), vendors.MembersOf(event.Get("delta"))), false, nil
+		return s.delta(splice.IntOf(event.Get("index")), splice.FieldsOf(event.Get("delta"))), false, nil
 	case "content_block_stop":
-		if tool := s.tools[vendors.Int(event.Get("index"))]; tool != nil && !tool.begun {
+		if tool := s.tools[splice.IntOf(event.Get("index"))]; tool != nil && !tool.begun {
 			return tool.piece([]byte(`"{}"`)), false, nil
 		}
 	case "message_delta":
-		if reason := vendors.MembersOf(event.Get("delta")).Text("stop_reason"); reason != "" {
+		if reason := splice.FieldsOf(event.Get("delta")).Text("stop_reason"); reason != "" {
 			s.finish = finish(reason)
 		}
 		s.count(event.Get("usage"))
 	case "message_stop":
 		return s.end(), true, nil
 	case "error":
-		return nil, false, told(vendors.MembersOf(event.Get("error")))
+		return nil, false, told(splice.FieldsOf(event.Get("error")))
 	}
 	return nil, false, nil
 }
 
 // count takes the counts of a usage, which are of the whole answer each time.
 func (s *stream) count(usage []byte) {
-	for _, m := range vendors.MembersOf(usage) {
+	for _, m := range splice.FieldsOf(usage) {
 		if splice.KindOf(m.Value) != splice.Null {
 			s.usage = append(s.usage.Without(m.Key), m)
 		}
 	}
 }
 
-func (s *stream) begin(index int64, block vendors.Members) []inference.Event {
+func (s *stream) begin(index int64, block splice.Fields) []inference.Event {
 	switch block.Text("type") {
 	case "text":
 		return said(block.Get("text"))
@@ -84,7 +83,7 @@ func (s *stream) begin(index int64, block vendors.Members) []inference.Event {
 	return nil
 }
 
-func (s *stream) delta(index int64, delta vendors.Members) []inference.Event {
+func (s *stream) delta(index int64, delta splice.Fields) []inference.Event {
 	switch delta.Text("type") {
 	case "text_delta":
 		return said(delta.Get("text"))
@@ -111,8 +110,8 @@ func (t *toolBlock) piece(arguments []byte) []inference.Event {
 }
 
 func (s *stream) end() []inference.Event {
-	pieces := []inference.Event{{Kind: inference.EventFinish, Finish: vendors.Quoted(s.finish)}}
-	var o vendors.Object
+	pieces := []inference.Event{{Kind: inference.EventFinish, Finish: splice.Quote(s.finish)}}
+	var o splice.ObjectWriter
 	for _, m := range s.usage {
 		o.Add(m.Key, m.Value)
 	}
@@ -123,7 +122,7 @@ func (s *stream) end() []inference.Event {
 }
 
 // told is the error that ends a stream after its status was sent.
-func told(e vendors.Members) error {
+func told(e splice.Fields) error {
 	kind := e.Text("type")
 	f := fault.New(fault.UpstreamError, "the vendor of the model ended its stream with an error: %.2000s", e.Text("message"))
 	f.Kind = kind

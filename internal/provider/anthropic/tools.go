@@ -4,17 +4,16 @@ import (
 	"slices"
 	"strconv"
 
-	"headrace/internal/provider/vendors"
 	"headrace/internal/splice"
 )
 
 // tools translates the tools that a model may call. Their schemas pass as they are.
 func (c *call) tools(value []byte) error {
 	var tools [][]byte
-	for i, each := range vendors.Elements(value) {
-		of := vendors.MembersOf(each)
+	for i, each := range splice.ListOf(value) {
+		of := splice.FieldsOf(each)
 		kind := of.Text("type")
-		function := vendors.MembersOf(of.Get("function"))
+		function := splice.FieldsOf(of.Get("function"))
 		switch {
 		case of.Get("input_schema") != nil || kind != "function" && kind != "uc_function" && kind != "custom" && kind != "":
 			tools = append(tools, each) // Anthropic's own
@@ -28,7 +27,7 @@ func (c *call) tools(value []byte) error {
 		if schema == nil {
 			schema = []byte(`{"type":"object","properties":{}}`)
 		}
-		var o vendors.Object
+		var o splice.ObjectWriter
 		o.Add("name", function.Get("name"))
 		o.Add("description", function.Get("description"))
 		o.Add("input_schema", schema)
@@ -37,7 +36,7 @@ func (c *call) tools(value []byte) error {
 		tools = append(tools, o.Bytes())
 	}
 	if len(tools) > 0 {
-		c.out.Add("tools", vendors.List(tools...))
+		c.out.Add("tools", splice.ListWith(tools...))
 	}
 	return nil
 }
@@ -45,10 +44,10 @@ func (c *call) tools(value []byte) error {
 // toolChoice translates which tool is to be called, and whether several may be at a time.
 func (c *call) toolChoice() error {
 	choice := c.all.Get("tool_choice")
-	var o vendors.Object
-	switch word := vendors.Text(choice); {
+	var o splice.ObjectWriter
+	switch word := splice.TextOf(choice); {
 	case choice == nil:
-		if string(c.all.Get("parallel_tool_calls")) != "false" || len(vendors.Elements(c.all.Get("tools"))) == 0 {
+		if string(c.all.Get("parallel_tool_calls")) != "false" || len(splice.ListOf(c.all.Get("tools"))) == 0 {
 			return nil
 		}
 		o.AddText("type", "auto")
@@ -57,8 +56,8 @@ func (c *call) toolChoice() error {
 	case word == "none" || word == "auto":
 		o.AddText("type", word)
 	default:
-		of := vendors.MembersOf(choice)
-		name := vendors.MembersOf(of.Get("function")).Get("name")
+		of := splice.FieldsOf(choice)
+		name := splice.FieldsOf(of.Get("function")).Get("name")
 		switch {
 		case of.Text("type") == "function" && name != nil:
 			o.AddText("type", "tool")
@@ -70,7 +69,7 @@ func (c *call) toolChoice() error {
 			return wrong("tool_choice", `tool_choice must be "none", "auto", "required" or {"type": "function", "function": {"name": …}}`)
 		}
 	}
-	if string(c.all.Get("parallel_tool_calls")) == "false" && vendors.Text(choice) != "none" {
+	if string(c.all.Get("parallel_tool_calls")) == "false" && splice.TextOf(choice) != "none" {
 		o.Add("disable_parallel_tool_use", []byte("true"))
 	}
 	c.out.Add("tool_choice", o.Bytes())
@@ -79,17 +78,17 @@ func (c *call) toolChoice() error {
 
 // format translates the format that the answer is to have.
 func (c *call) format(value []byte) error {
-	of := vendors.MembersOf(value)
+	of := splice.FieldsOf(value)
 	switch kind := of.Text("type"); kind {
 	case "text":
 	case "json_object":
-		c.system = append(c.system, textBlock(vendors.Quoted(jsonOnly), nil))
+		c.system = append(c.system, textBlock(splice.Quote(jsonOnly), nil))
 	case "json_schema":
-		schema := vendors.MembersOf(of.Get("json_schema")).Get("schema")
+		schema := splice.FieldsOf(of.Get("json_schema")).Get("schema")
 		if splice.KindOf(schema) != splice.Object {
 			return wrong("response_format", "response_format.json_schema.schema must be an object")
 		}
-		var o vendors.Object
+		var o splice.ObjectWriter
 		o.AddText("type", "json_schema")
 		o.Add("schema", closed(schema))
 		c.config.Add("format", o.Bytes())
@@ -101,16 +100,16 @@ func (c *call) format(value []byte) error {
 
 // closed says of every object in a schema that it has no other properties, as Anthropic wants it said.
 func closed(schema []byte) []byte {
-	all := vendors.MembersOf(schema)
+	all := splice.FieldsOf(schema)
 	if all == nil {
 		return schema
 	}
-	var o vendors.Object
+	var o splice.ObjectWriter
 	for _, m := range all {
 		switch m.Key {
 		case "properties", "$defs", "definitions":
-			var inner vendors.Object
-			for _, p := range vendors.MembersOf(m.Value) {
+			var inner splice.ObjectWriter
+			for _, p := range splice.FieldsOf(m.Value) {
 				inner.Add(p.Key, closed(p.Value))
 			}
 			o.Add(m.Key, inner.Bytes())
@@ -118,10 +117,10 @@ func closed(schema []byte) []byte {
 			o.Add(m.Key, closed(m.Value))
 		case "anyOf", "allOf", "oneOf", "prefixItems":
 			var list [][]byte
-			for _, each := range vendors.Elements(m.Value) {
+			for _, each := range splice.ListOf(m.Value) {
 				list = append(list, closed(each))
 			}
-			o.Add(m.Key, vendors.List(list...))
+			o.Add(m.Key, splice.ListWith(list...))
 		case "additionalProperties":
 			if all.Get("properties") == nil {
 				o.Add(m.Key, m.Value)

@@ -11,6 +11,7 @@ import (
 	"headrace/internal/fault"
 	"headrace/internal/inference"
 	"headrace/internal/provider"
+	"headrace/internal/splice"
 )
 
 // The rules that predictions break, in the words of pydantic, which MLflow's clients match on.
@@ -171,7 +172,7 @@ func excerpt(body []byte) string {
 }
 
 // quoted is text as a JSON string.
-func quoted(text string) json.RawMessage { return encoded(text) }
+func quoted(text string) json.RawMessage { return splice.Quote(text) }
 
 // encoded is v as JSON without the escapes meant for HTML pages; nil for what cannot be encoded.
 func encoded(v any) json.RawMessage {

@@ -34,7 +34,7 @@ func (*Provider) Encode(route *inference.Route, req *inference.Request) (provide
 	if v == nil || splice.KindOf(req.Body) != splice.Object {
 		return provider.Call{}, fault.New(fault.Invalid, "the provider %s cannot express this request of the type %s", route.Provider, req.Type)
 	}
-	all := vendors.MembersOf(req.Body)
+	all := splice.FieldsOf(req.Body)
 	path := ""
 	switch req.Type {
 	case inference.Chat:
@@ -77,20 +77,20 @@ func (*Provider) Encode(route *inference.Route, req *inference.Request) (provide
 // Pieces reads chunks of chats and completions, and events of responses. They pass as they came, unless texts are asked as a
 // chat.
 func (*Provider) Pieces(route *inference.Route, req *inference.Request, _ provider.Reply) provider.Pieces {
-	if req.Type == inference.Chat && IsResponses(vendors.MembersOf(req.Body)) {
+	if req.Type == inference.Chat && IsResponses(splice.FieldsOf(req.Body)) {
 		return pieces.NewResponses(true)
 	}
 	return pieces.NewChat(req.Type == inference.Chat || !route.Vendor.CompletionsByChat)
 }
 
 // IsResponses tells a call of OpenAI's responses from one of a chat.
-func IsResponses(all vendors.Members) bool {
+func IsResponses(all splice.Fields) bool {
 	return all.Get("input") != nil && all.Get("messages") == nil
 }
 
 // withModel is the body with the route's model first. A deployment of Azure's stands in the path instead.
-func withModel(v *inference.Vendor, model string, all vendors.Members) []byte {
-	var o vendors.Object
+func withModel(v *inference.Vendor, model string, all splice.Fields) []byte {
+	var o splice.ObjectWriter
 	if v.Deployment == "" || v.Azure == "" {
 		o.AddText("model", model)
 	}
@@ -103,9 +103,9 @@ func withModel(v *inference.Vendor, model string, all vendors.Members) []byte {
 }
 
 // asChat asks a prompt as a chat of one message.
-func asChat(all vendors.Members) (vendors.Members, error) {
+func asChat(all splice.Fields) (splice.Fields, error) {
 	prompt := all.Get("prompt")
-	if list := vendors.Elements(prompt); len(list) == 1 && splice.KindOf(list[0]) == splice.String {
+	if list := splice.ListOf(prompt); len(list) == 1 && splice.KindOf(list[0]) == splice.String {
 		prompt = list[0]
 	}
 	if splice.KindOf(prompt) != splice.String {
@@ -113,15 +113,15 @@ func asChat(all vendors.Members) (vendors.Members, error) {
 		e.Param = "prompt"
 		return nil, e
 	}
-	var turn vendors.Object
+	var turn splice.ObjectWriter
 	turn.AddText("role", "user")
 	turn.Add("content", prompt)
-	var chat vendors.Members
+	var chat splice.Fields
 	for _, m := range all {
 		switch m.Key {
 		case "messages":
 		case "prompt":
-			chat = append(chat, splice.Member{Key: "messages", Value: vendors.List(turn.Bytes())})
+			chat = append(chat, splice.Member{Key: "messages", Value: splice.ListWith(turn.Bytes())})
 		default:
 			chat = append(chat, m)
 		}
@@ -160,7 +160,7 @@ func (*Provider) Decode(route *inference.Route, req *inference.Request, reply pr
 	if req.Type == inference.Embeddings {
 		return embeddings(top, body)
 	}
-	if req.Type == inference.Chat && IsResponses(vendors.MembersOf(req.Body)) {
+	if req.Type == inference.Chat && IsResponses(splice.FieldsOf(req.Body)) {
 		if top.Get("output") == nil {
 			return nil, vendors.Lacks("output")
 		}
@@ -169,7 +169,7 @@ func (*Provider) Decode(route *inference.Route, req *inference.Request, reply pr
 	if splice.KindOf(top.Get("choices")) != splice.Array {
 		return nil, vendors.Lacks("choices")
 	}
-	choices := vendors.Elements(top.Get("choices"))
+	choices := splice.ListOf(top.Get("choices"))
 	if req.Type == inference.Completions {
 		return completions(top, body, choices)
 	}
@@ -177,11 +177,11 @@ func (*Provider) Decode(route *inference.Route, req *inference.Request, reply pr
 }
 
 // completions makes texts of choices that are messages: what a chat answers, and some servers to completions as well.
-func completions(top vendors.Members, body []byte, choices [][]byte) (*inference.Result, error) {
+func completions(top splice.Fields, body []byte, choices [][]byte) (*inference.Result, error) {
 	changed := false
 	for i, c := range choices {
-		of := vendors.MembersOf(c)
-		message := vendors.MembersOf(of.Get("message"))
+		of := splice.FieldsOf(c)
+		message := splice.FieldsOf(of.Get("message"))
 		if message == nil {
 			continue
 		}
@@ -193,7 +193,7 @@ func completions(top vendors.Members, body []byte, choices [][]byte) (*inference
 		if text == nil {
 			text = []byte(`""`)
 		}
-		var o vendors.Object
+		var o splice.ObjectWriter
 		o.Add("text", text)
 		for _, m := range of {
 			if m.Key != "message" && m.Key != "text" {
@@ -205,11 +205,11 @@ func completions(top vendors.Members, body []byte, choices [][]byte) (*inference
 	if !changed {
 		return &inference.Result{Body: body}, nil
 	}
-	var o vendors.Object
+	var o splice.ObjectWriter
 	for _, m := range top {
 		switch m.Key {
 		case "choices":
-			o.Add(m.Key, vendors.List(choices...))
+			o.Add(m.Key, splice.ListWith(choices...))
 		case "object":
 			o.AddText(m.Key, "text_completion")
 		default:
@@ -220,19 +220,19 @@ func completions(top vendors.Members, body []byte, choices [][]byte) (*inference
 }
 
 // embeddings puts the rows into the order of their index: callers take them by their place.
-func embeddings(top vendors.Members, body []byte) (*inference.Result, error) {
+func embeddings(top splice.Fields, body []byte) (*inference.Result, error) {
 	if splice.KindOf(top.Get("data")) != splice.Array {
 		return nil, vendors.Lacks("data")
 	}
-	rows := vendors.Elements(top.Get("data"))
+	rows := splice.ListOf(top.Get("data"))
 	at := make([]int64, len(rows))
 	for i, row := range rows {
-		of := vendors.MembersOf(row)
+		of := splice.FieldsOf(row)
 		if of.Get("embedding") == nil {
 			return nil, fault.New(fault.UpstreamBadResponse, "row %d of the answer of the model's vendor has no embedding", i)
 		}
 		if at[i] = int64(i); splice.KindOf(of.Get("index")) == splice.Number {
-			at[i] = vendors.Int(of.Get("index"))
+			at[i] = splice.IntOf(of.Get("index"))
 		}
 	}
 	if sort.SliceIsSorted(at, func(i, j int) bool { return at[i] < at[j] }) {
@@ -247,5 +247,5 @@ func embeddings(top vendors.Members, body []byte) (*inference.Result, error) {
 	for i, from := range order {
 		sorted[i] = rows[from]
 	}
-	return &inference.Result{Body: vendors.With(top, "data", vendors.List(sorted...))}, nil
+	return &inference.Result{Body: vendors.With(top, "data", splice.ListWith(sorted...))}, nil
 }

@@ -26,42 +26,42 @@ func (c *Chat) Read(_, data string) (pieces []inference.Event, complete bool, er
 	if err != nil {
 		return nil, false, err
 	}
-	if e := get(fields, "error"); e != nil {
+	if e := fields.Get("error"); e != nil {
 		return nil, false, told(e)
 	}
-	choices := get(fields, "choices")
-	if splice.KindOf(choices) != splice.Array && get(fields, "usage") == nil {
+	choices := fields.Get("choices")
+	if splice.KindOf(choices) != splice.Array && fields.Get("usage") == nil {
 		return nil, false, fault.New(fault.UpstreamBadResponse, "an event of the model server's stream has no choices: it is not the chunk of a chat")
 	}
 	if c.raw {
 		return []inference.Event{{Kind: inference.EventRaw, Raw: raw}}, false, nil
 	}
-	for i, choice := range elements(choices) {
-		pieces = append(pieces, ofChoice(i, members(choice))...)
+	for i, choice := range splice.ListOf(choices) {
+		pieces = append(pieces, ofChoice(i, splice.FieldsOf(choice))...)
 	}
-	if usage := get(fields, "usage"); splice.KindOf(usage) == splice.Object {
+	if usage := fields.Get("usage"); splice.KindOf(usage) == splice.Object {
 		pieces = append(pieces, inference.Event{Kind: inference.EventUsage, Usage: usage})
 	}
 	return pieces, false, nil
 }
 
 // ofChoice takes one choice of a chunk apart.
-func ofChoice(i int, choice []splice.Member) (pieces []inference.Event) {
-	i = whole(get(choice, "index"), i)
-	delta := members(get(choice, "delta"))
-	for _, said := range [][]byte{get(delta, "content"), get(choice, "text")} {
+func ofChoice(i int, choice splice.Fields) (pieces []inference.Event) {
+	i = whole(choice.Get("index"), i)
+	delta := splice.FieldsOf(choice.Get("delta"))
+	for _, said := range [][]byte{delta.Get("content"), choice.Get("text")} {
 		if t := str(said); t != nil && len(t) > len(`""`) {
 			pieces = append(pieces, inference.Event{Choice: i, Text: t})
 		}
 	}
-	for n, call := range elements(get(delta, "tool_calls")) {
-		of := members(call)
-		function := members(get(of, "function"))
+	for n, call := range splice.ListOf(delta.Get("tool_calls")) {
+		of := splice.FieldsOf(call)
+		function := splice.FieldsOf(of.Get("function"))
 		pieces = append(pieces, inference.Event{Kind: inference.EventCall, Choice: i, Call: &inference.ToolCall{
-			Index: whole(get(of, "index"), n), ID: str(get(of, "id")), Name: str(get(function, "name")), Arguments: str(get(function, "arguments")),
+			Index: whole(of.Get("index"), n), ID: str(of.Get("id")), Name: str(function.Get("name")), Arguments: str(function.Get("arguments")),
 		}})
 	}
-	if finish := str(get(choice, "finish_reason")); finish != nil {
+	if finish := str(choice.Get("finish_reason")); finish != nil {
 		pieces = append(pieces, inference.Event{Kind: inference.EventFinish, Choice: i, Finish: finish})
 	}
 	return pieces

@@ -33,20 +33,20 @@ func (r *Responses) Read(_, data string) (pieces []inference.Event, complete boo
 	if err != nil {
 		return nil, false, err
 	}
-	kind := text(get(fields, "type"))
-	if e := get(fields, "error"); e != nil && kind == "" {
+	kind := splice.TextOf(fields.Get("type"))
+	if e := fields.Get("error"); e != nil && kind == "" {
 		return nil, false, told(e)
 	}
 	switch kind {
 	case "":
 		return nil, false, nil // AgentServer's trace_id, which no client's form has a place for
 	case "error":
-		if e := get(fields, "error"); e != nil {
+		if e := fields.Get("error"); e != nil {
 			return nil, false, told(e)
 		}
 		return nil, false, told(raw)
 	case "response.failed":
-		return nil, false, failed(members(get(fields, "response")))
+		return nil, false, failed(splice.FieldsOf(fields.Get("response")))
 	case "response.completed", "response.incomplete":
 		complete = true
 	}
@@ -55,14 +55,14 @@ func (r *Responses) Read(_, data string) (pieces []inference.Event, complete boo
 	}
 	if complete {
 		r.length = kind == "response.incomplete"
-		return r.finish(members(get(fields, "response"))), true, nil
+		return r.finish(splice.FieldsOf(fields.Get("response"))), true, nil
 	}
 	return r.apart(kind, fields), false, nil
 }
 
 // failed is the error of a response that says of itself that it failed.
-func failed(response []splice.Member) *fault.Error {
-	if e := get(response, "error"); e != nil {
+func failed(response splice.Fields) *fault.Error {
+	if e := response.Get("error"); e != nil {
 		return told(e)
 	}
 	return told([]byte(`"its response failed, and it does not say why"`))
@@ -70,45 +70,45 @@ func failed(response []splice.Member) *fault.Error {
 
 // apart is what a chat can say of one event: texts as they come. Calls of tools are kept to the end, because an agent may
 // answer them itself in a later item, and then they are not for the caller.
-func (r *Responses) apart(kind string, fields []splice.Member) []inference.Event {
+func (r *Responses) apart(kind string, fields splice.Fields) []inference.Event {
 	switch kind {
 	case "response.output_text.delta":
-		r.said[text(get(fields, "item_id"))] = true
-		if delta := str(get(fields, "delta")); delta != nil {
+		r.said[splice.TextOf(fields.Get("item_id"))] = true
+		if delta := str(fields.Get("delta")); delta != nil {
 			return []inference.Event{{Text: delta}}
 		}
 	case "response.output_item.done":
-		return r.item(members(get(fields, "item")))
+		return r.item(splice.FieldsOf(fields.Get("item")))
 	}
 	return nil
 }
 
 // item takes an item that is complete. Nothing is left to say of a message that has come in pieces.
-func (r *Responses) item(of []splice.Member) (pieces []inference.Event) {
-	switch text(get(of, "type")) {
+func (r *Responses) item(of splice.Fields) (pieces []inference.Event) {
+	switch splice.TextOf(of.Get("type")) {
 	case "message":
-		if r.said[text(get(of, "id"))] {
+		if r.said[splice.TextOf(of.Get("id"))] {
 			return nil
 		}
-		for _, part := range elements(get(of, "content")) {
-			if t := str(get(members(part), "text")); t != nil {
+		for _, part := range splice.ListOf(of.Get("content")) {
+			if t := str(splice.FieldsOf(part).Get("text")); t != nil {
 				pieces = append(pieces, inference.Event{Text: t})
 			}
 		}
 	case "function_call":
 		r.calls = append(r.calls, callOf(of))
 	case "function_call_output":
-		answered := text(get(of, "call_id"))
-		r.calls = slices.DeleteFunc(r.calls, func(c inference.ToolCall) bool { return text(c.ID) == answered })
+		answered := splice.TextOf(of.Get("call_id"))
+		r.calls = slices.DeleteFunc(r.calls, func(c inference.ToolCall) bool { return splice.TextOf(c.ID) == answered })
 	}
 	return pieces
 }
 
 // callOf reads an item that is the call of a tool, complete with what clients read.
-func callOf(of []splice.Member) inference.ToolCall {
-	c := inference.ToolCall{ID: str(get(of, "call_id")), Name: str(get(of, "name")), Arguments: str(get(of, "arguments"))}
+func callOf(of splice.Fields) inference.ToolCall {
+	c := inference.ToolCall{ID: str(of.Get("call_id")), Name: str(of.Get("name")), Arguments: str(of.Get("arguments"))}
 	if c.ID == nil {
-		c.ID = str(get(of, "id"))
+		c.ID = str(of.Get("id"))
 	}
 	if c.Name == nil {
 		c.Name = []byte(`""`)
@@ -120,7 +120,7 @@ func callOf(of []splice.Member) inference.ToolCall {
 }
 
 // finish says why the answer ended, once, and what it used.
-func (r *Responses) finish(response []splice.Member) []inference.Event {
+func (r *Responses) finish(response splice.Fields) []inference.Event {
 	if r.raw || r.ended {
 		return nil
 	}
@@ -138,15 +138,15 @@ func (r *Responses) finish(response []splice.Member) []inference.Event {
 		pieces = append(pieces, inference.Event{Kind: inference.EventCall, Call: &r.calls[i]})
 	}
 	pieces = append(pieces, inference.Event{Kind: inference.EventFinish, Finish: []byte(why)})
-	if usage := usage(members(get(response, "usage"))); usage != nil {
+	if usage := usage(splice.FieldsOf(response.Get("usage"))); usage != nil {
 		pieces = append(pieces, inference.Event{Kind: inference.EventUsage, Usage: usage})
 	}
 	return pieces
 }
 
 // usage is that of responses under the names of chat; nil when it is not whole.
-func usage(of []splice.Member) []byte {
-	counts := [][]byte{get(of, "input_tokens"), get(of, "output_tokens"), get(of, "total_tokens")}
+func usage(of splice.Fields) []byte {
+	counts := [][]byte{of.Get("input_tokens"), of.Get("output_tokens"), of.Get("total_tokens")}
 	for _, n := range counts {
 		if splice.KindOf(n) != splice.Number {
 			return nil

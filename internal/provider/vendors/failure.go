@@ -83,21 +83,21 @@ func read(reply provider.Reply, body []byte) said {
 	if v.NonFinite {
 		raw = splice.Nulled(v.Raw)
 	}
-	top := MembersOf(raw)
+	top := splice.FieldsOf(raw)
 	in := top.Get("error")
 	s := said{detail: raw, text: shorten(top.Text("message"))}
 	switch splice.KindOf(in) {
 	case splice.Object:
-		s = readError(reply, MembersOf(in))
+		s = readError(reply, splice.FieldsOf(in))
 	case splice.String:
-		s.detail, s.text = json.RawMessage(in), shorten(Text(in))
+		s.detail, s.text = json.RawMessage(in), shorten(splice.TextOf(in))
 		s.kind = top.Text("error_type")
 	case splice.Invalid, splice.Null, splice.Bool, splice.Number, splice.NonFinite, splice.Array:
 		if v.Kind == splice.String {
-			s.text = shorten(Text(raw))
+			s.text = shorten(splice.TextOf(raw))
 		}
 		if v.Kind == splice.Null {
-			s.detail = Quoted(reason(reply))
+			s.detail = splice.Quote(reason(reply))
 		}
 	}
 	return s
@@ -112,26 +112,26 @@ func readText(reply provider.Reply, body []byte) said {
 	}
 	text = "the vendor of the model, or a proxy before it, answered " + strconv.Itoa(reply.Status) + " " + reason(reply)
 	if plain || object {
-		return said{text: text, detail: Quoted(text)}
+		return said{text: text, detail: splice.Quote(text)}
 	}
-	return said{text: text, detail: Quoted(fault.From(unsupported(reply.ContentType)).Message)}
+	return said{text: text, detail: splice.Quote(fault.From(unsupported(reply.ContentType)).Message)}
 }
 
 // readError takes the object apart that stands under `error`.
-func readError(reply provider.Reply, e Members) said {
+func readError(reply provider.Reply, e splice.Fields) said {
 	s := said{kind: e.Text("type"), code: e.Text("code"), param: e.Text("param")}
 	if code := e.Get("code"); splice.KindOf(code) == splice.Number {
 		s.code = string(code) // vLLM's is the status
 	}
-	if code := MembersOf(e.Get("details")).Text("error_code"); code != "" { // Anthropic's
+	if code := splice.FieldsOf(e.Get("details")).Text("error_code"); code != "" { // Anthropic's
 		s.code = code
 	}
 	message := e.Get("message")
 	switch splice.KindOf(message) {
 	case splice.String:
-		s.detail, s.text = json.RawMessage(bytes.Clone(message)), shorten(Text(message))
+		s.detail, s.text = json.RawMessage(bytes.Clone(message)), shorten(splice.TextOf(message))
 	case splice.Invalid:
-		s.detail = Quoted(reason(reply))
+		s.detail = splice.Quote(reason(reply))
 	case splice.Null, splice.Bool, splice.Number, splice.NonFinite, splice.Array, splice.Object:
 		s.detail = json.RawMessage(bytes.Clone(message))
 	}

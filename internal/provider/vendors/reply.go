@@ -11,7 +11,7 @@ import (
 
 // Answer is the object that a good reply holds; NaN and Infinity in it are null. The error is a *fault.Error: of Failure for
 // a status of 400 or more is the caller's to make; UpstreamBadResponse for what is no object in JSON.
-func Answer(reply provider.Reply) (Members, []byte, error) {
+func Answer(reply provider.Reply) (splice.Fields, []byte, error) {
 	if reply.Status >= 300 {
 		return nil, nil, fault.New(fault.UpstreamBadResponse,
 			"the vendor of the model answered %d, and redirects are not followed; set the route's address to the one it points to", reply.Status)
@@ -33,8 +33,8 @@ func Answer(reply provider.Reply) (Members, []byte, error) {
 	if body = v.Raw; v.NonFinite {
 		body = splice.Nulled(body)
 	}
-	top := MembersOf(body)
-	if e := MembersOf(top.Get("error")); e != nil {
+	top := splice.FieldsOf(body)
+	if e := splice.FieldsOf(top.Get("error")); e != nil {
 		return nil, nil, fault.New(fault.UpstreamBadResponse, "the vendor of the model answered 200 with an error: %s", shorten(e.Text("message")))
 	}
 	return top, body, nil
@@ -54,8 +54,8 @@ func Lacks(list string) error {
 }
 
 // With is an object with another value for one member, or none for nil; the other members keep their bytes and their order.
-func With(all Members, key string, value []byte) []byte {
-	var o Object
+func With(all splice.Fields, key string, value []byte) []byte {
+	var o splice.ObjectWriter
 	for _, m := range all {
 		if m.Key == key {
 			o.Add(key, value)

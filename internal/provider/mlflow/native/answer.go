@@ -20,8 +20,8 @@ type answer struct {
 	created []byte
 	model   []byte
 	status  []byte
-	outputs []byte          // custom_outputs
-	more    []splice.Member // other members of a response
+	outputs []byte        // custom_outputs
+	more    splice.Fields // other members of a response
 }
 
 // choice is one answer to a conversation.
@@ -43,7 +43,7 @@ func Decode(f Form, req *inference.Request, body []byte) (*inference.Result, err
 	if v.NonFinite {
 		value = splice.Nulled(value)
 	}
-	if p := get(members(value), "predictions"); p != nil && len(members(value)) == 1 {
+	if p := splice.FieldsOf(value).Get("predictions"); p != nil && len(splice.FieldsOf(value)) == 1 {
 		value = p
 	}
 	switch {
@@ -52,7 +52,7 @@ func Decode(f Form, req *inference.Request, body []byte) (*inference.Result, err
 	case f == Completions && req.Type == inference.Completions:
 		return decodeCompletions(req, value)
 	}
-	if all := elements(value); len(all) == 1 {
+	if all := splice.ListOf(value); len(all) == 1 {
 		value = all[0]
 	}
 	a, err := read(value)
@@ -78,25 +78,25 @@ func read(value []byte) (*answer, error) {
 	case splice.Invalid, splice.Null, splice.Bool, splice.Number, splice.NonFinite, splice.Array:
 		return nil, shapeless("a chat completion, messages, an output, or a text", value)
 	}
-	fields := members(value)
+	fields := splice.FieldsOf(value)
 	a := &answer{
-		usage: usageOf(get(fields, "usage")), id: get(fields, "id"), created: get(fields, "created"), model: get(fields, "model"),
-		outputs: get(fields, "custom_outputs"),
+		usage: usageOf(fields.Get("usage")), id: fields.Get("id"), created: fields.Get("created"), model: fields.Get("model"),
+		outputs: fields.Get("custom_outputs"),
 	}
-	if text(a.model) == "" {
+	if splice.TextOf(a.model) == "" {
 		a.model = nil // "" is the name of a model that was saved from memory
 	}
 	switch {
-	case get(fields, "choices") != nil:
-		return a, a.readChoices(get(fields, "choices"), value)
-	case get(fields, "messages") != nil:
+	case fields.Get("choices") != nil:
+		return a, a.readChoices(fields.Get("choices"), value)
+	case fields.Get("messages") != nil:
 		return a, a.readMessages(fields, value)
-	case get(fields, "output") != nil:
+	case fields.Get("output") != nil:
 		a.readOutput(fields)
 		return a, nil
-	case splice.KindOf(get(fields, "content")) == splice.String: // a message of LangChain's
+	case splice.KindOf(fields.Get("content")) == splice.String: // a message of LangChain's
 		a.id = nil
-		a.choices = []choice{{content: get(fields, "content")}}
+		a.choices = []choice{{content: fields.Get("content")}}
 		return a, nil
 	}
 	return nil, shapeless("a chat completion, messages, an output, or a text", value)
@@ -104,7 +104,7 @@ func read(value []byte) (*answer, error) {
 
 // usageOf is a usage that tells something: LangChain's has nothing but nulls.
 func usageOf(value []byte) []byte {
-	for _, m := range members(value) {
+	for _, m := range splice.FieldsOf(value) {
 		if splice.KindOf(m.Value) != splice.Null {
 			return value
 		}
@@ -113,16 +113,16 @@ func usageOf(value []byte) []byte {
 }
 
 func (a *answer) readChoices(value, all []byte) error {
-	for _, each := range elements(value) {
-		of := members(each)
-		said := get(of, "message")
+	for _, each := range splice.ListOf(value) {
+		of := splice.FieldsOf(each)
+		said := of.Get("message")
 		if said == nil {
-			said = get(of, "delta")
+			said = of.Get("delta")
 		}
 		m := messageOf(said)
-		c := choice{content: m.content, refusal: m.refusal, calls: m.calls, finish: get(of, "finish_reason")}
-		if c.content == nil && splice.KindOf(get(of, "text")) == splice.String {
-			c.content = get(of, "text")
+		c := choice{content: m.content, refusal: m.refusal, calls: m.calls, finish: of.Get("finish_reason")}
+		if c.content == nil && splice.KindOf(of.Get("text")) == splice.String {
+			c.content = of.Get("text")
 		}
 		a.choices = append(a.choices, c)
 	}
@@ -134,10 +134,10 @@ func (a *answer) readChoices(value, all []byte) error {
 
 // messageOf reads a message of a model.
 func messageOf(value []byte) message {
-	fields := members(value)
-	m := message{role: text(get(fields, "role")), refusal: get(fields, "refusal")}
-	m.read(get(fields, "content"))
-	for _, call := range elements(get(fields, "tool_calls")) {
+	fields := splice.FieldsOf(value)
+	m := message{role: splice.TextOf(fields.Get("role")), refusal: fields.Get("refusal")}
+	m.read(fields.Get("content"))
+	for _, call := range splice.ListOf(fields.Get("tool_calls")) {
 		m.calls = append(m.calls, callOf(call))
 	}
 	return m
@@ -145,21 +145,21 @@ func messageOf(value []byte) message {
 
 // readMessages reads the run of a ChatAgent: the last text of the assistant is its answer, and the calls in its last
 // message are for the caller. All messages stay to be read.
-func (a *answer) readMessages(fields []splice.Member, all []byte) error {
-	a.run = get(fields, "messages")
-	turns := elements(a.run)
+func (a *answer) readMessages(fields splice.Fields, all []byte) error {
+	a.run = fields.Get("messages")
+	turns := splice.ListOf(a.run)
 	if len(turns) == 0 {
 		return shapeless("an agent's messages", all)
 	}
 	var c choice
 	for i, turn := range turns {
 		m := messageOf(turn)
-		if m.role == "assistant" && m.content != nil && text(m.content) != "" {
+		if m.role == "assistant" && m.content != nil && splice.TextOf(m.content) != "" {
 			c.content = m.content
 		}
 		if i == len(turns)-1 {
 			c.calls = m.calls
-			if m.role == "assistant" && len(m.calls) > 0 && text(m.content) == "" {
+			if m.role == "assistant" && len(m.calls) > 0 && splice.TextOf(m.content) == "" {
 				c.content = nil
 			}
 		}
@@ -167,15 +167,15 @@ func (a *answer) readMessages(fields []splice.Member, all []byte) error {
 	if c.content == nil && len(c.calls) == 0 {
 		c.content = []byte(`""`)
 	}
-	c.finish = get(fields, "finish_reason")
+	c.finish = fields.Get("finish_reason")
 	a.choices = []choice{c}
 	return nil
 }
 
 // readOutput reads the output of a response: its last message is the answer, and calls that no item answers are for
 // the caller.
-func (a *answer) readOutput(fields []splice.Member) {
-	a.created, a.status = get(fields, "created_at"), get(fields, "status")
+func (a *answer) readOutput(fields splice.Fields) {
+	a.created, a.status = fields.Get("created_at"), fields.Get("status")
 	for _, m := range fields {
 		switch m.Key {
 		case "output", "usage", "id", "created_at", "model", "custom_outputs", "status", "object":
@@ -183,25 +183,25 @@ func (a *answer) readOutput(fields []splice.Member) {
 			a.more = append(a.more, m)
 		}
 	}
-	a.items = elements(get(fields, "output"))
+	a.items = splice.ListOf(fields.Get("output"))
 	answered := make(map[string]bool)
 	for _, item := range a.items {
-		if of := members(item); text(get(of, "type")) == "function_call_output" {
-			answered[text(get(of, "call_id"))] = true
+		if of := splice.FieldsOf(item); splice.TextOf(of.Get("type")) == "function_call_output" {
+			answered[splice.TextOf(of.Get("call_id"))] = true
 		}
 	}
 	var c choice
 	for _, item := range a.items {
-		of := members(item)
-		switch text(get(of, "type")) {
+		of := splice.FieldsOf(item)
+		switch splice.TextOf(of.Get("type")) {
 		case "message", "":
 			m := message{}
-			m.read(get(of, "content"))
+			m.read(of.Get("content"))
 			if m.content != nil {
 				c.content = m.content
 			}
 		case "function_call":
-			if call := (toolCall{get(of, "call_id"), get(of, "name"), get(of, "arguments")}); !answered[text(call.id)] {
+			if call := (toolCall{of.Get("call_id"), of.Get("name"), of.Get("arguments")}); !answered[splice.TextOf(call.id)] {
 				c.calls = append(c.calls, call)
 			}
 		}
@@ -209,7 +209,7 @@ func (a *answer) readOutput(fields []splice.Member) {
 	if c.content == nil && len(c.calls) == 0 {
 		c.content = []byte(`""`)
 	}
-	if text(get(members(get(fields, "incomplete_details")), "reason")) == "max_output_tokens" {
+	if splice.TextOf(splice.FieldsOf(fields.Get("incomplete_details")).Get("reason")) == "max_output_tokens" {
 		c.finish = []byte(`"length"`)
 	}
 	a.choices = []choice{c}
@@ -217,10 +217,10 @@ func (a *answer) readOutput(fields []splice.Member) {
 
 // failed is the error that a response tells of itself; nil when it tells none.
 func (a *answer) failed() error {
-	if text(a.status) != "failed" {
+	if splice.TextOf(a.status) != "failed" {
 		return nil
 	}
-	why := text(get(members(get(a.more, "error")), "message"))
+	why := splice.TextOf(splice.FieldsOf(a.more.Get("error")).Get("message"))
 	if why == "" {
 		why = "it does not say why"
 	}

@@ -38,7 +38,7 @@ func Encode(f Form, req *inference.Request) (Ask, error) {
 
 // caller is a call as it was made.
 type caller struct {
-	members   []splice.Member
+	members   splice.Fields
 	responses bool // in the form of OpenAI's responses, else of chat
 }
 
@@ -48,25 +48,25 @@ func IsResponses(req *inference.Request) bool { return callerOf(req).responses }
 // callerOf takes a request apart. One without a body has texts and parameters only.
 func callerOf(req *inference.Request) caller {
 	if req.Body != nil {
-		all := members(req.Body)
-		return caller{all, get(all, "input") != nil && get(all, "messages") == nil}
+		all := splice.FieldsOf(req.Body)
+		return caller{all, all.Get("input") != nil && all.Get("messages") == nil}
 	}
 	var turns [][]byte
 	for _, item := range req.Items {
-		var o object
-		o.add("role", []byte(`"user"`))
-		o.add("content", item)
-		turns = append(turns, o.bytes())
+		var o splice.ObjectWriter
+		o.Add("role", []byte(`"user"`))
+		o.Add("content", item)
+		turns = append(turns, o.Bytes())
 	}
-	return caller{members: append([]splice.Member{{Key: "messages", Value: list(turns...)}}, members(req.Params)...)}
+	return caller{members: append(splice.Fields{{Key: "messages", Value: splice.ListWith(turns...)}}, splice.FieldsOf(req.Params)...)}
 }
 
 // conversation is what a caller's messages or input say.
 func (c caller) conversation() ([]message, error) {
 	if c.responses {
-		return inputMessages(get(c.members, "input"), get(c.members, "instructions"))
+		return inputMessages(c.members.Get("input"), c.members.Get("instructions"))
 	}
-	return chatMessages(get(c.members, "messages")), nil
+	return chatMessages(c.members.Get("messages")), nil
 }
 
 // encodeChat writes a call for ChatModel, llm/v1/chat or ChatAgent.
@@ -86,34 +86,34 @@ func encodeChat(f Form, c caller, lost *dropped) ([]byte, error) {
 		}
 		turns = append(turns, m.chat(names))
 	}
-	var o object
-	o.add("messages", list(turns...))
-	tools := text(get(c.members, "tool_choice")) != "none"
+	var o splice.ObjectWriter
+	o.Add("messages", splice.ListWith(turns...))
+	tools := splice.TextOf(c.members.Get("tool_choice")) != "none"
 	for _, m := range c.members {
 		if err := c.chatMember(&o, f, m, tools, lost); err != nil {
 			return nil, err
 		}
 	}
 	if f == Conversations {
-		var rows object
-		rows.add("inputs", list(o.bytes()))
-		return rows.bytes(), nil
+		var rows splice.ObjectWriter
+		rows.Add("inputs", splice.ListWith(o.Bytes()))
+		return rows.Bytes(), nil
 	}
-	return o.bytes(), nil
+	return o.Bytes(), nil
 }
 
 // chatMember writes what stands for one member of a caller's request, or notes that it is lost. tools says whether the
 // model may call tools.
-func (c caller) chatMember(o *object, f Form, m splice.Member, tools bool, lost *dropped) error {
+func (c caller) chatMember(o *splice.ObjectWriter, f Form, m splice.Member, tools bool, lost *dropped) error {
 	switch {
 	case splice.KindOf(m.Value) == splice.Null || c.told(m.Key) || m.Key == "tools" && !tools && f == Chat:
 		return nil
 	case m.Key == "custom_inputs" && f != Conversations || f == Agent && m.Key == "context":
-		o.add(m.Key, m.Value)
+		o.Add(m.Key, m.Value)
 		return nil
 	case f == Chat && m.Key == "tools":
 		reduced, err := chatTools(m.Value, "tools", lost)
-		o.add("tools", reduced)
+		o.Add("tools", reduced)
 		return err
 	case f == Chat && c.chatParam(o, m):
 		return nil
@@ -123,22 +123,22 @@ func (c caller) chatMember(o *object, f Form, m splice.Member, tools bool, lost 
 }
 
 // chatParam writes a parameter as ChatModel's signature has it. It says no to one that is not in it.
-func (c caller) chatParam(o *object, m splice.Member) bool {
+func (c caller) chatParam(o *splice.ObjectWriter, m splice.Member) bool {
 	switch m.Key {
 	case "temperature", "top_p", "frequency_penalty", "presence_penalty":
-		o.add(m.Key, m.Value)
+		o.Add(m.Key, m.Value)
 	case "top_k":
-		o.add(m.Key, whole(m.Value))
+		o.Add(m.Key, whole(m.Value))
 	case "max_tokens", "max_completion_tokens", "max_output_tokens":
-		if get(c.members, "max_completion_tokens") == nil || m.Key == "max_completion_tokens" { // the newer name counts
-			o.add("max_tokens", whole(m.Value))
+		if c.members.Get("max_completion_tokens") == nil || m.Key == "max_completion_tokens" { // the newer name counts
+			o.Add("max_tokens", whole(m.Value))
 		}
 	case "n", "candidate_count":
 		if n := whole(m.Value); string(n) != "1" {
-			o.add("n", n)
+			o.Add("n", n)
 		}
 	case "stop":
-		o.add("stop", stops(m.Value))
+		o.Add("stop", stops(m.Value))
 	default:
 		return false
 	}
@@ -156,9 +156,9 @@ func (c caller) told(key string) bool {
 // stops is a list of stop texts; nil for an empty one.
 func stops(value []byte) []byte {
 	if splice.KindOf(value) == splice.String {
-		return list(value)
+		return splice.ListWith(value)
 	}
-	if len(elements(value)) == 0 {
+	if len(splice.ListOf(value)) == 0 {
 		return nil
 	}
 	return bytes.TrimSpace(value)

@@ -5,12 +5,13 @@ import (
 
 	"headrace/internal/inference"
 	"headrace/internal/openai"
+	"headrace/internal/splice"
 )
 
 // Unsayable are the members of a chat call that a model of texts cannot give effect to: the names of those that are left
 // out, or why the call is refused.
 func Unsayable(req *inference.Request) ([]string, error) {
-	return openai.Judge(openai.Effects(), members(req.Body))
+	return openai.Judge(openai.Effects(), splice.FieldsOf(req.Body))
 }
 
 // IsAgent tells what AgentServer says at InfoPath.

@@ -26,14 +26,14 @@ type toolCall struct{ id, name, arguments []byte }
 // chatMessages reads the messages of a chat call.
 func chatMessages(value []byte) []message {
 	var all []message
-	for i, turn := range elements(value) {
-		fields := members(turn)
+	for i, turn := range splice.ListOf(value) {
+		fields := splice.FieldsOf(turn)
 		m := message{
-			role: text(get(fields, "role")), name: get(fields, "name"), refusal: get(fields, "refusal"), callID: get(fields, "tool_call_id"),
+			role: splice.TextOf(fields.Get("role")), name: fields.Get("name"), refusal: fields.Get("refusal"), callID: fields.Get("tool_call_id"),
 			at: "messages[" + strconv.Itoa(i) + "]",
 		}
-		m.read(get(fields, "content"))
-		for _, call := range elements(get(fields, "tool_calls")) {
+		m.read(fields.Get("content"))
+		for _, call := range splice.ListOf(fields.Get("tool_calls")) {
 			m.calls = append(m.calls, callOf(call))
 		}
 		all = append(all, m)
@@ -49,33 +49,33 @@ func (m *message) read(content []byte) {
 	}
 	var joined strings.Builder
 	plain := true
-	for _, part := range elements(content) {
-		fields := members(part)
-		words := get(fields, "text")
+	for _, part := range splice.ListOf(content) {
+		fields := splice.FieldsOf(part)
+		words := fields.Get("text")
 		if words == nil {
-			words = get(fields, "refusal")
+			words = fields.Get("refusal")
 		}
-		switch text(get(fields, "type")) {
+		switch splice.TextOf(fields.Get("type")) {
 		case "text", "input_text", "output_text", "summary_text", "refusal":
-			joined.WriteString(text(words))
-			var o object
-			o.add("type", []byte(`"text"`))
-			o.add("text", words)
-			m.parts = append(m.parts, o.bytes())
+			joined.WriteString(splice.TextOf(words))
+			var o splice.ObjectWriter
+			o.Add("type", []byte(`"text"`))
+			o.Add("text", words)
+			m.parts = append(m.parts, o.Bytes())
 		default:
 			plain = false
 			m.parts = append(m.parts, part)
 		}
 	}
 	if plain {
-		m.content, m.parts = quoted(joined.String()), nil
+		m.content, m.parts = splice.Quote(joined.String()), nil
 	}
 }
 
 // onlyText says no to parts that are not text, for models that take nothing else.
 func (m *message) onlyText() error {
 	for i, part := range m.parts {
-		if kind := text(get(members(part), "type")); kind != "text" {
+		if kind := splice.TextOf(splice.FieldsOf(part).Get("type")); kind != "text" {
 			at := m.at + ".content[" + strconv.Itoa(i) + "]"
 			return wrong(at, "%s is a part of the type %q, and this model takes text only", at, kind)
 		}
@@ -86,24 +86,24 @@ func (m *message) onlyText() error {
 // chat is the message as models of chats have it: members that their signatures do not know are left out. The empty
 // content of an assistant that calls tools is left out, too.
 func (m *message) chat(names map[string][]byte) []byte {
-	var o object
+	var o splice.ObjectWriter
 	role := m.role
 	if role == "developer" {
 		role = "system"
 	}
-	o.add("role", quoted(role))
-	o.add("content", m.content)
+	o.Add("role", splice.Quote(role))
+	o.Add("content", m.content)
 	name := m.name
 	if name == nil && m.role == "tool" && m.callID != nil {
-		name = names[text(m.callID)] // ChatAgent wants the tool's name, OpenAI's messages have none
+		name = names[splice.TextOf(m.callID)] // ChatAgent wants the tool's name, OpenAI's messages have none
 	}
-	o.add("name", name)
-	o.add("refusal", m.refusal)
+	o.Add("name", name)
+	o.Add("refusal", m.refusal)
 	if len(m.calls) > 0 {
-		o.add("tool_calls", chatCalls(m.calls))
+		o.Add("tool_calls", chatCalls(m.calls))
 	}
-	o.add("tool_call_id", m.callID)
-	return o.bytes()
+	o.Add("tool_call_id", m.callID)
+	return o.Bytes()
 }
 
 // toolNames maps the ids of calls to the names of their tools.
@@ -111,7 +111,7 @@ func toolNames(all []message) map[string][]byte {
 	names := make(map[string][]byte)
 	for _, m := range all {
 		for _, c := range m.calls {
-			names[text(c.id)] = c.name
+			names[splice.TextOf(c.id)] = c.name
 		}
 	}
 	return names
@@ -120,11 +120,11 @@ func toolNames(all []message) map[string][]byte {
 // items is the message as items of the form of responses.
 func (m *message) items() ([][]byte, error) {
 	if m.role == "tool" {
-		var o object
-		o.add("type", []byte(`"function_call_output"`))
-		o.add("call_id", m.callID)
-		o.add("output", orEmpty(m.content))
-		return [][]byte{o.bytes()}, nil
+		var o splice.ObjectWriter
+		o.Add("type", []byte(`"function_call_output"`))
+		o.Add("call_id", m.callID)
+		o.Add("output", orEmpty(m.content))
+		return [][]byte{o.Bytes()}, nil
 	}
 	var all [][]byte
 	content := m.content
@@ -134,11 +134,11 @@ func (m *message) items() ([][]byte, error) {
 			return nil, err
 		}
 	}
-	if content != nil && (len(m.calls) == 0 || text(content) != "") {
-		var o object
-		o.add("role", quoted(m.role))
-		o.add("content", content)
-		all = append(all, o.bytes())
+	if content != nil && (len(m.calls) == 0 || splice.TextOf(content) != "") {
+		var o splice.ObjectWriter
+		o.Add("role", splice.Quote(m.role))
+		o.Add("content", content)
+		all = append(all, o.Bytes())
 	}
 	for _, c := range m.calls {
 		all = append(all, c.item(nil))
@@ -150,21 +150,21 @@ func (m *message) items() ([][]byte, error) {
 func (m *message) inputParts() ([]byte, error) {
 	var parts [][]byte
 	for i, part := range m.parts {
-		fields := members(part)
-		var o object
-		switch kind := text(get(fields, "type")); kind {
+		fields := splice.FieldsOf(part)
+		var o splice.ObjectWriter
+		switch kind := splice.TextOf(fields.Get("type")); kind {
 		case "text":
-			o.add("type", []byte(`"input_text"`))
-			o.add("text", get(fields, "text"))
+			o.Add("type", []byte(`"input_text"`))
+			o.Add("text", fields.Get("text"))
 		case "image_url":
-			image := members(get(fields, "image_url"))
-			o.add("type", []byte(`"input_image"`))
-			o.add("image_url", get(image, "url"))
-			detail := get(image, "detail")
+			image := splice.FieldsOf(fields.Get("image_url"))
+			o.Add("type", []byte(`"input_image"`))
+			o.Add("image_url", image.Get("url"))
+			detail := image.Get("detail")
 			if detail == nil {
 				detail = []byte(`"auto"`)
 			}
-			o.add("detail", detail)
+			o.Add("detail", detail)
 		case "input_image", "input_file":
 			parts = append(parts, part)
 			continue
@@ -172,9 +172,9 @@ func (m *message) inputParts() ([]byte, error) {
 			at := m.at + ".content[" + strconv.Itoa(i) + "]"
 			return nil, wrong(at, "%s is a part of the type %q, and this model takes text and images only", at, kind)
 		}
-		parts = append(parts, o.bytes())
+		parts = append(parts, o.Bytes())
 	}
-	return list(parts...), nil
+	return splice.ListWith(parts...), nil
 }
 
 // orEmpty is a content that must be there.
@@ -194,25 +194,25 @@ func inputMessages(input, instructions []byte) ([]message, error) {
 	if splice.KindOf(input) == splice.String {
 		return append(all, message{role: "user", content: input, at: "input"}), nil
 	}
-	for i, item := range elements(input) {
-		fields := members(item)
+	for i, item := range splice.ListOf(input) {
+		fields := splice.FieldsOf(item)
 		m := message{at: "input[" + strconv.Itoa(i) + "]"}
-		switch kind := text(get(fields, "type")); kind {
+		switch kind := splice.TextOf(fields.Get("type")); kind {
 		case "", "message":
-			m.role = text(get(fields, "role"))
-			m.read(get(fields, "content"))
+			m.role = splice.TextOf(fields.Get("role"))
+			m.read(fields.Get("content"))
 		case "function_call":
-			call := toolCall{id: get(fields, "call_id"), name: get(fields, "name"), arguments: get(fields, "arguments")}
+			call := toolCall{id: fields.Get("call_id"), name: fields.Get("name"), arguments: fields.Get("arguments")}
 			if last := len(all) - 1; last >= 0 && all[last].role == "assistant" && strings.HasPrefix(all[last].at, "input") {
 				all[last].calls = append(all[last].calls, call)
 				continue
 			}
 			m.role, m.calls = "assistant", []toolCall{call}
 		case "function_call_output":
-			m.role, m.callID = "tool", get(fields, "call_id")
-			output := get(fields, "output")
+			m.role, m.callID = "tool", fields.Get("call_id")
+			output := fields.Get("output")
 			if splice.KindOf(output) != splice.String && splice.KindOf(output) != splice.Array {
-				output = quoted(string(bytes.TrimSpace(output)))
+				output = splice.Quote(string(bytes.TrimSpace(output)))
 			}
 			m.read(output)
 		case "reasoning": // what a model thought aloud is no part of a conversation

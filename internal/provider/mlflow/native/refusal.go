@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"headrace/internal/splice"
 )
 
 // unexpected begins the message of a 400 that is no fault of the caller's: the model raised an exception.
@@ -28,7 +30,7 @@ func Means(body []byte) (Refusal, bool) {
 	if json.Unmarshal(body, &said) != nil {
 		return Refusal{}, false
 	}
-	if detail := text(said.Detail); said.Code == "" && detail != "" {
+	if detail := splice.TextOf(said.Detail); said.Code == "" && detail != "" {
 		return Refusal{Why: firstLines(detail), Param: pydanticParam(detail)}, true
 	}
 	if said.Code == "" || said.Message == "" {

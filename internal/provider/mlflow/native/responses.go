@@ -13,24 +13,24 @@ func encodeResponses(f Form, c caller, lost *dropped) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	var o object
-	o.add("input", input)
+	var o splice.ObjectWriter
+	o.Add("input", input)
 	for _, m := range c.members {
 		if splice.KindOf(m.Value) != splice.Null && !c.told(m.Key) {
 			c.responsesMember(&o, f, m, lost)
 		}
 	}
-	return o.bytes(), nil
+	return o.Bytes(), nil
 }
 
 // Streamed is a call that asks for a stream; body is an object of Encode's.
 func Streamed(body []byte) []byte {
-	var o object
-	o.add("stream", []byte("true"))
-	for _, m := range members(body) {
-		o.add(m.Key, m.Value)
+	var o splice.ObjectWriter
+	o.Add("stream", []byte("true"))
+	for _, m := range splice.FieldsOf(body) {
+		o.Add(m.Key, m.Value)
 	}
-	return o.bytes()
+	return o.Bytes()
 }
 
 // input is the list of items. Those of a caller of responses stay as they are; instructions stand before them.
@@ -48,19 +48,19 @@ func (c caller) input() ([]byte, error) {
 			}
 			items = append(items, of...)
 		}
-		return list(items...), nil
+		return splice.ListWith(items...), nil
 	}
-	given := get(c.members, "input")
-	instructions := get(c.members, "instructions")
+	given := c.members.Get("input")
+	instructions := c.members.Get("instructions")
 	if splice.KindOf(given) != splice.String && instructions == nil {
 		return given, nil
 	}
 	var items [][]byte
 	turn := func(role string, content []byte) {
-		var o object
-		o.add("role", quoted(role))
-		o.add("content", content)
-		items = append(items, o.bytes())
+		var o splice.ObjectWriter
+		o.Add("role", splice.Quote(role))
+		o.Add("content", content)
+		items = append(items, o.Bytes())
 	}
 	if instructions != nil {
 		turn("system", instructions)
@@ -68,19 +68,19 @@ func (c caller) input() ([]byte, error) {
 	if splice.KindOf(given) == splice.String {
 		turn("user", given)
 	} else {
-		items = append(items, elements(given)...)
+		items = append(items, splice.ListOf(given)...)
 	}
-	return list(items...), nil
+	return splice.ListWith(items...), nil
 }
 
 // responsesMember writes what stands for one member, or notes that it is lost.
-func (c caller) responsesMember(o *object, f Form, m splice.Member, lost *dropped) {
+func (c caller) responsesMember(o *splice.ObjectWriter, f Form, m splice.Member, lost *dropped) {
 	switch m.Key {
 	case "temperature", "top_p", "metadata", "user", "custom_inputs", "context", "parallel_tool_calls", "truncation":
-		o.add(m.Key, m.Value)
+		o.Add(m.Key, m.Value)
 	case "max_tokens", "max_completion_tokens", "max_output_tokens":
-		if get(c.members, "max_completion_tokens") == nil || m.Key == "max_completion_tokens" {
-			o.add("max_output_tokens", whole(m.Value))
+		if c.members.Get("max_completion_tokens") == nil || m.Key == "max_completion_tokens" {
+			o.Add("max_output_tokens", whole(m.Value))
 		}
 	case "tools":
 		tools := flatTools(m.Value)
@@ -90,18 +90,18 @@ func (c caller) responsesMember(o *object, f Form, m splice.Member, lost *droppe
 			}
 			return
 		}
-		o.add("tools", tools)
+		o.Add("tools", tools)
 	case "tool_choice":
-		if f == Responses && get(c.members, "tools") != nil {
+		if f == Responses && c.members.Get("tools") != nil {
 			if !openai.Idle(m.Key, m.Value) {
 				lost.add(m.Key)
 			}
 			return
 		}
-		o.add(m.Key, flatChoice(m.Value))
+		o.Add(m.Key, flatChoice(m.Value))
 	case "reasoning", "store", "text":
 		if c.responses {
-			o.add(m.Key, m.Value)
+			o.Add(m.Key, m.Value)
 			return
 		}
 		c.lose(m, lost)
@@ -119,12 +119,12 @@ func (caller) lose(m splice.Member, lost *dropped) {
 
 // flatChoice is a tool_choice as responses have it.
 func flatChoice(choice []byte) []byte {
-	inner := members(get(members(choice), "function"))
+	inner := splice.FieldsOf(splice.FieldsOf(choice).Get("function"))
 	if !slices.ContainsFunc(inner, func(m splice.Member) bool { return m.Key == "name" }) {
 		return choice
 	}
-	var o object
-	o.add("type", []byte(`"function"`))
-	o.add("name", get(inner, "name"))
-	return o.bytes()
+	var o splice.ObjectWriter
+	o.Add("type", []byte(`"function"`))
+	o.Add("name", inner.Get("name"))
+	return o.Bytes()
 }

@@ -12,58 +12,59 @@ import (
 // encodeCompletions writes a call for llm/v1/completions: one prompt bare, several as `inputs` of objects with equal
 // parameters.
 func encodeCompletions(req *inference.Request, lost *dropped) []byte {
-	var params object
-	all := members(req.Params)
+	var params splice.ObjectWriter
+	all := splice.FieldsOf(req.Params)
 	for _, m := range all {
 		switch {
 		case splice.KindOf(m.Value) == splice.Null, m.Key == "model", m.Key == "stream", m.Key == "stream_options":
 		case m.Key == "temperature":
-			params.add(m.Key, m.Value)
-		case m.Key == "max_tokens" && get(all, "max_completion_tokens") == nil, m.Key == "max_completion_tokens":
-			params.add("max_tokens", whole(m.Value))
+			params.Add(m.Key, m.Value)
+		case m.Key == "max_tokens" && all.Get("max_completion_tokens") == nil, m.Key == "max_completion_tokens":
+			params.Add("max_tokens", whole(m.Value))
 		case m.Key == "n" || m.Key == "candidate_count":
 			if n := whole(m.Value); string(n) != "1" {
-				params.add("n", n)
+				params.Add("n", n)
 			}
 		case m.Key == "stop":
-			params.add(m.Key, stops(m.Value))
+			params.Add(m.Key, stops(m.Value))
 		case !openai.Idle(m.Key, m.Value):
 			lost.add(m.Key)
 		}
 	}
+	shared := splice.FieldsOf(params.Bytes())
 	var rows [][]byte
 	for _, prompt := range req.Items {
-		var o object
-		o.add("prompt", prompt)
-		if len(params.text) > 0 {
-			o.text = append(append(o.text, ','), params.text[1:]...)
+		var o splice.ObjectWriter
+		o.Add("prompt", prompt)
+		for _, m := range shared {
+			o.Add(m.Key, m.Value)
 		}
-		rows = append(rows, o.bytes())
+		rows = append(rows, o.Bytes())
 	}
 	if len(rows) == 1 {
 		return rows[0]
 	}
-	var o object
-	o.add("inputs", list(rows...))
-	return o.bytes()
+	var o splice.ObjectWriter
+	o.Add("inputs", splice.ListWith(rows...))
+	return o.Bytes()
 }
 
 // encodeEmbeddings writes a call for llm/v1/embeddings.
 func encodeEmbeddings(req *inference.Request, lost *dropped) []byte {
-	for _, m := range members(req.Params) {
+	for _, m := range splice.FieldsOf(req.Params) {
 		if m.Key != "model" && m.Key != "dimensions" && !openai.Idle(m.Key, m.Value) { // dimensions are compared with the reply
 			lost.add(m.Key)
 		}
 	}
-	var o object
-	o.add("input", list(req.Items...))
-	return o.bytes()
+	var o splice.ObjectWriter
+	o.Add("input", splice.ListWith(req.Items...))
+	return o.Bytes()
 }
 
 // decodeCompletions reads one completion, or one for each prompt.
 func decodeCompletions(req *inference.Request, value []byte) (*inference.Result, error) {
 	replies := [][]byte{value}
-	if all := elements(value); all != nil {
+	if all := splice.ListOf(value); all != nil {
 		replies = all
 	}
 	prompts := max(1, len(req.Items))
@@ -74,22 +75,22 @@ func decodeCompletions(req *inference.Request, value []byte) (*inference.Result,
 	var finish [][]byte
 	usage := sum{counts: map[string]int64{}}
 	for _, reply := range replies {
-		fields := members(reply)
-		choices := elements(get(fields, "choices"))
+		fields := splice.FieldsOf(reply)
+		choices := splice.ListOf(fields.Get("choices"))
 		if len(choices) == 0 {
 			return nil, shapeless("a completion, an object with choices", reply)
 		}
 		for _, choice := range choices {
-			of := members(choice)
-			words := get(of, "text")
+			of := splice.FieldsOf(choice)
+			words := of.Get("text")
 			if words == nil {
-				words = get(members(get(of, "message")), "content")
+				words = splice.FieldsOf(of.Get("message")).Get("content")
 			}
 			if splice.KindOf(words) != splice.String {
 				return nil, shapeless("a completion, whose choices have texts", reply)
 			}
 			res.Items = append(res.Items, words)
-			why := get(of, "finish_reason")
+			why := of.Get("finish_reason")
 			if why == nil {
 				why = []byte(`"stop"`)
 			}
@@ -98,38 +99,38 @@ func decodeCompletions(req *inference.Request, value []byte) (*inference.Result,
 		if prompts > 1 {
 			res.Groups = append(res.Groups, len(choices))
 		}
-		usage.add(get(fields, "usage"))
+		usage.add(fields.Get("usage"))
 	}
-	var o object
-	o.add("finish_reasons", list(finish...))
-	o.add("usage", usage.bytes())
-	res.Body = o.bytes()
+	var o splice.ObjectWriter
+	o.Add("finish_reasons", splice.ListWith(finish...))
+	o.Add("usage", usage.bytes())
+	res.Body = o.Bytes()
 	return res, nil
 }
 
 // decodeEmbeddings reads OpenAI's list of embeddings.
 func decodeEmbeddings(value []byte) (*inference.Result, error) {
-	fields := members(value)
-	rows := elements(get(fields, "data"))
+	fields := splice.FieldsOf(value)
+	rows := splice.ListOf(fields.Get("data"))
 	if len(rows) == 0 {
 		return nil, shapeless("a list of embeddings, an object with data", value)
 	}
 	res := &inference.Result{Items: make([][]byte, len(rows))}
 	for i, row := range rows {
-		of := members(row)
+		of := splice.FieldsOf(row)
 		at := i
-		if n, err := strconv.Atoi(string(get(of, "index"))); err == nil && n >= 0 && n < len(rows) {
+		if n, err := strconv.Atoi(string(of.Get("index"))); err == nil && n >= 0 && n < len(rows) {
 			at = n
 		}
-		vector := get(of, "embedding")
+		vector := of.Get("embedding")
 		if splice.KindOf(vector) != splice.Array || res.Items[at] != nil {
 			return nil, shapeless("a list of embeddings, each with a vector and an index of its own", value)
 		}
 		res.Items[at] = vector
 	}
-	var o object
-	o.add("usage", get(fields, "usage"))
-	res.Body = o.bytes()
+	var o splice.ObjectWriter
+	o.Add("usage", fields.Get("usage"))
+	res.Body = o.Bytes()
 	return res, nil
 }
 
@@ -143,7 +144,7 @@ type sum struct {
 }
 
 func (s *sum) add(usage []byte) {
-	fields := members(usage)
+	fields := splice.FieldsOf(usage)
 	if len(fields) == 0 {
 		s.unknown = true
 		return
@@ -170,9 +171,9 @@ func (s *sum) bytes() []byte {
 	case !s.many:
 		return s.only
 	}
-	var o object
+	var o splice.ObjectWriter
 	for _, key := range s.order {
-		o.add(key, strconv.AppendInt(nil, s.counts[key], 10))
+		o.Add(key, strconv.AppendInt(nil, s.counts[key], 10))
 	}
-	return o.bytes()
+	return o.Bytes()
 }

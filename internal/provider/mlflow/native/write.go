@@ -38,10 +38,10 @@ func (a *answer) texts() (*inference.Result, error) {
 		res.Items = append(res.Items, orEmpty(c.content))
 		finish = append(finish, c.reason())
 	}
-	var o object
-	o.add("finish_reasons", list(finish...))
-	o.add("usage", chatUsage(a.usage))
-	res.Body = o.bytes()
+	var o splice.ObjectWriter
+	o.Add("finish_reasons", splice.ListWith(finish...))
+	o.Add("usage", chatUsage(a.usage))
+	res.Body = o.Bytes()
 	return res, nil
 }
 
@@ -49,38 +49,38 @@ func (a *answer) texts() (*inference.Result, error) {
 func (a *answer) completion() []byte {
 	var choices [][]byte
 	for i, c := range a.choices {
-		var said, o object
-		said.add("role", []byte(`"assistant"`))
+		var said, o splice.ObjectWriter
+		said.Add("role", []byte(`"assistant"`))
 		content := c.content
 		if content == nil {
 			content = []byte("null")
 		}
-		said.add("content", content)
+		said.Add("content", content)
 		if c.refusal == nil {
 			c.refusal = []byte("null")
 		}
-		said.add("refusal", c.refusal)
+		said.Add("refusal", c.refusal)
 		if len(c.calls) > 0 {
-			said.add("tool_calls", chatCalls(c.calls))
+			said.Add("tool_calls", chatCalls(c.calls))
 		}
-		o.add("index", strconv.AppendInt(nil, int64(i), 10))
-		o.add("message", said.bytes())
-		o.add("logprobs", []byte("null"))
-		o.add("finish_reason", c.reason())
-		choices = append(choices, o.bytes())
+		o.Add("index", strconv.AppendInt(nil, int64(i), 10))
+		o.Add("message", said.Bytes())
+		o.Add("logprobs", []byte("null"))
+		o.Add("finish_reason", c.reason())
+		choices = append(choices, o.Bytes())
 	}
-	var o object
-	o.add("id", a.id)
-	o.add("created", wholeSeconds(a.created))
-	o.add("model", a.model)
-	o.add("choices", list(choices...))
-	o.add("usage", chatUsage(a.usage))
-	o.add("custom_outputs", a.outputs)
-	o.add("messages", a.run)
+	var o splice.ObjectWriter
+	o.Add("id", a.id)
+	o.Add("created", wholeSeconds(a.created))
+	o.Add("model", a.model)
+	o.Add("choices", splice.ListWith(choices...))
+	o.Add("usage", chatUsage(a.usage))
+	o.Add("custom_outputs", a.outputs)
+	o.Add("messages", a.run)
 	if len(a.items) > 1 {
-		o.add("output", list(a.items...))
+		o.Add("output", splice.ListWith(a.items...))
 	}
-	return o.bytes()
+	return o.Bytes()
 }
 
 // wholeSeconds is a time as chat has it; ResponsesAgent's may be a float.
@@ -106,15 +106,15 @@ func responseUsage(usage []byte) []byte {
 	if usage == nil {
 		return nil
 	}
-	fields := members(renamed(usage, "prompt_tokens", "input_tokens", "completion_tokens", "output_tokens"))
-	if get(fields, "input_tokens") == nil || get(fields, "output_tokens") == nil {
+	fields := splice.FieldsOf(renamed(usage, "prompt_tokens", "input_tokens", "completion_tokens", "output_tokens"))
+	if fields.Get("input_tokens") == nil || fields.Get("output_tokens") == nil {
 		return nil // clients cannot read half a usage
 	}
-	var o object
+	var o splice.ObjectWriter
 	for _, m := range fields {
-		o.add(m.Key, m.Value)
+		o.Add(m.Key, m.Value)
 	}
-	return o.bytes()
+	return o.Bytes()
 }
 
 // renamed is usage with other names for two of its members; one that has the new names stays.
@@ -122,8 +122,8 @@ func renamed(usage []byte, pairs ...string) []byte {
 	if usage == nil {
 		return nil
 	}
-	var o object
-	for _, m := range members(usage) {
+	var o splice.ObjectWriter
+	for _, m := range splice.FieldsOf(usage) {
 		key := m.Key
 		for i := 0; i+1 < len(pairs); i += 2 {
 			if key == pairs[i] {
@@ -133,48 +133,48 @@ func renamed(usage []byte, pairs ...string) []byte {
 				key = pairs[i+1] + "_details"
 			}
 		}
-		o.add(key, m.Value)
+		o.Add(key, m.Value)
 	}
-	return o.bytes()
+	return o.Bytes()
 }
 
 // response is the answer as a response.
 func (a *answer) response() []byte {
-	var o object
-	o.add("id", a.id)
-	o.add("created_at", a.created)
-	o.add("model", a.model)
-	o.add("status", a.status)
+	var o splice.ObjectWriter
+	o.Add("id", a.id)
+	o.Add("created_at", a.created)
+	o.Add("model", a.model)
+	o.Add("status", a.status)
 	items := a.items
 	if items == nil {
 		items = a.outputItems()
 	}
-	o.add("output", list(items...))
-	o.add("usage", responseUsage(a.usage))
-	o.add("custom_outputs", a.outputs)
+	o.Add("output", splice.ListWith(items...))
+	o.Add("usage", responseUsage(a.usage))
+	o.Add("custom_outputs", a.outputs)
 	for _, m := range a.more {
-		o.add(m.Key, m.Value)
+		o.Add(m.Key, m.Value)
 	}
-	if a.items == nil && len(a.choices) > 0 && text(a.choices[0].reason()) == "length" {
-		o.text = append(o.text, `,"incomplete_details":{"reason":"max_output_tokens"}`...)
+	if a.items == nil && len(a.choices) > 0 && splice.TextOf(a.choices[0].reason()) == "length" {
+		o.Add("incomplete_details", []byte(`{"reason":"max_output_tokens"}`))
 	}
-	return o.bytes()
+	return o.Bytes()
 }
 
 // outputItems are the items that stand for the answer of a chat model: every message of an agent's run, else the first
 // choice.
 func (a *answer) outputItems() [][]byte {
 	var items [][]byte
-	for _, turn := range elements(a.run) {
+	for _, turn := range splice.ListOf(a.run) {
 		m := messageOf(turn)
-		fields := members(turn)
+		fields := splice.FieldsOf(turn)
 		if m.role == "tool" {
-			m.callID = get(fields, "tool_call_id")
+			m.callID = fields.Get("tool_call_id")
 			of, _ := m.items() // a tool's result has no parts that fail
 			items = append(items, of...)
 			continue
 		}
-		items = append(items, outputOf(choice{content: m.content, calls: m.calls}, get(fields, "id"))...)
+		items = append(items, outputOf(choice{content: m.content, calls: m.calls}, fields.Get("id"))...)
 	}
 	if a.run == nil && len(a.choices) > 0 {
 		items = outputOf(a.choices[0], nil)
@@ -185,17 +185,17 @@ func (a *answer) outputItems() [][]byte {
 // outputOf is a choice as items of an output. Ids that are not given are left for the dialect.
 func outputOf(c choice, id []byte) [][]byte {
 	var items [][]byte
-	if c.content != nil && (text(c.content) != "" || len(c.calls) == 0) {
-		var part, o object
-		part.add("type", []byte(`"output_text"`))
-		part.add("text", c.content)
-		part.add("annotations", []byte("[]"))
-		o.add("type", []byte(`"message"`))
-		o.add("id", id)
-		o.add("role", []byte(`"assistant"`))
-		o.add("status", []byte(`"completed"`))
-		o.add("content", list(part.bytes()))
-		items = append(items, o.bytes())
+	if c.content != nil && (splice.TextOf(c.content) != "" || len(c.calls) == 0) {
+		var part, o splice.ObjectWriter
+		part.Add("type", []byte(`"output_text"`))
+		part.Add("text", c.content)
+		part.Add("annotations", []byte("[]"))
+		o.Add("type", []byte(`"message"`))
+		o.Add("id", id)
+		o.Add("role", []byte(`"assistant"`))
+		o.Add("status", []byte(`"completed"`))
+		o.Add("content", splice.ListWith(part.Bytes()))
+		items = append(items, o.Bytes())
 	}
 	for _, call := range c.calls {
 		items = append(items, call.item(nil))
