@@ -123,25 +123,32 @@ func lenient() map[string]string {
 
 func load(t *testing.T) []recorded {
 	t.Helper()
-	file, err := os.Open("testdata/cases.jsonl")
+	all := slices.DeleteFunc(recordings[recorded](t, "testdata/cases.jsonl"), func(r recorded) bool { return r.YAML == nil })
+	if len(all) < 390 {
+		t.Fatalf("%d cases", len(all))
+	}
+	return all
+}
+
+// recordings reads the lines of a file.
+func recordings[T any](t *testing.T, path string) (all []T) {
+	t.Helper()
+	file, err := os.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = file.Close() }()
-	var all []recorded
 	lines := bufio.NewScanner(file)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
-		var r recorded
-		if err := json.Unmarshal(lines.Bytes(), &r); err != nil {
+		var one T
+		if err := json.Unmarshal(lines.Bytes(), &one); err != nil {
 			t.Fatal(err)
 		}
-		if r.YAML != nil {
-			all = append(all, r)
-		}
+		all = append(all, one)
 	}
-	if lines.Err() != nil || len(all) < 390 {
-		t.Fatalf("%d cases, %v", len(all), lines.Err())
+	if lines.Err() != nil {
+		t.Fatal(lines.Err())
 	}
 	return all
 }

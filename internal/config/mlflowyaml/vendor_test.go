@@ -1,7 +1,6 @@
 package mlflowyaml_test
 
 import (
-	"bufio"
 	"encoding/base64"
 	"encoding/json"
 	"os"
@@ -36,23 +35,9 @@ type vendorCase struct {
 
 func vendorCases(t *testing.T) []vendorCase {
 	t.Helper()
-	file, err := os.Open("testdata/vendors.jsonl")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = file.Close() }()
-	var all []vendorCase
-	lines := bufio.NewScanner(file)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		var c vendorCase
-		if err := json.Unmarshal(lines.Bytes(), &c); err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, c)
-	}
-	if lines.Err() != nil || len(all) < 360 {
-		t.Fatalf("%d cases, %v", len(all), lines.Err())
+	all := recordings[vendorCase](t, "testdata/vendors.jsonl")
+	if len(all) < 360 {
+		t.Fatalf("%d cases", len(all))
 	}
 	return all
 }
